@@ -1,0 +1,246 @@
+//! Decides where an invocation runs: on a free instance, on a new one, or later.
+//!
+//! Instances are started for demand that nothing already started will serve, and for no other.
+//! Invariants: no limit is exceeded; a caller waits only while something will serve or refuse it; an
+//! invocation never waits while an instance of its function is free.
+
+/// One function's instances and callers at the moment of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FunctionView {
+    /// Calls that running instances could take now.
+    pub slots_free: u32,
+    /// Instances being started.
+    pub starting: u32,
+    /// Instances running or being started.
+    pub instances: u32,
+    /// Calls one instance takes at once; at least 1.
+    pub concurrency: u32,
+    /// Callers already waiting.
+    pub waiting: u32,
+}
+
+/// The node's room at the moment of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeRoom {
+    /// There is room for one more instance of this function.
+    Free,
+    /// There is none, but ending idle instances of other functions would make some.
+    Reclaimable,
+    /// There is none.
+    Full,
+}
+
+/// What bounds one function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most instances of one function.
+    pub instances_max: u32,
+    /// Most callers waiting for one function.
+    pub waiting_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { instances_max: 1_000, waiting_max: 1_000 }
+    }
+}
+
+/// What to do with one arriving caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// Give it a free slot.
+    Run,
+    /// Queue it, then ask [`grow`].
+    Queue,
+    /// The queue is full.
+    Refuse,
+}
+
+/// Decides for one arriving caller.
+pub fn arrive(function: FunctionView, limits: Limits) -> Arrival {
+    if function.slots_free > 0 {
+        Arrival::Run
+    } else if function.waiting < limits.waiting_max {
+        Arrival::Queue
+    } else {
+        Arrival::Refuse
+    }
+}
+
+/// Whether a function with waiting callers should have one more instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    /// What is starting will serve everyone who waits.
+    Enough,
+    /// Start one.
+    Start,
+    /// End an idle instance of another function, then start one.
+    Reclaim,
+    /// The node is full: ask again when something ends.
+    Blocked,
+    /// The function has all the instances it may have: those that run will come free.
+    AtLimit,
+}
+
+/// Decides for the callers that wait now, with none arriving.
+pub fn grow(function: FunctionView, room: NodeRoom, limits: Limits) -> Growth {
+    let slots_starting = function.starting.saturating_mul(function.concurrency.max(1));
+    if function.waiting <= slots_starting.saturating_add(function.slots_free) {
+        return Growth::Enough;
+    }
+    if function.instances >= limits.instances_max {
+        return Growth::AtLimit;
+    }
+    match room {
+        NodeRoom::Free => Growth::Start,
+        NodeRoom::Reclaimable => Growth::Reclaim,
+        NodeRoom::Full => Growth::Blocked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { instances_max: 3, waiting_max: 2 };
+
+    #[test]
+    fn a_free_slot_is_used_first() {
+        let view = FunctionView { slots_free: 1, instances: 3, concurrency: 1, ..FunctionView::default() };
+        assert_eq!(arrive(view, LIMITS), Arrival::Run);
+    }
+
+    #[test]
+    fn callers_wait_until_the_queue_is_full() {
+        let view = FunctionView { instances: 3, concurrency: 1, waiting: 1, ..FunctionView::default() };
+        assert_eq!(arrive(view, LIMITS), Arrival::Queue);
+        assert_eq!(arrive(FunctionView { waiting: 2, ..view }, LIMITS), Arrival::Refuse);
+    }
+
+    #[test]
+    fn one_start_for_each_waiting_caller_and_no_more() {
+        let one_waits = FunctionView { concurrency: 1, waiting: 1, ..FunctionView::default() };
+        assert_eq!(grow(one_waits, NodeRoom::Free, LIMITS), Growth::Start);
+        let one_coming = FunctionView { starting: 1, instances: 1, ..one_waits };
+        assert_eq!(grow(one_coming, NodeRoom::Free, LIMITS), Growth::Enough);
+        let two_wait = FunctionView { waiting: 2, ..one_coming };
+        assert_eq!(grow(two_wait, NodeRoom::Free, LIMITS), Growth::Start);
+    }
+
+    #[test]
+    fn instances_with_many_slots_are_shared() {
+        let view = FunctionView { concurrency: 10, starting: 1, instances: 1, waiting: 2, slots_free: 0 };
+        assert_eq!(grow(view, NodeRoom::Free, LIMITS), Growth::Enough);
+    }
+
+    #[test]
+    fn limits_and_room_are_told_apart() {
+        let view = FunctionView { instances: 3, concurrency: 1, waiting: 1, ..FunctionView::default() };
+        assert_eq!(grow(view, NodeRoom::Free, LIMITS), Growth::AtLimit);
+        let view = FunctionView { instances: 2, ..view };
+        assert_eq!(grow(view, NodeRoom::Reclaimable, LIMITS), Growth::Reclaim);
+        assert_eq!(grow(view, NodeRoom::Full, LIMITS), Growth::Blocked);
+    }
+
+    /// A model of one function on one node, driven by random events through the decisions above.
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        Arrive,
+        Started,
+        StartFailed,
+        Finish,
+        Reap,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            4 => Just(Event::Arrive),
+            2 => Just(Event::Started),
+            1 => Just(Event::StartFailed),
+            3 => Just(Event::Finish),
+            1 => Just(Event::Reap),
+        ]
+    }
+
+    #[derive(Debug, Default)]
+    struct Model {
+        starting: u32,
+        running: u32,
+        busy: u32,
+        waiting: u32,
+    }
+
+    const NODE_INSTANCES: u32 = 4;
+
+    impl Model {
+        fn view(&self, concurrency: u32) -> FunctionView {
+            FunctionView {
+                slots_free: self.running * concurrency - self.busy,
+                starting: self.starting,
+                instances: self.starting + self.running,
+                concurrency,
+                waiting: self.waiting,
+            }
+        }
+
+        fn room(&self) -> NodeRoom {
+            if self.starting + self.running < NODE_INSTANCES { NodeRoom::Free } else { NodeRoom::Full }
+        }
+
+        fn serve_waiting(&mut self, concurrency: u32) {
+            let served = self.waiting.min(self.running * concurrency - self.busy);
+            self.busy += served;
+            self.waiting -= served;
+        }
+
+        fn pump(&mut self, concurrency: u32, limits: Limits) {
+            self.serve_waiting(concurrency);
+            while grow(self.view(concurrency), self.room(), limits) == Growth::Start {
+                self.starting += 1;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn limits_hold_and_nobody_waits_for_nothing(
+            events in proptest::collection::vec(event(), 1..200),
+            concurrency in 1u32..4,
+            instances_max in 1u32..6,
+            waiting_max in 0u32..6,
+        ) {
+            let limits = Limits { instances_max, waiting_max };
+            let mut model = Model::default();
+            for event in events {
+                match event {
+                    Event::Arrive => match arrive(model.view(concurrency), limits) {
+                        Arrival::Run => model.busy += 1,
+                        Arrival::Queue => model.waiting += 1,
+                        Arrival::Refuse => prop_assert_eq!(model.waiting, waiting_max),
+                    },
+                    Event::Started if model.starting > 0 => {
+                        model.starting -= 1;
+                        model.running += 1;
+                    }
+                    Event::StartFailed if model.starting > 0 => {
+                        model.starting -= 1;
+                        model.waiting = model.waiting.saturating_sub(1);
+                    }
+                    Event::Finish if model.busy > 0 => model.busy -= 1,
+                    Event::Reap if model.running * concurrency >= model.busy + concurrency => model.running -= 1,
+                    _ => {}
+                }
+                model.pump(concurrency, limits);
+
+                prop_assert!(model.starting + model.running <= instances_max.min(NODE_INSTANCES));
+                prop_assert!(model.waiting <= waiting_max);
+                prop_assert!(model.busy <= model.running * concurrency);
+                let free = model.running * concurrency - model.busy;
+                prop_assert!(model.waiting == 0 || free == 0, "a caller waits beside a free slot");
+                prop_assert!(model.waiting == 0 || model.starting + model.running > 0, "a caller waits for nothing");
+            }
+        }
+    }
+}

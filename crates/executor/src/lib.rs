@@ -1,0 +1,133 @@
+//! What it means to run an instance of a function: the two traits that `wasm` and `process` implement and
+//! `node` drives, and a [`fake`] for tests.
+//!
+//! An executor knows nothing of queues, limits, billing or HTTP doors. It is asked to prepare a package, to
+//! start an instance, and to put calls through it. What a guest says on the way (log output) goes to the
+//! [`Guest`] it was given; who listens there is not the executor's business.
+//!
+//! Invariant: dropping a call's future, or its reply's body before the end, abandons that call. An instance
+//! that cannot recover from that says so through [`Instance::is_alive`] and is never called again.
+
+pub mod fake;
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use updraft_types::{
+    Body, Fault, Function, InstanceId, Payload, RequestId, Timestamp, function::Configuration, invocation::Context,
+};
+
+/// Runs one family of runtimes.
+#[async_trait]
+pub trait Executor: Send + Sync + 'static {
+    /// Whether this host can run a function so configured. Called before anything is stored; must be quick.
+    fn check(&self, configuration: &Configuration) -> Result<Support, Unsupported>;
+
+    /// How many calls one instance takes at once.
+    fn concurrency(&self, configuration: &Configuration) -> u32;
+
+    /// Readies the unpacked package at `package` for starting (compiles wasm, checks entry points). Called at
+    /// deploy and again after a restart; doing it twice is harmless. `package` is named by content and shared
+    /// by functions with equal code.
+    async fn prepare(&self, function: &Function, package: &Path) -> Result<(), Rejected>;
+
+    /// Starts an instance and waits until it can take a call. The caller bounds the time by dropping the
+    /// future, which leaves nothing behind.
+    async fn start(&self, start: Start) -> Result<Arc<dyn Instance>, Fault>;
+}
+
+/// A configuration that can run here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Support {
+    /// Exactly as asked.
+    Exact,
+    /// By a near equivalent; the text warns the author and names what runs instead.
+    Nearest(String),
+}
+
+/// A configuration that cannot run here; the text names what is there instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsupported(pub String);
+
+/// A package that can never start; the text is for the author.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Rejected(pub String);
+
+/// What an executor needs to start an instance.
+pub struct Start {
+    /// The instance's identity, also the end of its log stream's name.
+    pub id: InstanceId,
+    /// The function it will serve for all its life.
+    pub function: Arc<Function>,
+    /// The unpacked package, as given to [`Executor::prepare`].
+    pub package: Arc<Path>,
+    /// The log stream's name, shown to the guest in its environment.
+    pub log_stream: String,
+    /// Where the guest's output goes.
+    pub guest: Arc<dyn Guest>,
+}
+
+/// What a running guest may ask of the platform.
+pub trait Guest: Send + Sync + 'static {
+    /// Takes output as it comes, in pieces of any size. Never blocks; a guest that floods loses output, and
+    /// the log says how much.
+    fn log(&self, output: &[u8]);
+}
+
+/// One running instance. Calls may overlap up to [`Executor::concurrency`].
+#[async_trait]
+pub trait Instance: Send + Sync + 'static {
+    /// Puts one call through. Whatever the guest wrote before the reply's end has been handed to
+    /// [`Guest::log`] by then. A failure after the reply began ends its body with the [`Fault`] as the error.
+    async fn call(self: Arc<Self>, call: Call) -> Result<Reply, Fault>;
+
+    /// Whether it may be called again. False after an exit, an abandoned call it cannot recover from, or stop.
+    fn is_alive(&self) -> bool;
+
+    /// The most memory the instance has held so far, bytes; 0 where that cannot be measured.
+    fn memory_bytes_max(&self) -> u64;
+
+    /// Ends it and waits until nothing of it is left. Dropping the last handle does the same without waiting.
+    async fn stop(&self);
+}
+
+/// One call.
+pub struct Call {
+    /// The invocation's id.
+    pub request: RequestId,
+    /// What to work on.
+    pub payload: Payload,
+    /// Carried through to the guest.
+    pub context: Context,
+    /// When the caller will give up. Enforced by the caller; guests are told so they can hurry.
+    pub deadline: Instant,
+    /// The same instant by the wall clock.
+    pub deadline_at: Timestamp,
+}
+
+/// What a guest answered.
+#[derive(Debug)]
+pub enum Reply {
+    /// A runtime's return value.
+    Event {
+        /// How the bytes are to be read by a door that speaks HTTP.
+        framing: Framing,
+        /// At most [`updraft_types::limits::PAYLOAD_BYTES_MAX`] unless streaming.
+        body: Body,
+    },
+    /// An HTTP response.
+    Http(http::Response<Body>),
+}
+
+/// How an event reply's bytes map to HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// A JSON value, whole.
+    Value,
+    /// Written as a stream, without a prelude.
+    Stream,
+    /// `application/vnd.awslambda.http-integration-response`: JSON prelude, eight NUL bytes, body.
+    HttpIntegration,
+}

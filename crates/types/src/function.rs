@@ -1,0 +1,184 @@
+//! A function as the platform remembers it: code, configuration and where it is in its life.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{FunctionId, RevisionId, Runtime, Timestamp};
+
+/// Everything known about one function. Immutable once published in a catalog; a change makes a new one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// Account and name.
+    pub id: FunctionId,
+    /// Changes with every update of code, configuration or status.
+    pub revision: RevisionId,
+    /// When code or configuration last changed.
+    pub modified_at: Timestamp,
+    /// What its author chose.
+    pub configuration: Configuration,
+    /// The code it runs.
+    pub code: Code,
+    /// Where it is in its life; see [`State`].
+    pub state: State,
+    /// How the last update went; `None` until the function first becomes active.
+    pub last_update: Option<LastUpdate>,
+    /// Tags, at most [`crate::limits::TAGS_MAX`].
+    pub tags: BTreeMap<String, String>,
+    /// Its function URL, if it has one.
+    pub url: Option<FunctionUrl>,
+}
+
+impl Function {
+    /// Whether an invocation may start now: the code is prepared and not known to be broken.
+    pub fn is_invocable(&self) -> bool {
+        self.state == State::Active
+    }
+}
+
+/// What an author chooses about a function. Bounds are in [`crate::limits`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// What runs the code.
+    pub runtime: Runtime,
+    /// `module.function` for Python and Node.js, a file for wasm, a command for web.
+    pub handler: String,
+    /// The execution role's ARN, as given.
+    pub role: String,
+    /// Free text.
+    pub description: String,
+    /// Longest one invocation may run, seconds.
+    pub timeout_s: u32,
+    /// Memory limit, MB; processor share follows it.
+    pub memory_mb: u32,
+    /// Size of /tmp, MB.
+    pub ephemeral_storage_mb: u32,
+    /// The author's environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// `x86_64` or `arm64`.
+    pub architecture: Architecture,
+    /// X-Ray tracing mode, kept and shown.
+    pub tracing: TracingMode,
+    /// CloudWatch log group; `None` means `/aws/lambda/NAME`.
+    pub log_group: Option<String>,
+}
+
+/// Processor architecture a function declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Architecture {
+    /// 64-bit x86.
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// 64-bit Arm.
+    #[serde(rename = "arm64")]
+    Arm64,
+}
+
+/// Lambda's `TracingConfig.Mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TracingMode {
+    /// Pass the caller's trace header on.
+    PassThrough,
+    /// Sample here.
+    Active,
+}
+
+/// The code package of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Code {
+    /// SHA-256 of the zip, base64 with padding, as `CodeSha256` shows it.
+    pub sha256: String,
+    /// Size of the zip, bytes.
+    pub size_bytes: u64,
+}
+
+/// Lambda's `State` (source: the `function_active_v2` waiter of botocore).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// Being prepared for the first time; invocations are refused.
+    Pending,
+    /// Ready.
+    Active,
+    /// The first preparation failed; the reason is for the author.
+    Failed {
+        /// Says what is wrong with the package.
+        reason: String,
+    },
+}
+
+/// Lambda's `LastUpdateStatus` (source: the `function_updated_v2` waiter of botocore).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LastUpdate {
+    /// The current code and configuration are in force.
+    Successful,
+    /// A change is being prepared; the previous one serves until it is ready.
+    InProgress,
+    /// The change could not be prepared; the reason is for the author.
+    Failed {
+        /// Says what is wrong with the package.
+        reason: String,
+    },
+}
+
+/// A function URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionUrl {
+    /// The first label of its host name: 32 lower-case letters and digits.
+    pub url_id: String,
+    /// Who may call it.
+    pub auth: UrlAuth,
+    /// Whether replies may stream.
+    pub invoke_mode: InvokeMode,
+    /// Cross-origin rules, as the author gave them.
+    pub cors: Option<Cors>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub modified_at: Timestamp,
+}
+
+/// Lambda's `AuthType` of a function URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UrlAuth {
+    /// Anyone.
+    #[serde(rename = "NONE")]
+    None,
+    /// Signed requests only.
+    #[serde(rename = "AWS_IAM")]
+    AwsIam,
+}
+
+/// Lambda's `InvokeMode` of a function URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InvokeMode {
+    /// The whole reply at once.
+    #[serde(rename = "BUFFERED")]
+    Buffered,
+    /// As it is written.
+    #[serde(rename = "RESPONSE_STREAM")]
+    ResponseStream,
+}
+
+/// Cross-origin rules of a function URL; absent lists are not shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Cors {
+    /// Whether credentials may be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_credentials: Option<bool>,
+    /// Request headers allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_headers: Option<Vec<String>>,
+    /// Methods allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_methods: Option<Vec<String>>,
+    /// Origins allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_origins: Option<Vec<String>>,
+    /// Response headers a page may read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose_headers: Option<Vec<String>>,
+    /// Seconds a preflight may be cached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<u32>,
+}

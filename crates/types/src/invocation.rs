@@ -1,0 +1,83 @@
+//! One request to run a function, whatever door it came through.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{Body, Function, RequestId};
+
+/// One invocation on its way to an instance.
+#[derive(Debug)]
+pub struct Invocation {
+    /// Shown to the author as the AWS request id.
+    pub id: RequestId,
+    /// The function as the door resolved it.
+    pub function: Arc<Function>,
+    /// What the function is to work on.
+    pub payload: Payload,
+    /// What the caller says about itself.
+    pub context: Context,
+    /// Whether the caller wants the end of the log back.
+    pub log_tail: LogTail,
+}
+
+/// An event for runtimes that take JSON, or a request for those that speak HTTP.
+#[derive(Debug)]
+pub enum Payload {
+    /// A JSON document, at most [`crate::limits::PAYLOAD_BYTES_MAX`].
+    Event(Bytes),
+    /// An HTTP request with its body still streaming.
+    Http(Box<http::Request<Body>>),
+}
+
+/// Caller-supplied context that the runtime protocols carry through unread.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// `X-Amz-Client-Context`, decoded from base64.
+    pub client_context: Option<String>,
+    /// `X-Amzn-Trace-Id`.
+    pub trace: Option<String>,
+}
+
+/// Whether a caller asked for the last [`crate::limits::LOG_TAIL_BYTES`] of log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogTail {
+    /// No.
+    #[default]
+    None,
+    /// `LogType: Tail`.
+    Tail,
+}
+
+/// What one attempt used. One is made per attempt, and only `node` makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// From handing the payload to an instance to the end of its reply.
+    pub duration: Duration,
+    /// Making the instance ready, if this attempt was a cold start.
+    pub init: Option<Duration>,
+    /// Memory the function is billed for, MB.
+    pub memory_mb: u32,
+    /// The most memory the instance has used so far, MB; 0 where it cannot be measured.
+    pub memory_mb_max: u32,
+}
+
+impl Usage {
+    /// Whole milliseconds billed, started ones counted, init included.
+    pub fn billed_ms(&self) -> u64 {
+        let total = self.duration + self.init.unwrap_or_default();
+        u64::try_from(total.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_started_millisecond_is_billed() {
+        let usage = Usage { duration: Duration::from_micros(1001), ..Usage::default() };
+        assert_eq!(usage.billed_ms(), 2);
+        assert_eq!(Usage { duration: Duration::ZERO, ..usage }.billed_ms(), 0);
+    }
+}

@@ -1,0 +1,22 @@
+//! What the platform talks about: names, limits, functions, invocations and how they end.
+//!
+//! Plain data and the rules that make a value valid; no I/O, no clock, no policy. Every other crate may
+//! depend on this one, and it depends on none of them. A value that exists is valid: identifiers are
+//! checked where they are parsed, so nobody downstream checks them again.
+
+pub mod body;
+pub mod fault;
+pub mod function;
+pub mod invocation;
+pub mod limits;
+pub mod name;
+pub mod runtime;
+pub mod time;
+
+pub use body::{Body, BoxError};
+pub use fault::{ExitStatus, Fault};
+pub use function::Function;
+pub use invocation::{Invocation, Payload};
+pub use name::{AccountId, FunctionId, FunctionName, InstanceId, Region, RequestId, RevisionId};
+pub use runtime::Runtime;
+pub use time::Timestamp;

@@ -1,0 +1,28 @@
+//! Lambda's limits, in one place. Where a limit is ours and not Lambda's, its line says so.
+
+/// Largest zip accepted inline, bytes.
+pub const ZIP_BYTES_MAX: usize = 52_428_800;
+/// Largest unpacked package, bytes.
+pub const UNZIPPED_BYTES_MAX: u64 = 262_144_000;
+/// Most files and folders in a package. Ours: it bounds inodes as the line above bounds bytes.
+pub const PACKAGE_ENTRIES_MAX: usize = 100_000;
+/// Largest control API request body, bytes (a 50 MB zip in base64, with room for the rest).
+pub const REQUEST_BODY_BYTES_MAX: usize = 70_167_211;
+/// Largest synchronous payload and response, bytes (6 MB + 100).
+pub const PAYLOAD_BYTES_MAX: usize = 6_291_556;
+/// Largest sum of environment variable names and values, bytes.
+pub const ENVIRONMENT_BYTES_MAX: usize = 4_096;
+/// Function memory bounds, MB.
+pub const MEMORY_MB: std::ops::RangeInclusive<u32> = 128..=32_768;
+/// Function timeout bounds, seconds.
+pub const TIMEOUT_S: std::ops::RangeInclusive<u32> = 1..=900;
+/// Size bounds of /tmp, MB.
+pub const EPHEMERAL_STORAGE_MB: std::ops::RangeInclusive<u32> = 512..=10_240;
+/// Bytes of log returned in `X-Amz-Log-Result`.
+pub const LOG_TAIL_BYTES: usize = 4_096;
+/// Longest one log line may grow before it is cut in two, bytes (CloudWatch Logs' event limit).
+pub const LOG_LINE_BYTES_MAX: usize = 262_144;
+/// How long a runtime may take to ask for its first event before it is ended, seconds.
+pub const INIT_TIMEOUT_S: u64 = 10;
+/// Most tags on a function.
+pub const TAGS_MAX: usize = 50;
