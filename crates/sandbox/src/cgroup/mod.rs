@@ -1,0 +1,206 @@
+//! Control groups: memory, processor time and number of processes of a whole sandbox.
+//!
+//! Each hierarchy that holds one of these controllers gets a directory `<our own group>/<cgroup_name>` with one
+//! group `slot-N` in it for each sandbox. The init makes and joins its group while it still has our identity;
+//! the helper reads the last figures and removes the group.
+//!
+//! Invariant: a guest is in its group, with every limit written, before its first instruction.
+
+mod files;
+mod find;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use files::Setting;
+pub(crate) use find::Version;
+use find::{Controller, Found};
+
+use crate::{
+    spec::Limits,
+    wire::{Failure, Gauges, Step},
+};
+
+/// How long leftovers of a predecessor may take to die.
+const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The groups of one helper.
+pub(crate) struct Cgroups {
+    hierarchies: Vec<Hierarchy>,
+    missing: Vec<(Controller, String)>,
+}
+
+struct Hierarchy {
+    version: Version,
+    controllers: Vec<Controller>,
+    directory: PathBuf,
+}
+
+impl Cgroups {
+    /// Finds the hierarchies this process may use, kills and removes what a predecessor left there, and makes
+    /// the directories. What cannot be used ends up in [`Cgroups::missing`].
+    pub(crate) fn prepare(name: &str) -> Self {
+        let Found { places, mut missing } = find::find(name);
+        let mut hierarchies = Vec::new();
+        for place in places {
+            let hierarchy = Hierarchy {
+                version: place.version,
+                controllers: place.controllers.clone(),
+                directory: place.own.join(name),
+            };
+            match hierarchy.remove_leftovers().and_then(|()| place.make(name)) {
+                Ok(()) => hierarchies.push(hierarchy),
+                Err(error) => {
+                    let why = format!("{}: {error}", hierarchy.directory.display());
+                    missing.extend(place.controllers.into_iter().map(|controller| (controller, why.clone())));
+                }
+            }
+        }
+        Self { hierarchies, missing }
+    }
+
+    /// The limits that cannot be held here, with the reason. Accounting alone is not a limit.
+    pub(crate) fn missing(&self) -> Vec<(String, String)> {
+        self.missing
+            .iter()
+            .filter(|(controller, _)| controller.is_limit())
+            .map(|(controller, why)| (controller.mechanism().to_owned(), why.clone()))
+            .collect()
+    }
+
+    /// The version that holds a mechanism's controller, where one does.
+    pub(crate) fn version(&self, mechanism: &str) -> Option<Version> {
+        let holds = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|c| c.mechanism() == mechanism);
+        self.hierarchies.iter().find(holds).map(|hierarchy| hierarchy.version)
+    }
+
+    /// Makes the groups of a slot and moves the calling process into them. The settings stay open, to be
+    /// written when the limits are known and our identity is gone.
+    pub(crate) fn join(&self, slot: u32) -> Result<OpenLimits, Failure> {
+        let mut open = OpenLimits { files: Vec::new() };
+        for hierarchy in &self.hierarchies {
+            let group = hierarchy.group(slot);
+            let step = format!("cgroup {}", group.display());
+            match fs::create_dir(&group) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.step(&step)?,
+            }
+            fs::write(group.join("cgroup.procs"), "0").step(&step)?;
+            for setting in hierarchy.settings(&Limits::default()) {
+                match OpenOptions::new().write(true).open(group.join(setting.file)) {
+                    Ok(file) => open.files.push((setting.file, file)),
+                    Err(error) if setting.optional && error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error).step(&format!("{step}/{}", setting.file)),
+                }
+            }
+        }
+        Ok(open)
+    }
+
+    /// Writes a sandbox's limits.
+    pub(crate) fn limit(&self, open: OpenLimits, limits: &Limits) -> Result<(), Failure> {
+        let settings: Vec<Setting> = self.hierarchies.iter().flat_map(|h| h.settings(limits)).collect();
+        for (name, mut file) in open.files {
+            let setting = settings.iter().find(|setting| setting.file == name).expect("opened from the same list");
+            let written = file.write_all(setting.value.as_bytes());
+            if !setting.optional {
+                written.step(&format!("cgroup {name}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where to read a living sandbox's use.
+    pub(crate) fn gauges(&self, slot: u32) -> Gauges {
+        let path = |gauge: fn(&Hierarchy) -> Option<&'static str>| {
+            self.hierarchies.iter().find_map(|h| gauge(h).map(|file| h.group(slot).join(file)))
+        };
+        Gauges {
+            memory_peak: path(|h| h.holds(Controller::Memory).then(|| h.version.memory_peak())),
+            processor_time: path(|h| h.holds(Controller::Accounting).then(|| h.version.processor_time())),
+        }
+    }
+
+    /// Whether the kernel has killed something in this slot's group for want of memory.
+    pub(crate) fn out_of_memory(&self, slot: u32) -> bool {
+        let memory = self.hierarchies.iter().find(|hierarchy| hierarchy.holds(Controller::Memory));
+        memory.is_some_and(|hierarchy| {
+            let events = fs::read_to_string(hierarchy.group(slot).join(hierarchy.version.memory_events()));
+            events.is_ok_and(|text| files::field(&text, "oom_kill").is_some_and(|kills| kills > 0))
+        })
+    }
+
+    /// Removes a slot's groups. `false` while something in them has not quite gone.
+    pub(crate) fn remove(&self, slot: u32) -> bool {
+        self.hierarchies.iter().all(|hierarchy| match fs::remove_dir(hierarchy.group(slot)) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        })
+    }
+
+    /// Removes the directories themselves, as far as they are empty.
+    pub(crate) fn remove_directories(&self) {
+        for hierarchy in &self.hierarchies {
+            // A directory still in use stays for the next start to remove.
+            let _ = fs::remove_dir(&hierarchy.directory);
+        }
+    }
+}
+
+/// Reads a gauge; `None` when the group is gone or the kernel does not keep it.
+pub(crate) fn read_gauge(file: &Option<PathBuf>) -> Option<u64> {
+    let file = file.as_ref()?;
+    let text = fs::read_to_string(file).ok()?;
+    // Version 2 keeps microseconds in a table where version 1 keeps nanoseconds alone.
+    files::field(&text, "usage_usec").map(|us| us.saturating_mul(1000)).or_else(|| text.trim().parse().ok())
+}
+
+/// The settings of one group, open for writing.
+pub(crate) struct OpenLimits {
+    files: Vec<(&'static str, File)>,
+}
+
+impl Hierarchy {
+    fn group(&self, slot: u32) -> PathBuf {
+        self.directory.join(format!("slot-{slot}"))
+    }
+
+    fn holds(&self, controller: Controller) -> bool {
+        self.controllers.contains(&controller)
+    }
+
+    fn settings(&self, limits: &Limits) -> Vec<Setting> {
+        self.controllers.iter().flat_map(|controller| files::settings(self.version, *controller, limits)).collect()
+    }
+
+    fn remove_leftovers(&self) -> io::Result<()> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let groups = entries.collect::<io::Result<Vec<_>>>()?.into_iter().map(|entry| entry.path());
+        let groups: Vec<PathBuf> = groups.filter(|path| path.is_dir()).collect();
+        let until = Instant::now() + LEFTOVERS_TIMEOUT;
+        for group in groups {
+            loop {
+                let members = fs::read_to_string(group.join("cgroup.procs"))?;
+                for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
+                    // One that has ended in between is what we want.
+                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+                }
+                match fs::remove_dir(&group) {
+                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                    other => break other?,
+                }
+            }
+        }
+        Ok(())
+    }
+}

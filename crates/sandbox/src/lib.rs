@@ -1,0 +1,35 @@
+//! The Linux jail: runs a command that sees what it was given and nothing else.
+//!
+//! A small helper process (this binary again, see [`run_helper_if_asked`]) forks each sandbox's own init,
+//! which builds the jail around itself and starts the guest. The platform talks to the helper and to every
+//! init over Unix sockets and gets file descriptors back: listeners made inside the sandbox's network, the
+//! guest's output, connections to the guest.
+//!
+//! One file per kernel mechanism. This is the only crate with unsafe code, all of it in `sys`.
+//!
+//! Invariants: isolation fails closed (a step that fails ends the sandbox before the guest's first
+//! instruction); nothing of a sandbox outlives its [`Sandbox`], the helper, or the platform, however they end.
+
+mod cgroup;
+mod error;
+mod guest;
+mod helper;
+mod init;
+mod namespaces;
+mod network;
+mod platform;
+mod privileges;
+mod probe;
+mod rootfs;
+mod sandbox;
+mod seccomp;
+mod spec;
+mod sys;
+mod wire;
+
+pub use error::Error;
+pub use helper::run_helper_if_asked;
+pub use platform::{Config, Require, Spawner};
+pub use probe::{Mechanism, State, probe};
+pub use sandbox::{Exit, Sandbox, Status};
+pub use spec::{LISTENERS_MAX, Limits, MOUNTS_MAX, Mount, SPEC_BYTES_MAX, Spec};

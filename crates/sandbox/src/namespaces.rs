@@ -1,0 +1,127 @@
+//! User, pid, mount, network, ipc, uts and cgroup namespaces, and the identity a guest has in them.
+//!
+//! The helper forks into a new user and pid namespace and writes the identity maps; the init unshares the rest
+//! itself, so that the slow part (the network namespace) runs beside the helper's next piece of work.
+//!
+//! Invariant: exactly one user and one group are mapped, the guest's. Root of the host has no name inside, so
+//! nothing in a sandbox can become it or own anything of it, whoever runs the platform.
+
+use std::{fs, io};
+
+use libc::pid_t;
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::{Gid, Uid, getgid, getuid, setgroups, setresgid, setresuid},
+};
+
+use crate::wire::{Failure, Step};
+
+/// The guest's user and group as it sees them itself; Lambda's number.
+pub(crate) const GUEST_ID: u32 = 993;
+
+/// Most sandboxes alive at once, each with its own outer identity where the helper is privileged.
+pub(crate) const SLOTS_MAX: u32 = 4096;
+
+/// First outer identities tried; the second fits into the 65,536 that container engines map.
+const FIRST_IDS: [u32; 2] = [200_000, 40_000];
+
+/// What the helper's own fork enters.
+pub(crate) const FORK_FLAGS: i32 = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
+
+/// Whom guests are to the rest of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Identities {
+    /// Each sandbox is somebody else: this number plus its slot.
+    Range { first: u32 },
+    /// All are the user who runs the platform.
+    Own,
+}
+
+impl Identities {
+    /// Chooses by who runs this process.
+    pub(crate) fn choose() -> io::Result<Self> {
+        if !getuid().is_root() {
+            return Ok(Self::Own);
+        }
+        let (users, groups) = (fs::read_to_string("/proc/self/uid_map")?, fs::read_to_string("/proc/self/gid_map")?);
+        FIRST_IDS
+            .into_iter()
+            .find(|first| covers(&users, *first) && covers(&groups, *first))
+            .map(|first| Self::Range { first })
+            .ok_or_else(|| io::Error::other("root here has no spare user ids to give to guests"))
+    }
+
+    /// Whether the helper may act on the host's mounts and give out identities.
+    pub(crate) fn is_privileged(self) -> bool {
+        self != Self::Own
+    }
+
+    /// Writes the maps of a process just forked into its own user namespace.
+    pub(crate) fn write(self, pid: pid_t, slot: u32) -> Result<(), Failure> {
+        let (user, group) = match self {
+            Self::Range { first } => (first + slot, first + slot),
+            Self::Own => {
+                fs::write(format!("/proc/{pid}/setgroups"), "deny").step("deny setgroups")?;
+                (getuid().as_raw(), getgid().as_raw())
+            }
+        };
+        fs::write(format!("/proc/{pid}/uid_map"), format!("{GUEST_ID} {user} 1")).step("write uid_map")?;
+        fs::write(format!("/proc/{pid}/gid_map"), format!("{GUEST_ID} {group} 1")).step("write gid_map")
+    }
+
+    /// Becomes the guest's user and group. Capabilities inside the namespace stay: with inner root unmapped the
+    /// kernel sees no change from or to root.
+    pub(crate) fn assume(self) -> Result<(), Failure> {
+        if self.is_privileged() {
+            setgroups(&[]).step("setgroups")?;
+        }
+        let (user, group) = (Uid::from_raw(GUEST_ID), Gid::from_raw(GUEST_ID));
+        setresgid(group, group, group).step("setresgid")?;
+        setresuid(user, user, user).step("setresuid")
+    }
+}
+
+/// Whether an id map of ours (`inside outside count` lines) covers all slots from `first`.
+fn covers(map: &str, first: u32) -> bool {
+    map.lines().any(|line| {
+        let mut fields = line.split_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(inside)), Some(Ok(_)), Some(Ok(count))) = (fields.next(), fields.next(), fields.next()) else {
+            return false;
+        };
+        inside <= u64::from(first) && u64::from(first + SLOTS_MAX) <= inside + count
+    })
+}
+
+/// The namespaces an init enters by itself, with their names.
+pub(crate) const OWN: [(&str, CloneFlags); 5] = [
+    ("network namespace", CloneFlags::CLONE_NEWNET),
+    ("mount namespace", CloneFlags::CLONE_NEWNS),
+    ("ipc namespace", CloneFlags::CLONE_NEWIPC),
+    ("uts namespace", CloneFlags::CLONE_NEWUTS),
+    ("cgroup namespace", CloneFlags::CLONE_NEWCGROUP),
+];
+
+/// Enters all of [`OWN`]. Where that fails, the error names the one that is to blame.
+pub(crate) fn enter() -> Result<(), Failure> {
+    let all = OWN.iter().fold(CloneFlags::empty(), |all, (_, flag)| all | *flag);
+    let Err(error) = unshare(all) else { return Ok(()) };
+    for (name, flag) in OWN {
+        unshare(flag).step(name)?;
+    }
+    Err(error).step("namespaces")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_map_covers_a_range_or_does_not() {
+        assert!(covers("         0          0 4294967295\n", 200_000));
+        let container = "0 1000 1\n1 100000 65536\n";
+        assert!(!covers(container, 200_000));
+        assert!(covers(container, 40_000));
+        assert!(!covers("0 1000 1\n", 40_000));
+        assert!(!covers("", 40_000));
+    }
+}

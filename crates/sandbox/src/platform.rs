@@ -1,0 +1,291 @@
+//! The platform's side: starts the helper, asks it for sandboxes, and holds on to them.
+//!
+//! One task reads the helper's replies; there is no thread for any sandbox. Both maps are bounded by how many
+//! sandboxes the helper has slots for.
+//!
+//! Invariant: whoever stops waiting for a sandbox has killed it. A pidfd that arrives for nobody is used to
+//! kill at once.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+use parking_lot::Mutex;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::{oneshot, watch},
+    task::AbortHandle,
+};
+
+use crate::{
+    Error, Spec, Status,
+    helper::NAME,
+    sandbox::Sandbox,
+    spec::SPEC_BYTES_MAX,
+    sys,
+    wire::{self, Failure, Gauges, Last, Reply, Request},
+};
+
+/// How long the helper may take to come up; it may have leftovers to kill.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How sandboxes are made by one [`Spawner`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directory name under our own cgroup, unique to the data directory: whatever a killed predecessor left
+    /// under this name is killed and removed at start.
+    pub cgroup_name: String,
+    /// What to do where a host lacks a limit.
+    pub require: Require,
+}
+
+/// What to do where a host lacks a limit. Namespaces, seccomp and the loss of privileges are never optional.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Require {
+    /// Refuse to start without memory, cpu and pids limits.
+    All,
+    /// Go on without the limits this host cannot hold; [`crate::probe`] says which.
+    BestEffort,
+}
+
+/// Starts sandboxes. Clones share one helper process, which ends with the last of them and of their sandboxes.
+#[derive(Clone)]
+pub struct Spawner {
+    shared: Arc<Shared>,
+}
+
+/// Ends the reader, and with it the helper, when the last spawner and sandbox are gone.
+pub(crate) struct Shared {
+    link: Arc<Link>,
+    reader: AbortHandle,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+struct Link {
+    socket: AsyncFd<OwnedFd>,
+    number: AtomicU64,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    /// The helper is gone; nobody will be answered.
+    closed: bool,
+    asked: HashMap<u64, oneshot::Sender<Result<Started, Failure>>>,
+    alive: HashMap<u64, Alive>,
+}
+
+struct Alive {
+    pidfd: Arc<OwnedFd>,
+    last: watch::Sender<Option<Last>>,
+}
+
+/// A sandbox under way; dropping it kills it.
+pub(crate) struct Started {
+    pub(crate) pidfd: Arc<OwnedFd>,
+    pub(crate) gauges: Gauges,
+    pub(crate) last: watch::Receiver<Option<Last>>,
+}
+
+impl Started {
+    pub(crate) fn kill(&self) {
+        // The only error is that it has ended already.
+        let _ = sys::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL);
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Spawner {
+    /// Starts the helper and removes what a killed predecessor left. Call inside a Tokio runtime; blocks for
+    /// some milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when [`Require::All`] cannot be had, [`Error::Start`] when there is no helper.
+    pub fn start(config: Config) -> Result<Self, Error> {
+        crate::spec::check_name(&config.cgroup_name)?;
+        let (child, socket, missing) = start_helper(&config.cgroup_name).map_err(Error::Start)?;
+        if let (Require::All, Some((mechanism, why))) = (config.require, missing.first()) {
+            return Err(Error::Missing { mechanism: mechanism.clone(), why: why.clone() });
+        }
+        for (mechanism, why) in missing {
+            tracing::warn!(mechanism, why, "sandboxes go without a limit this host cannot hold");
+        }
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| Error::Start(error.into()))?;
+        let socket = sys::watch(socket).map_err(Error::Start)?;
+        let link = Arc::new(Link { socket, number: AtomicU64::new(0), books: Mutex::default() });
+        let reader = tokio::spawn(read_replies(Arc::clone(&link), child)).abort_handle();
+        Ok(Self { shared: Arc::new(Shared { link, reader }) })
+    }
+
+    /// Builds a sandbox and starts its command. Returns once the command is executing. Dropping the future
+    /// leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`Error::Exec`] when the command cannot be executed; [`Error::Invalid`] and [`Error::Setup`] when the
+    /// jail cannot be built; [`Error::Full`]; [`Error::HelperGone`].
+    pub async fn spawn(&self, spec: Spec) -> Result<Sandbox, Error> {
+        spec.check()?;
+        let listeners = spec.listen.len();
+        let link = &self.shared.link;
+        let (ours, theirs) = wire::pair().map_err(Error::Start)?;
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| Error::Start(error.into()))?;
+        let control = sys::watch(ours).map_err(Error::Start)?;
+        let id = link.number.fetch_add(1, Ordering::Relaxed);
+        let request = serde_json::to_vec(&Request::Spawn { id, spec: Box::new(spec) });
+        let request = request.map_err(|error| Error::Invalid(error.to_string()))?;
+        if request.len() > SPEC_BYTES_MAX {
+            return Err(Error::Invalid(format!("it takes {} bytes of {SPEC_BYTES_MAX}", request.len())));
+        }
+        let (answer, answered) = oneshot::channel();
+        let _entry = Entry::new(link, id, answer)?;
+        let send = |socket: &OwnedFd| wire::send_bytes(socket.as_fd(), &request, &[theirs.as_fd()]);
+        link.socket.async_io(Interest::WRITABLE, send).await.map_err(|_| Error::HelperGone)?;
+        drop(theirs);
+        let started = answered.await.map_err(|_| Error::HelperGone)??;
+        Sandbox::await_ready(started, control, listeners, Arc::clone(&self.shared)).await
+    }
+}
+
+/// A place among those waiting for an answer, given up when the wait ends.
+struct Entry<'a> {
+    link: &'a Link,
+    id: u64,
+}
+
+impl<'a> Entry<'a> {
+    fn new(link: &'a Link, id: u64, answer: oneshot::Sender<Result<Started, Failure>>) -> Result<Self, Error> {
+        let mut books = link.books.lock();
+        if books.closed {
+            return Err(Error::HelperGone);
+        }
+        books.asked.insert(id, answer);
+        Ok(Self { link, id })
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.link.books.lock().asked.remove(&self.id);
+    }
+}
+
+/// Passes on what the helper says until it ends, then settles everything that is open.
+async fn read_replies(link: Arc<Link>, mut child: tokio::process::Child) {
+    loop {
+        let received = link.socket.async_io(Interest::READABLE, |socket| wire::receive::<Reply>(socket.as_fd())).await;
+        match received {
+            Ok(Some((reply, descriptors))) => link.take(reply, descriptors),
+            Ok(None) => break,
+            Err(error) => {
+                tracing::error!(%error, "the sandbox helper does not make sense");
+                break;
+            }
+        }
+    }
+    link.close();
+    let status = child.wait().await;
+    tracing::error!(?status, "the sandbox helper is gone, and every sandbox with it");
+}
+
+impl Link {
+    fn take(&self, reply: Reply, descriptors: Vec<OwnedFd>) {
+        let mut books = self.books.lock();
+        match reply {
+            Reply::Started { id, gauges } => {
+                let Some(pidfd) = descriptors.into_iter().next() else { return };
+                let (last, seen) = watch::channel(None);
+                let pidfd = Arc::new(pidfd);
+                let started = Started { pidfd: Arc::clone(&pidfd), gauges, last: seen };
+                books.alive.insert(id, Alive { pidfd, last });
+                // Unless somebody still waits for it, this drops it and thereby kills it.
+                if let Some(answer) = books.asked.remove(&id) {
+                    let _ = answer.send(Ok(started));
+                }
+            }
+            Reply::Refused { id, failure } => {
+                if let Some(answer) = books.asked.remove(&id) {
+                    let _ = answer.send(Err(failure));
+                }
+            }
+            Reply::Gone { id, last } => {
+                if let Some(alive) = books.alive.remove(&id) {
+                    alive.last.send_replace(Some(last));
+                }
+            }
+            Reply::Ready { .. } | Reply::Probed { .. } => {}
+        }
+    }
+
+    fn close(&self) {
+        let mut books = self.books.lock();
+        books.closed = true;
+        books.asked.clear();
+        let status = Status::Signal(libc::SIGKILL);
+        let last = Last { status, out_of_memory: false, memory_bytes_max: 0, processor_ns: 0 };
+        for (_, alive) in books.alive.drain() {
+            // The inits die with the helper; this is for one that had just missed it.
+            let _ = sys::pidfd_signal(alive.pidfd.as_fd(), libc::SIGKILL);
+            alive.last.send_replace(Some(last));
+        }
+    }
+}
+
+/// Starts the helper and greets it, blocking.
+fn start_helper(cgroup_name: &str) -> io::Result<(tokio::process::Child, OwnedFd, Missing)> {
+    let (command, socket) = prepare_helper()?;
+    let child = tokio::process::Command::from(command).spawn()?;
+    let missing = greet(&socket, cgroup_name)?;
+    Ok((child, socket, missing))
+}
+
+/// Limits that cannot be held, with the reason.
+pub(crate) type Missing = Vec<(String, String)>;
+
+/// The helper's command, and our end of the socket that is its standard input.
+pub(crate) fn prepare_helper() -> io::Result<(Command, OwnedFd)> {
+    let (ours, theirs) = wire::pair()?;
+    let mut command = Command::new("/proc/self/exe");
+    // Its environment would be readable to nobody in a sandbox, and it needs none.
+    command.arg0(NAME).env_clear().current_dir("/").stdin(Stdio::from(theirs)).stdout(Stdio::null());
+    Ok((command, ours))
+}
+
+/// Says what is needed first and waits for the helper to be ready. The command must be gone by then, or our
+/// own copy of the helper's end would keep the socket open.
+pub(crate) fn greet(socket: &OwnedFd, cgroup_name: &str) -> io::Result<Missing> {
+    wire::send(socket.as_fd(), &Request::Begin { cgroup_name: cgroup_name.to_owned() }, &[])?;
+    let mut events = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(START_TIMEOUT).unwrap_or(PollTimeout::MAX);
+    if poll(&mut events, timeout)? == 0 {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer"));
+    }
+    match wire::receive(socket.as_fd())? {
+        Some((Reply::Ready { missing }, _)) => Ok(missing),
+        _ => Err(io::Error::other("it ended at once; does main call run_helper_if_asked first?")),
+    }
+}

@@ -1,0 +1,180 @@
+//! A running guest as the platform holds it.
+
+use std::{
+    io,
+    net::{TcpListener, TcpStream},
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::wait::WaitStatus,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::Mutex,
+};
+
+use crate::{
+    Error, cgroup,
+    platform::{Shared, Started},
+    sys,
+    wire::{self, Connect, Last, Report},
+};
+
+/// How a guest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// How its main process ended; `Signal(9)` when the sandbox was killed.
+    pub status: Status,
+    /// Whether the kernel killed something in it for want of memory, be it the main process or a child.
+    pub out_of_memory: bool,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+impl Status {
+    /// Reads what `wait` returned for a process that has ended.
+    pub(crate) fn of_wait(status: i32) -> Self {
+        match WaitStatus::from_raw(nix::unistd::Pid::from_raw(0), status) {
+            Ok(WaitStatus::Exited(_, code)) => Self::Code(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Self::Signal(signal as i32),
+            // Real-time signals have no name in nix.
+            _ => Self::Signal(status & 0x7f),
+        }
+    }
+}
+
+/// A running guest and everything around it. Dropping it kills all of it.
+pub struct Sandbox {
+    /// One for each of [`crate::Spec::listen`], in order; nonblocking.
+    pub listeners: Vec<TcpListener>,
+    /// Nonblocking read end of the pipe that carries stdout and stderr. It ends when every process that holds
+    /// the other end has.
+    pub output: OwnedFd,
+    control: Mutex<Control>,
+    started: Started,
+    _shared: Arc<Shared>,
+}
+
+/// The socket to the init, and the number of the last request on it.
+struct Control {
+    socket: AsyncFd<OwnedFd>,
+    number: u64,
+}
+
+impl Control {
+    async fn receive(&self) -> io::Result<Option<(Report, Vec<OwnedFd>)>> {
+        self.socket.async_io(Interest::READABLE, |socket| wire::receive(socket.as_fd())).await
+    }
+}
+
+impl Sandbox {
+    /// Waits until the init says that the command executes.
+    pub(crate) async fn await_ready(
+        started: Started,
+        control: AsyncFd<OwnedFd>,
+        listeners: usize,
+        shared: Arc<Shared>,
+    ) -> Result<Self, Error> {
+        let control = Control { socket: control, number: 0 };
+        let setup = |source| Error::Setup { step: "hear from the init".to_owned(), source };
+        let descriptors = match control.receive().await.map_err(setup)? {
+            Some((Report::Ready, descriptors)) if descriptors.len() == listeners + 1 => descriptors,
+            Some((Report::Failed(failure), _)) => return Err(failure.into()),
+            _ => return Err(setup(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a word"))),
+        };
+        let mut descriptors = descriptors.into_iter();
+        let output = descriptors.next().expect("there is one more than there are listeners");
+        fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| setup(error.into()))?;
+        let listeners = descriptors.map(TcpListener::from).collect();
+        Ok(Self { listeners, output, control: Mutex::new(control), started, _shared: shared })
+    }
+
+    /// A nonblocking connection to 127.0.0.1:`port` inside the sandbox, made by its init.
+    ///
+    /// # Errors
+    /// What `connect` would answer inside, `ConnectionRefused` when nobody listens there; `NotConnected` when
+    /// the sandbox has ended.
+    pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        let socket = self.request_connection(port).await?;
+        let mut events = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+        let connected = poll(&mut events, PollTimeout::ZERO)? > 0;
+        let socket = if connected {
+            socket
+        } else {
+            let connecting = sys::watch(socket)?;
+            connecting.writable().await?.retain_ready();
+            connecting.into_inner()
+        };
+        let stream = TcpStream::from(socket);
+        stream.take_error()?.map_or(Ok(stream), Err)
+    }
+
+    async fn request_connection(&self, port: u16) -> io::Result<OwnedFd> {
+        let ended = || io::Error::new(io::ErrorKind::NotConnected, "the sandbox has ended");
+        let mut control = self.control.lock().await;
+        control.number += 1;
+        let request = Connect { number: control.number, port };
+        let send = |socket: &OwnedFd| wire::send(socket.as_fd(), &request, &[]);
+        control.socket.async_io(Interest::WRITABLE, send).await.map_err(|_| ended())?;
+        loop {
+            // An earlier number answers a caller who stopped waiting.
+            match control.receive().await?.ok_or_else(ended)? {
+                (Report::Connected { number }, descriptors) if number == request.number => {
+                    return descriptors.into_iter().next().ok_or_else(ended);
+                }
+                (Report::NotConnected { number, errno }, _) if number == request.number => {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until nothing of the sandbox runs any more. Any number of waiters, any number of times.
+    pub async fn exited(&self) -> Exit {
+        let mut seen = self.started.last.clone();
+        let last = seen.wait_for(Option::is_some).await.ok().and_then(|last| *last);
+        last.map_or(Exit { status: Status::Signal(libc::SIGKILL), out_of_memory: false }, |last| Exit {
+            status: last.status,
+            out_of_memory: last.out_of_memory,
+        })
+    }
+
+    /// Kills everything in it. Does not wait; see [`Sandbox::exited`].
+    pub fn kill(&self) {
+        self.started.kill();
+    }
+
+    /// The most memory it has held so far, bytes, with page cache and `/tmp`; 0 where that cannot be measured.
+    pub fn memory_bytes_max(&self) -> u64 {
+        match self.last() {
+            Some(last) => last.memory_bytes_max,
+            None => cgroup::read_gauge(&self.started.gauges.memory_peak).unwrap_or(0),
+        }
+    }
+
+    /// Processor time all its processes have used so far; without a cpu cgroup zero until it has exited.
+    pub fn processor_time(&self) -> Duration {
+        Duration::from_nanos(match self.last() {
+            Some(last) => last.processor_ns,
+            None => cgroup::read_gauge(&self.started.gauges.processor_time).unwrap_or(0),
+        })
+    }
+
+    fn last(&self) -> Option<Last> {
+        *self.started.last.borrow()
+    }
+}

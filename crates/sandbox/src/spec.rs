@@ -1,0 +1,140 @@
+//! What a sandbox is asked to be: the command, what it sees, and what it may use up.
+//!
+//! Plain values that travel to the helper as JSON. Nothing here touches the kernel.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// Most bytes of one [`Spec`] on its way to the helper (JSON). One message on the socket has to hold it.
+pub const SPEC_BYTES_MAX: usize = 128 * 1024;
+
+/// Most ports in [`Spec::listen`].
+pub const LISTENERS_MAX: usize = 16;
+
+/// Most entries in [`Spec::mounts`].
+pub const MOUNTS_MAX: usize = 64;
+
+/// Most bytes of a name: the kernel's limit for a host name.
+const NAME_BYTES_MAX: usize = 64;
+
+/// One sandbox to start.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Spec {
+    /// Names the sandbox among the living ones and its cgroup: 1 to 64 of `[A-Za-z0-9_-]`. Also the host
+    /// name the guest sees.
+    pub name: String,
+    /// The program and its arguments. A program without a slash is looked up along `PATH` of `environment`
+    /// inside the sandbox.
+    pub command: Vec<String>,
+    /// The guest's whole environment.
+    pub environment: Vec<(String, String)>,
+    /// Working directory inside the sandbox, absolute.
+    pub directory: PathBuf,
+    /// Read-only binds, made in order; a later one may lie inside an earlier one when its target exists there.
+    pub mounts: Vec<Mount>,
+    /// Size limit of the private `/tmp`. What lies there is memory and counts towards the memory limit too.
+    pub tmp_bytes_max: u64,
+    /// Ports to listen on at 127.0.0.1 inside the sandbox's own network; the listeners are handed out.
+    pub listen: Vec<u16>,
+    /// What it may use up.
+    pub limits: Limits,
+}
+
+/// A file or directory of the host shown read-only (also nosuid, nodev) to the guest, with what is mounted
+/// below it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path on the host; a file or a directory, symbolic links followed.
+    pub source: PathBuf,
+    /// Absolute path inside the sandbox, created as needed.
+    pub target: PathBuf,
+}
+
+/// What a sandbox may use up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory of all its processes together, with page cache and `/tmp`. Needs the cgroup memory controller.
+    pub memory_bytes_max: u64,
+    /// Processor time in thousandths of one core; 0 means no limit. Needs the cgroup cpu controller.
+    pub cpu_millis: u32,
+    /// Processes and threads at once. Held by the cgroup pids controller, and by RLIMIT_NPROC beside it.
+    pub pids_max: u32,
+    /// Open files of one process (RLIMIT_NOFILE), at most what the platform itself may have.
+    pub open_files_max: u32,
+}
+
+impl Spec {
+    /// Refuses what cannot be carried out, before anything is started.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let refuse = |why: &str| Err(Error::Invalid(why.to_owned()));
+        check_name(&self.name)?;
+        if self.command.first().is_none_or(String::is_empty) {
+            return refuse("there is no command");
+        }
+        if self.listen.len() > LISTENERS_MAX || self.listen.contains(&0) {
+            return refuse("there are too many ports to listen on, or port 0");
+        }
+        if self.mounts.len() > MOUNTS_MAX {
+            return refuse("there are too many mounts");
+        }
+        if !self.directory.is_absolute() || self.mounts.iter().any(|mount| !mount.source.is_absolute()) {
+            return refuse("the working directory or a mount's source is not absolute");
+        }
+        let texts = self.command.iter().chain(self.environment.iter().flat_map(|(key, value)| [key, value]));
+        if texts.into_iter().any(|text| text.contains('\0')) {
+            return refuse("the command or the environment holds a NUL");
+        }
+        if self.environment.iter().any(|(key, _)| key.is_empty() || key.contains('=')) {
+            return refuse("a variable of the environment has no proper name");
+        }
+        Ok(())
+    }
+}
+
+/// A name that can be a directory's and a host's.
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("{name:?} is not a name of 1 to {NAME_BYTES_MAX} letters, digits, '-' and '_'")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_specification_that_cannot_be_carried_out_is_refused_before_anything_starts() {
+        let good = Spec {
+            name: "a-1".into(),
+            command: vec!["/bin/true".into()],
+            environment: vec![("A".into(), "=".into())],
+            directory: "/".into(),
+            mounts: vec![Mount { source: "/usr".into(), target: "/usr".into() }],
+            tmp_bytes_max: 0,
+            listen: vec![9001],
+            limits: Limits::default(),
+        };
+        assert!(good.check().is_ok());
+        let bad: [fn(&mut Spec); 9] = [
+            |spec| spec.name = "../x".into(),
+            |spec| spec.name = "n".repeat(NAME_BYTES_MAX + 1),
+            |spec| spec.command.clear(),
+            |spec| spec.command.push("a\0b".into()),
+            |spec| spec.environment.push(("A=B".into(), String::new())),
+            |spec| spec.directory = "tmp".into(),
+            |spec| spec.mounts[0].source = "usr".into(),
+            |spec| spec.mounts = vec![spec.mounts[0].clone(); MOUNTS_MAX + 1],
+            |spec| spec.listen.push(0),
+        ];
+        for (index, spoil) in bad.into_iter().enumerate() {
+            let mut spec = good.clone();
+            spoil(&mut spec);
+            assert!(matches!(spec.check(), Err(Error::Invalid(_))), "case {index}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Messages between the platform, its helper and the inits: one JSON value a datagram on Unix
+//! `SOCK_SEQPACKET` sockets, descriptors beside it (SCM_RIGHTS).
+//!
+//! Invariant: a message is taken whole or refused; a descriptor that arrives is owned at once, so none leaks.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    path::PathBuf,
+};
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    Error, Spec, State, Status,
+    spec::{MOUNTS_MAX, SPEC_BYTES_MAX},
+    sys,
+};
+
+/// Most bytes in one message: a specification and a little around it.
+pub(crate) const MESSAGE_BYTES_MAX: usize = SPEC_BYTES_MAX + 4096;
+
+/// Most descriptors in one message: a control socket and every mount.
+const DESCRIPTORS_MAX: usize = MOUNTS_MAX + 1;
+
+/// Platform to helper.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// First of all. Answered by [`Reply::Ready`].
+    Begin { cgroup_name: String },
+    /// With the init's end of a control socket. Answered by [`Reply::Started`] or [`Reply::Refused`], and
+    /// after the former by [`Reply::Gone`] in the end.
+    Spawn { id: u64, spec: Box<Spec> },
+    /// Answered by [`Reply::Probed`].
+    Probe,
+}
+
+/// Helper to platform.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// The helper is up; names the limits this host cannot hold, and why.
+    Ready { missing: Vec<(String, String)> },
+    /// An init is on its way and will report on its control socket. With its pidfd.
+    Started { id: u64, gauges: Gauges },
+    /// Nothing was started.
+    Refused { id: u64, failure: Failure },
+    /// Nothing of the sandbox runs any more.
+    Gone { id: u64, last: Last },
+    /// What each mechanism did when tried, by name.
+    Probed { found: Vec<(String, State)> },
+}
+
+/// Files to read a living sandbox's use from.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Gauges {
+    pub(crate) memory_peak: Option<PathBuf>,
+    pub(crate) processor_time: Option<PathBuf>,
+}
+
+/// The last word on a sandbox.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Last {
+    pub(crate) status: Status,
+    pub(crate) out_of_memory: bool,
+    pub(crate) memory_bytes_max: u64,
+    pub(crate) processor_ns: u64,
+}
+
+/// Helper to an init, over its lifeline.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// The identity maps are written.
+    Mapped,
+    /// What to become. With the control socket, then one mount tree for each of `spec.mounts` when the helper
+    /// is privileged.
+    Become { spec: Box<Spec> },
+}
+
+/// Init to platform, over the control socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The command is executing. With the output pipe, then the listeners.
+    Ready,
+    /// It is not, and this was the last message.
+    Failed(Failure),
+    /// With a socket on which `connect` was called.
+    Connected { number: u64 },
+    /// The connection failed at once.
+    NotConnected { number: u64, errno: i32 },
+}
+
+/// Platform to init, over the control socket: connect to this port of 127.0.0.1.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Connect {
+    pub(crate) number: u64,
+    pub(crate) port: u16,
+}
+
+/// Why a sandbox could not be made, in a form that travels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Failure {
+    Exec { command: String, errno: i32 },
+    Setup { step: String, errno: i32 },
+    Invalid(String),
+    Full(usize),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let source = io::Error::from_raw_os_error;
+        match failure {
+            Failure::Exec { command, errno } => Error::Exec { command, source: source(errno) },
+            Failure::Setup { step, errno } => Error::Setup { step, source: source(errno) },
+            Failure::Invalid(why) => Error::Invalid(why),
+            Failure::Full(alive) => Error::Full(alive),
+        }
+    }
+}
+
+/// Names the step that an error happened at.
+pub(crate) trait Step<T> {
+    fn step(self, step: &str) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
+    fn step(self, step: &str) -> Result<T, Failure> {
+        self.map_err(|error| Failure::Setup { step: step.to_owned(), errno: errno_of(&error.into()) })
+    }
+}
+
+/// The system's number for an error; `EIO` for the few that have none.
+pub(crate) fn errno_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// A pair of connected sockets, closed on exec, blocking.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
+/// Sends one message with descriptors. `WouldBlock` when the socket is nonblocking and full.
+pub(crate) fn send(socket: BorrowedFd<'_>, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message)?;
+    send_bytes(socket, &bytes, descriptors)
+}
+
+/// Like [`send`], for a message already in bytes.
+pub(crate) fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let rights = if raw.is_empty() { &rights[..0] } else { &rights[..] };
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], rights, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+/// Receives one message with its descriptors; `None` when the other side has closed.
+pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+    let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let message = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+            other => break other?,
+        }
+    };
+    let mut descriptors = Vec::new();
+    for rights in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = rights {
+            descriptors.extend(sys::own_received(raw));
+        }
+    }
+    let (length, flags) = (message.bytes, message.flags);
+    if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message or its descriptors were cut off"));
+    }
+    if length == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&bytes[..length])?, descriptors)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::{Read, Write},
+        os::fd::AsFd,
+    };
+
+    use super::*;
+
+    #[test]
+    fn carries_values_and_descriptors_and_reports_the_end() {
+        let (ours, theirs) = pair().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        send(ours.as_fd(), &Connect { number: 7, port: 80 }, &[writer.as_fd()]).unwrap();
+        drop((ours, writer));
+        let (connect, mut descriptors) = receive::<Connect>(theirs.as_fd()).unwrap().unwrap();
+        assert_eq!((connect.number, connect.port, descriptors.len()), (7, 80, 1));
+        File::from(descriptors.remove(0)).write_all(b"through").unwrap();
+        let mut text = String::new();
+        File::from(OwnedFd::from(reader)).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+        assert!(receive::<Connect>(theirs.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_message() {
+        let (ours, theirs) = pair().unwrap();
+        send_bytes(ours.as_fd(), b"{\"number\":", &[]).unwrap();
+        assert!(receive::<Connect>(theirs.as_fd()).is_err());
+        send_bytes(ours.as_fd(), &vec![b' '; MESSAGE_BYTES_MAX + 1], &[]).unwrap();
+        assert_eq!(receive::<Connect>(theirs.as_fd()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,100 @@
+//! Everything the platform remembers, behind domain verbs.
+//!
+//! Owns the data directory: `platform.db` ([`Functions`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
+//! `lock` that keeps a second process out. Decides nothing: which change is allowed, when to retry and what to
+//! keep is for `engine`; here a verb either happens whole or not at all. SQL and file names do not leave this
+//! crate, so that the same verbs can be spoken to PostgreSQL and an S3-compatible store.
+//!
+//! Invariant: what a verb of [`Functions`] or [`Blobs`] acknowledged survives the process and the machine
+//! stopping at any moment. Log lines survive the process stopping; the machine may lose the last of them.
+//! A future dropped before its answer decides nothing: the verb may still be carried out, once, whole.
+
+pub mod blobs;
+mod database;
+mod failure;
+pub mod functions;
+mod lock;
+pub mod logs;
+pub mod open;
+mod readers;
+mod schema;
+mod writer;
+
+pub use blobs::Blobs;
+pub use functions::Functions;
+pub use logs::Logs;
+
+use std::{path::PathBuf, sync::Arc};
+
+/// Where to remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The data directory; made if it is not there. One process at a time may have it open.
+    pub directory: PathBuf,
+}
+
+/// The open data directory. Clones share it.
+///
+/// Dropping the last clone ends it in the background: verbs already queued are still carried out, and the
+/// directory is free for others shortly after. [`Store::close`] waits for that.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    platform: Arc<database::Database>,
+    functions: Functions,
+    blobs: Blobs,
+    logs: Logs,
+}
+
+impl Store {
+    /// Opens the data directory, making or migrating what is in it. Must run inside a Tokio runtime.
+    pub async fn open(config: Config) -> Result<Self, open::Error> {
+        let directory = config.directory.clone();
+        tokio::task::spawn_blocking(move || Self::open_blocking(&config))
+            .await
+            .unwrap_or_else(|error| Err(open::Error::Io { path: directory, source: std::io::Error::other(error) }))
+    }
+
+    fn open_blocking(config: &Config) -> Result<Self, open::Error> {
+        let directory = open::directory(&config.directory)?;
+        let lock = Arc::new(lock::Lock::acquire(&directory)?);
+        let platform = Arc::new(database::Database::open(&directory, &schema::PLATFORM, lock.clone())?);
+        let inner = Inner {
+            functions: Functions::new(platform.clone()),
+            blobs: Blobs::open_local(&directory)?,
+            logs: Logs::open(&directory, &lock)?,
+            platform,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Functions.
+    pub fn functions(&self) -> &Functions {
+        &self.inner.functions
+    }
+
+    /// Code packages and other large bytes.
+    pub fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
+    }
+
+    /// Log lines.
+    pub fn logs(&self) -> &Logs {
+        &self.inner.logs
+    }
+
+    /// Transactions committed to `platform.db` since it was opened, for metrics. Verbs that wait together share one.
+    pub fn commits(&self) -> u64 {
+        self.inner.platform.commits()
+    }
+
+    /// Carries out what is queued, moves the write-ahead logs into their databases and frees the directory. Later
+    /// verbs fail. Calling it again, or from several clones, is harmless; each call waits for the end.
+    pub async fn close(&self) {
+        self.inner.logs.close().await;
+        self.inner.platform.close().await;
+    }
+}

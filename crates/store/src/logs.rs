@@ -1,0 +1,235 @@
+//! Remembers log lines, many at a time.
+//!
+//! What a function's stream wrote between two flushes is one row (a chunk), so that a burst of lines costs little.
+//! Kept in `logs.db`, whose writer shares nothing with the platform's. Lines survive the process being killed; the
+//! machine losing power may lose the last few seconds of them, and never damages what is older.
+//!
+//! Logs never stop the platform: a damaged `logs.db` is renamed to `logs.db.damaged` (one such file is kept, the
+//! latest) and a new one begun, with a warning, whether the damage shows on opening or later. Should that fail too, the
+//! verbs fail until the next start.
+
+mod chunk;
+mod read;
+mod retention;
+
+pub use read::READ_BYTES_MAX;
+pub use retention::{Retention, Sweep};
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+use updraft_types::{FunctionId, Timestamp};
+
+use crate::{
+    database::Database,
+    failure::{Failure, passes_outward},
+    lock::Lock,
+    open, schema,
+};
+
+/// Most bytes of lines in appends that have not returned yet; further appends wait.
+pub const APPENDING_BYTES_MAX: u32 = 64 << 20;
+
+/// The logs of every function.
+pub struct Logs {
+    directory: PathBuf,
+    lock: Weak<Lock>,
+    database: Mutex<Arc<Database>>,
+    /// Held while a damaged database is replaced, so that it is replaced once.
+    replacing: tokio::sync::Mutex<()>,
+    room: Arc<Semaphore>,
+}
+
+/// What one stream of one function wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Whose lines they are.
+    pub function: FunctionId,
+    /// The log stream: `2026/11/23/[$LATEST]` and 32 hexadecimal digits.
+    pub stream: String,
+    /// The lines in the order they were written, each without its newline; any bytes.
+    pub lines: Vec<(Timestamp, Bytes)>,
+}
+
+/// One line read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// When it was written.
+    pub at: Timestamp,
+    /// Its log stream.
+    pub stream: String,
+    /// Its bytes, without a newline.
+    pub text: Bytes,
+}
+
+/// Why log lines could not be stored, read or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no room on the disk.
+    #[error("the disk is full")]
+    Full,
+    /// The store failed; the text is for the operator.
+    #[error("log storage failed: {0}")]
+    Internal(String),
+}
+
+passes_outward!(Error);
+
+impl From<open::Error> for Error {
+    fn from(error: open::Error) -> Self {
+        match error {
+            open::Error::Full { .. } => Error::Full,
+            other => Error::Internal(other.to_string()),
+        }
+    }
+}
+
+impl Logs {
+    /// Opens `logs.db` in `directory`, which `lock` keeps for us.
+    pub(crate) fn open(directory: &Path, lock: &Arc<Lock>) -> Result<Self, open::Error> {
+        let database = match Database::open(directory, &schema::LOGS, lock.clone()) {
+            Err(open::Error::Damaged { reason, .. }) => begin_anew(directory, lock.clone(), &reason)?,
+            other => other?,
+        };
+        Ok(Self {
+            directory: directory.to_owned(),
+            lock: Arc::downgrade(lock),
+            database: Mutex::new(Arc::new(database)),
+            replacing: tokio::sync::Mutex::default(),
+            room: Arc::new(Semaphore::new(APPENDING_BYTES_MAX as usize)),
+        })
+    }
+
+    /// Stores lines: all of them or none. An entry becomes one row, or several if it is very large.
+    pub async fn append(&self, entries: Vec<Entry>) -> Result<(), Error> {
+        let chunks: Arc<[_]> = entries.into_iter().flat_map(chunk::encode).collect();
+        let size_bytes = chunks.iter().map(chunk::Chunk::size_bytes).sum::<u64>();
+        let permits = u32::try_from(size_bytes).unwrap_or(u32::MAX).min(APPENDING_BYTES_MAX);
+        let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| Failure::Closed)?;
+        // The verb keeps its room, for it stays queued even if this future is dropped.
+        let room = Arc::new(room);
+        self.write(move |connection| {
+            let _room = room;
+            chunks.iter().try_for_each(|chunk| chunk::insert(connection, chunk))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// The newest `limit` lines of a function written at `since` or later, oldest first. Fewer if they come to more
+    /// than [`READ_BYTES_MAX`]: then the oldest are left out.
+    pub async fn read(&self, function: &FunctionId, since: Timestamp, limit: usize) -> Result<Vec<Line>, Error> {
+        let function = function.clone();
+        self.look_up(move |connection| read::newest(connection, &function, since, limit)).await
+    }
+
+    /// Removes every line of a function. Lines appended meanwhile may go too or stay.
+    pub async fn delete(&self, function: &FunctionId) -> Result<(), Error> {
+        let function = function.clone();
+        let Some(id) = self.look_up(move |connection| retention::find(connection, &function)).await? else {
+            return Ok(());
+        };
+        let trim = move |connection: &Connection| retention::trim(connection, id, Retention::NOTHING);
+        while self.write(trim).await? == Sweep::Unfinished {}
+        Ok(())
+    }
+
+    /// Removes what `retention` does not keep, oldest first and whole chunks at a time. Does a bounded amount of
+    /// work; after [`Sweep::Unfinished`] call again.
+    pub async fn retain(&self, retention: Retention) -> Result<Sweep, Error> {
+        let overdue = self.look_up(move |connection| retention::overdue(connection, retention)).await?;
+        let mut left = overdue.into_iter().peekable();
+        for _ in 0..retention::SWEEP_VERBS_MAX {
+            let Some(&function) = left.peek() else { break };
+            let trim = move |connection: &Connection| retention::trim(connection, function, retention);
+            if self.write(trim).await? == Sweep::Finished {
+                left.next();
+            }
+        }
+        self.write(retention::give_back_pages).await?;
+        Ok(if left.peek().is_none() { Sweep::Finished } else { Sweep::Unfinished })
+    }
+
+    /// Carries out what is queued and ends the writer.
+    pub(crate) async fn close(&self) {
+        let _replacing = self.replacing.lock().await;
+        self.current().close().await;
+    }
+
+    fn current(&self) -> Arc<Database> {
+        self.database.lock().clone()
+    }
+
+    /// Looks something up; in a new database, if the present one turns out to be damaged.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
+        let database = self.current();
+        let found = match database.read(query.clone()).await {
+            Err(Failure::Damaged(reason)) => self.replace(&database, reason).await?.read(query).await,
+            other => other,
+        };
+        Ok(found?)
+    }
+
+    /// Carries a verb out; on a new database, if the present one turns out to be damaged.
+    async fn write<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&Connection) -> rusqlite::Result<T> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
+        let database = self.current();
+        let done = match database.write(verb.clone()).await {
+            Err(Failure::Damaged(reason)) => self.replace(&database, reason).await?.write(verb).await,
+            other => other,
+        };
+        Ok(done?)
+    }
+
+    /// The database to use instead of `damaged`: a new one, unless another verb has made it meanwhile.
+    async fn replace(&self, damaged: &Arc<Database>, reason: String) -> Result<Arc<Database>, Error> {
+        let _replacing = self.replacing.lock().await;
+        let current = self.current();
+        if !Arc::ptr_eq(&current, damaged) {
+            return Ok(current);
+        }
+        // Every connection must be closed before its file's name goes to another: the last one to close deletes the
+        // write-ahead log of that name.
+        damaged.close().await;
+        let lock = self.lock.upgrade().ok_or(Failure::Closed)?;
+        let directory = self.directory.clone();
+        let begun = tokio::task::spawn_blocking(move || begin_anew(&directory, lock, &reason));
+        let database = Arc::new(begun.await.map_err(|error| Error::Internal(error.to_string()))??);
+        *self.database.lock() = database.clone();
+        Ok(database)
+    }
+}
+
+/// Sets a damaged `logs.db` aside and begins a new one.
+fn begin_anew(directory: &Path, lock: Arc<Lock>, reason: &str) -> Result<Database, open::Error> {
+    let path = directory.join(schema::LOGS.file);
+    let aside = directory.join(format!("{}.damaged", schema::LOGS.file));
+    tracing::warn!(
+        path = %path.display(), aside = %aside.display(), reason,
+        "the log database is damaged: it is set aside and a new one begun; earlier log lines are not shown any more"
+    );
+    fs::rename(&path, &aside).map_err(|error| open::Error::io(&path, error))?;
+    // The write-ahead log belongs to the file set aside; beside a new one it would be taken for its own.
+    for companion in ["-wal", "-shm"] {
+        let companion = directory.join(format!("{}{companion}", schema::LOGS.file));
+        match fs::remove_file(&companion) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(open::Error::io(&companion, error));
+            }
+            _ => {}
+        }
+    }
+    Database::open(directory, &schema::LOGS, lock)
+}

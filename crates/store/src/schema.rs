@@ -1,0 +1,154 @@
+//! Every table of every database, and how a database of one version becomes one of the next.
+//!
+//! A database's version (`PRAGMA user_version`) is the number of migrations it has been through. Migrations are only
+//! ever appended: one that has been released is never changed. All that are missing run in one transaction, so a
+//! database has one version or the other and nothing between; one of a newer version is refused, untouched.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::failure::Failure;
+
+/// One database file: what is in it and how carefully it is written.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    /// Its name in the data directory.
+    pub(crate) file: &'static str,
+    /// `PRAGMA synchronous`: FULL syncs the write-ahead log at each commit, NORMAL only at checkpoints.
+    pub(crate) synchronous: &'static str,
+    /// `PRAGMA auto_vacuum`, fixed when the file is made.
+    pub(crate) auto_vacuum: &'static str,
+    /// Pages of 4096 bytes the write-ahead log may reach before it is moved into the database.
+    pub(crate) checkpoint_pages: u32,
+    /// Version n + 1 is version n after `migrations[n]`.
+    pub(crate) migrations: &'static [&'static str],
+}
+
+/// What the platform must not forget.
+pub(crate) const PLATFORM: Schema = Schema {
+    file: "platform.db",
+    synchronous: "FULL",
+    auto_vacuum: "NONE",
+    checkpoint_pages: 1_000,
+    migrations: &["
+        -- One row a function. The document is types::Function as JSON; the columns beside it repeat what verbs
+        -- look at. Fields added to the document later need a serde default, or a migration here.
+        CREATE TABLE function (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            revision TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name)
+        ) STRICT;
+    "],
+};
+
+/// Log lines: many, and no great loss. In a file of their own so that they never delay a commit of the platform's.
+pub(crate) const LOGS: Schema = Schema {
+    file: "logs.db",
+    synchronous: "NORMAL",
+    auto_vacuum: "INCREMENTAL",
+    checkpoint_pages: 4_000,
+    migrations: &["
+        -- One row a function with lines. Ids are never used again, nor are those of chunks: they are their order.
+        CREATE TABLE function (
+            id         INTEGER PRIMARY KEY AUTOINCREMENT,
+            account    TEXT NOT NULL,
+            name       TEXT NOT NULL,
+            size_bytes INTEGER NOT NULL, -- the sum over its chunks
+            UNIQUE (account, name)
+        ) STRICT;
+
+        -- One row for the lines of one stream that were appended together; `lines` as logs::chunk encodes them.
+        -- Times are milliseconds since the Unix epoch.
+        CREATE TABLE chunk (
+            id         INTEGER PRIMARY KEY AUTOINCREMENT,
+            function   INTEGER NOT NULL REFERENCES function (id),
+            stream     TEXT NOT NULL,
+            first_at   INTEGER NOT NULL, -- earliest and
+            last_at    INTEGER NOT NULL, -- latest line
+            size_bytes INTEGER NOT NULL, -- roughly what the row takes on disk
+            lines      BLOB NOT NULL
+        ) STRICT;
+        CREATE INDEX chunk_by_function_and_last_at ON chunk (function, last_at);
+    "],
+};
+
+/// Why a database could not be brought to the version known here.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MigrateError {
+    /// It has a newer one.
+    #[error("version {found} is newer than {known}")]
+    Newer {
+        /// The version it has.
+        found: u32,
+        /// The newest version known here.
+        known: u32,
+    },
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl From<rusqlite::Error> for MigrateError {
+    fn from(error: rusqlite::Error) -> Self {
+        // What SQLite calls a plain error (no such table, table exists) says here that the file's contents are not
+        // what its version claims.
+        let plain = matches!(error, rusqlite::Error::SqlInputError { .. })
+            || error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown);
+        MigrateError::Failure(if plain { Failure::Damaged(error.to_string()) } else { error.into() })
+    }
+}
+
+const FEW: &str = "there are fewer migrations than 2^32";
+
+/// The version a database has, if it is one known here. Writes nothing.
+pub(crate) fn version(connection: &Connection, migrations: &[&str]) -> Result<u32, MigrateError> {
+    let known = u32::try_from(migrations.len()).expect(FEW);
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > known { Err(MigrateError::Newer { found, known }) } else { Ok(found) }
+}
+
+/// Brings a database to the version known here.
+pub(crate) fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), MigrateError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = version(&transaction, migrations)? as usize;
+    for migration in &migrations[found..] {
+        transaction.execute_batch(migration)?;
+    }
+    if found < migrations.len() {
+        transaction.pragma_update(None, "user_version", u32::try_from(migrations.len()).expect(FEW))?;
+    }
+    Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_missing_migrations_run() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, &["CREATE TABLE a (x)"]).unwrap();
+        migrate(&mut connection, &["CREATE TABLE a (x)", "CREATE TABLE b (x)"]).unwrap();
+        assert_eq!(version(&connection, &["", ""]).unwrap(), 2);
+        connection.execute_batch("SELECT x FROM a; SELECT x FROM b").unwrap();
+    }
+
+    #[test]
+    fn a_failing_migration_leaves_the_version_before() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, &["CREATE TABLE a (x)"]).unwrap();
+        let error = migrate(&mut connection, &["CREATE TABLE a (x)", "CREATE TABLE b (x)", "nonsense"]).unwrap_err();
+        assert!(matches!(error, MigrateError::Failure(Failure::Damaged(_))), "{error}");
+        assert_eq!(version(&connection, &[""]).unwrap(), 1);
+        assert!(connection.execute_batch("SELECT x FROM b").is_err());
+    }
+
+    #[test]
+    fn a_newer_version_is_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "user_version", 7).unwrap();
+        let error = migrate(&mut connection, &["CREATE TABLE a (x)"]).unwrap_err();
+        assert!(matches!(error, MigrateError::Newer { found: 7, known: 1 }), "{error}");
+    }
+}

@@ -1,0 +1,189 @@
+//! The store against a model in memory: random verbs, reopening and crashing, and after each the two must agree.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use updraft_store::{
+    functions::{CreateError, DeleteError, ReplaceError},
+    logs::{Entry, Retention, Sweep},
+};
+use updraft_types::{Function, Timestamp};
+
+use crate::fixture::{Fixture, function, id, revision};
+
+/// Times in milliseconds, and texts.
+type Lines = Vec<(u64, Vec<u8>)>;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Create { name: u8 },
+    Replace { name: u8, stale: bool },
+    Delete { name: u8 },
+    PutBlob { key: u8, length: usize },
+    DeleteBlob { key: u8 },
+    Append { entries: Vec<(u8, u8, Lines)> },
+    ReadLogs { name: u8, since: u64, limit: usize },
+    DeleteLogs { name: u8 },
+    Retain { older_than: u64 },
+    Reopen,
+    Crash,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let name = || 0..3_u8;
+    let at = || 0..100_u64;
+    let lines = proptest::collection::vec((at(), proptest::collection::vec(any::<u8>(), 0..20)), 0..5);
+    let entries = proptest::collection::vec((name(), 0..2_u8, lines), 0..4);
+    let step = prop_oneof![
+        4 => name().prop_map(|name| Step::Create { name }),
+        6 => (name(), prop::bool::weighted(0.3)).prop_map(|(name, stale)| Step::Replace { name, stale }),
+        2 => name().prop_map(|name| Step::Delete { name }),
+        2 => (name(), 0..10_000_usize).prop_map(|(key, length)| Step::PutBlob { key, length }),
+        1 => name().prop_map(|key| Step::DeleteBlob { key }),
+        6 => entries.prop_map(|entries| Step::Append { entries }),
+        4 => (name(), at(), 0..8_usize).prop_map(|(name, since, limit)| Step::ReadLogs { name, since, limit }),
+        1 => name().prop_map(|name| Step::DeleteLogs { name }),
+        1 => at().prop_map(|older_than| Step::Retain { older_than }),
+        1 => Just(Step::Reopen),
+        2 => Just(Step::Crash),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+/// What the store should hold.
+#[derive(Default)]
+struct Model {
+    functions: BTreeMap<u8, Function>,
+    blobs: BTreeMap<String, Bytes>,
+    /// Chunks in the order they were appended.
+    logs: BTreeMap<u8, Vec<Entry>>,
+    revisions: u64,
+}
+
+impl Model {
+    fn fresh(&mut self, name: u8) -> Function {
+        self.revisions += 1;
+        function(&format!("f{name}"), self.revisions)
+    }
+
+    fn newest(&self, name: u8, since: u64, limit: usize) -> Vec<(Timestamp, String, Bytes)> {
+        let chunks = self.logs.get(&name).into_iter().flatten();
+        let mut lines: Vec<_> = chunks
+            .flat_map(|chunk| chunk.lines.iter().map(|(at, text)| (*at, chunk.stream.clone(), text.clone())))
+            .filter(|(at, ..)| at.as_ms() >= since)
+            .collect();
+        lines.sort_by_key(|(at, ..)| *at);
+        lines.split_off(lines.len().saturating_sub(limit))
+    }
+}
+
+async fn apply(fixture: &mut Fixture, model: &mut Model, step: Step) {
+    let store = fixture.store.clone();
+    match step {
+        Step::Create { name } => {
+            let new = model.fresh(name);
+            match store.functions().create(new.clone()).await {
+                Ok(()) => assert!(model.functions.insert(name, new).is_none()),
+                Err(CreateError::Exists) => assert!(model.functions.contains_key(&name)),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        Step::Replace { name, stale } => {
+            let new = model.fresh(name);
+            let present = model.functions.get(&name).map(|function| function.revision.clone());
+            let expected = present.clone().filter(|_| !stale).unwrap_or(revision(0));
+            match store.functions().replace(new.clone(), expected).await {
+                Ok(()) => {
+                    assert!(present.is_some() && !stale);
+                    model.functions.insert(name, new);
+                }
+                Err(ReplaceError::Stale) => assert!(present.is_some() && stale),
+                Err(ReplaceError::NotFound) => assert!(present.is_none()),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        Step::Delete { name } => match store.functions().delete(id(&format!("f{name}"))).await {
+            Ok(()) => assert!(model.functions.remove(&name).is_some()),
+            Err(DeleteError::NotFound) => assert!(!model.functions.contains_key(&name)),
+            Err(other) => panic!("{other}"),
+        },
+        Step::PutBlob { key, length } => {
+            let (key, bytes) = (format!("k{key}-{length}"), Bytes::from(vec![key; length]));
+            store.blobs().put(&key, bytes.clone()).await.unwrap();
+            model.blobs.insert(key, bytes);
+        }
+        Step::DeleteBlob { key } => {
+            let key = model.blobs.keys().nth(key.into()).cloned().unwrap_or_else(|| "none".into());
+            store.blobs().delete(&key).await.unwrap();
+            model.blobs.remove(&key);
+        }
+        Step::Append { entries } => {
+            let lines = |lines: Lines| {
+                lines.into_iter().map(|(at, text)| (Timestamp::from_ms(at), Bytes::from(text))).collect::<Vec<_>>()
+            };
+            let mut appended = Vec::new();
+            for (name, stream, texts) in entries {
+                let entry =
+                    Entry { function: id(&format!("f{name}")), stream: format!("s{stream}"), lines: lines(texts) };
+                appended.push(entry.clone());
+                model.logs.entry(name).or_default().push(entry);
+            }
+            store.logs().append(appended).await.unwrap();
+        }
+        Step::ReadLogs { name, since, limit } => {
+            let read = store.logs().read(&id(&format!("f{name}")), Timestamp::from_ms(since), limit).await.unwrap();
+            let read: Vec<_> = read.into_iter().map(|line| (line.at, line.stream, line.text)).collect();
+            assert_eq!(read, model.newest(name, since, limit));
+        }
+        Step::DeleteLogs { name } => {
+            store.logs().delete(&id(&format!("f{name}"))).await.unwrap();
+            model.logs.remove(&name);
+        }
+        Step::Retain { older_than } => {
+            let older_than = Timestamp::from_ms(older_than);
+            let retention = Retention { older_than, bytes_max_per_function: u64::MAX };
+            while store.logs().retain(retention).await.unwrap() == Sweep::Unfinished {}
+            for chunks in model.logs.values_mut() {
+                chunks.retain(|chunk| chunk.lines.iter().any(|(at, _)| *at >= older_than));
+            }
+        }
+        Step::Reopen => {
+            drop(store);
+            fixture.reopen().await;
+        }
+        Step::Crash => fixture.crash().await,
+    }
+}
+
+async fn agree(fixture: &Fixture, model: &Model) {
+    let functions = fixture.store.functions().all().await.unwrap();
+    assert!(functions.iter().eq(model.functions.values()));
+    let keys = fixture.store.blobs().list().await.unwrap();
+    assert!(keys.iter().eq(model.blobs.keys()));
+    for (key, bytes) in &model.blobs {
+        assert_eq!(fixture.store.blobs().get(key).await.unwrap().as_ref(), Some(bytes));
+    }
+    for name in 0..3 {
+        let read =
+            fixture.store.logs().read(&id(&format!("f{name}")), Timestamp::from_ms(0), usize::MAX).await.unwrap();
+        let read: Vec<_> = read.into_iter().map(|line| (line.at, line.stream, line.text)).collect();
+        assert_eq!(read, model.newest(name, 0, usize::MAX));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_agrees_with_a_model_through_reopening_and_crashes(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut fixture, mut model) = (Fixture::open().await, Model::default());
+            for step in steps {
+                apply(&mut fixture, &mut model, step).await;
+                agree(&fixture, &model).await;
+            }
+        });
+    }
+}
