@@ -1,0 +1,192 @@
+//! Updraft under measurement: started with a data folder of its own, driven through Lambda's public API.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use crate::{
+    child::{Server, address_in_url},
+    client::Client,
+    http1,
+    load::Target,
+    package::{GREETING, Kind},
+    peers::Interpreters,
+    processes,
+};
+
+/// Any credential will do: the platform checks no signature on loopback yet.
+const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/lambda/aws4_request, \
+                             SignedHeaders=host;x-amz-date, Signature=0";
+/// How long a function may take until it is active.
+const ACTIVE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Clients that deploy at once.
+const DEPLOYERS: usize = 4;
+
+/// What measures a platform needs to know of this host.
+pub(crate) struct Site {
+    /// Root of the checkout.
+    pub(crate) repository: PathBuf,
+    /// The platform's executable.
+    pub(crate) binary: PathBuf,
+    /// The host's interpreters.
+    pub(crate) interpreters: Interpreters,
+}
+
+/// A running platform.
+pub(crate) struct Platform<'a> {
+    site: &'a Site,
+    server: Server,
+}
+
+/// A function to deploy.
+#[derive(Debug, Clone)]
+pub(crate) struct Function {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it is made of.
+    pub(crate) kind: Kind,
+    /// What makes its package its own.
+    pub(crate) number: u32,
+}
+
+impl<'a> Platform<'a> {
+    /// Starts the platform on a data folder in `scratch`, which an earlier one may have left.
+    pub(crate) fn start(site: &'a Site, scratch: &Path) -> Result<Self> {
+        let data = scratch.join("updraft");
+        let mut command = Command::new(&site.binary);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("UPDRAFT_") {
+                command.env_remove(name);
+            }
+        }
+        command.current_dir(scratch).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        Ok(Self { site, server: Server::start("updraft", command, scratch, address_in_url)? })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Ends it in order.
+    pub(crate) fn end(self) -> Result<()> {
+        self.server.end()
+    }
+
+    /// What it and every process below it hold, with their number.
+    pub(crate) fn memory(&self) -> Result<(usize, processes::Memory)> {
+        let mut ids = vec![self.server.id()];
+        ids.extend(processes::descendants(self.server.id()).iter().map(|process| process.id));
+        let mut sum = processes::Memory::default();
+        for id in &ids {
+            let memory = processes::memory(*id)?;
+            sum.rss_bytes += memory.rss_bytes;
+            sum.pss_bytes += memory.pss_bytes;
+        }
+        Ok((ids.len(), sum))
+    }
+
+    /// Deploys functions, several at a time, and waits until each is active.
+    pub(crate) fn deploy(&self, functions: &[Function]) -> Result<()> {
+        thread::scope(|scope| {
+            let share = |deployer: usize| functions.iter().skip(deployer).step_by(DEPLOYERS);
+            let deployers: Vec<_> = (0..DEPLOYERS)
+                .map(|deployer| {
+                    scope.spawn(move || -> Result<()> {
+                        let mut client = Client::connect(self.address())?;
+                        for function in share(deployer) {
+                            self.create(&mut client, function)
+                                .with_context(|| format!("deploying the function {}", function.name))?;
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            deployers.into_iter().try_for_each(|thread| thread.join().expect("a deployer does not panic"))
+        })
+    }
+
+    fn create(&self, client: &mut Client, function: &Function) -> Result<()> {
+        let zip = function.kind.zip(&self.site.repository, function.number)?;
+        let runtime = self.site.runtime(function.kind);
+        let body = json!({
+            "FunctionName": function.name, "Runtime": runtime, "Handler": function.kind.handler(),
+            "Role": "arn:aws:iam::000000000000:role/bench", "Code": { "ZipFile": STANDARD.encode(zip) },
+            "MemorySize": 128, "Timeout": 30,
+        });
+        call(client, "POST", "/2015-03-31/functions", &body, 201)?;
+        let path = format!("/2015-03-31/functions/{}/configuration", function.name);
+        let deadline = Instant::now() + ACTIVE_TIME_MAX;
+        loop {
+            let configuration = call(client, "GET", &path, &Value::Null, 200)?;
+            match configuration["State"].as_str() {
+                Some("Active") => break,
+                Some("Pending") if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+                state => bail!("it is {state:?}: {configuration}"),
+            }
+        }
+        let path = format!("/2021-10-31/functions/{}/url", function.name);
+        call(client, "POST", &path, &json!({ "AuthType": "NONE" }), 201)?;
+        Ok(())
+    }
+
+    /// The function's URL, by path.
+    pub(crate) fn url(&self, function: &str, kind: Kind) -> Target {
+        let path = format!("/fn/{function}/");
+        self.target(http1::request("GET", &path, self.address(), &[], b""), kind)
+    }
+
+    /// Lambda's Invoke with the event `{}`.
+    pub(crate) fn invoke(&self, function: &str, kind: Kind) -> Target {
+        self.target(invoke_request(self.address(), function, &json!({})), kind)
+    }
+
+    fn target(&self, request: Vec<u8>, kind: Kind) -> Target {
+        let tells_own_time = matches!(kind, Kind::Python | Kind::Node);
+        Target { address: self.address(), request, expect: GREETING, tells_own_time }
+    }
+
+    /// The host's executable of the interpreter that runs a function, and its version, as the function sees them.
+    pub(crate) fn interpreter(&self, function: &str) -> Result<(PathBuf, String)> {
+        let request = invoke_request(self.address(), function, &json!({ "about": "interpreter" }));
+        let reply = Client::connect(self.address())?.send(&request)?.expect(200)?;
+        let about: Value = serde_json::from_slice(&reply.body)?;
+        let text = |key: &str| about[key].as_str().with_context(|| format!("no {key} in {about}"));
+        Ok((PathBuf::from(text("executable")?), text("version")?.to_owned()))
+    }
+}
+
+impl Site {
+    fn runtime(&self, kind: Kind) -> String {
+        match kind {
+            Kind::Python => format!("python3.{}", self.interpreters.python.release),
+            Kind::Node => format!("nodejs{}.x", self.interpreters.node.release),
+            Kind::Wasm => "wasm".to_owned(),
+            Kind::Web => "web".to_owned(),
+        }
+    }
+}
+
+fn invoke_request(address: SocketAddr, function: &str, event: &Value) -> Vec<u8> {
+    let path = format!("/2015-03-31/functions/{function}/invocations");
+    http1::request("POST", &path, address, &[("authorization", AUTHORIZATION)], event.to_string().as_bytes())
+}
+
+/// One call of the control API.
+fn call(client: &mut Client, method: &str, path: &str, body: &Value, status: u16) -> Result<Value> {
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let headers = [("authorization", AUTHORIZATION), ("content-type", "application/json")];
+    let request = http1::request(method, path, client.address(), &headers, &body);
+    let reply = client.send(&request).and_then(|reply| reply.expect(status));
+    let reply = reply.with_context(|| format!("{method} {path}"))?;
+    ensure!(!reply.body.is_empty(), "{method} {path}: an empty answer");
+    Ok(serde_json::from_slice(&reply.body)?)
+}

@@ -1,0 +1,199 @@
+//! What a run found, as it is written to JSON and read back to make the table.
+//!
+//! Holds every round's figures, so that medians and ratios can be checked against them. Names no path of a machine.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Changes when the JSON's shape does.
+pub(crate) const FORMAT: u32 = 1;
+
+/// One run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Results {
+    /// [`FORMAT`].
+    pub(crate) format: u32,
+    /// When it ended, RFC 3339.
+    pub(crate) recorded_at: String,
+    /// How it measured.
+    pub(crate) method: Method,
+    /// Where.
+    pub(crate) machine: Machine,
+    /// What, by name.
+    pub(crate) versions: BTreeMap<String, String>,
+    /// What could not be had, by name.
+    pub(crate) missing: Vec<String>,
+    /// What went wrong; a run with any is not a result.
+    pub(crate) errors: Vec<String>,
+    /// Servers under load.
+    pub(crate) warm: Vec<WarmRow>,
+    /// Single first requests.
+    pub(crate) cold: Vec<ColdRow>,
+    /// The platform doing nothing.
+    pub(crate) idle: Vec<IdleRow>,
+}
+
+/// How a run measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Method {
+    /// Whether every part ran, at full length, optimised, with every peer and on a machine that was left alone.
+    pub(crate) is_complete: bool,
+    /// Share of the machine's time that something else took, before or after the run, whichever was more.
+    pub(crate) busy_share: f64,
+    /// Turns each server had.
+    pub(crate) rounds: usize,
+    /// Length of one measurement under load, seconds.
+    pub(crate) measured_s: f64,
+    /// Functions of each kind invoked cold.
+    pub(crate) cold_functions: usize,
+    /// Functions deployed on the idle platform.
+    pub(crate) idle_functions: usize,
+}
+
+/// The machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    /// The processor's model.
+    pub(crate) processor: String,
+    /// Cores that this process may use.
+    pub(crate) cores: usize,
+    /// Memory, GiB.
+    pub(crate) memory_gib: f64,
+    /// The kernel's release.
+    pub(crate) kernel: String,
+}
+
+/// One server under load.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WarmRow {
+    /// Short name, as `--only` takes it.
+    pub(crate) id: String,
+    /// Name for people.
+    pub(crate) label: String,
+    /// Each round's figures.
+    pub(crate) rounds: Vec<WarmRound>,
+}
+
+/// One server's turn.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct WarmRound {
+    /// Answers a second over 16 connections.
+    pub(crate) rate: f64,
+    /// Latency over 16 connections.
+    pub(crate) busy: Latency,
+    /// Latency over one connection.
+    pub(crate) single: Latency,
+    /// Median of latency less the handler's own time over one connection, µs; where the handler tells it.
+    pub(crate) overhead_us: Option<f64>,
+}
+
+/// Latency, µs.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    /// Median.
+    pub(crate) p50_us: f64,
+    /// 99th percentile.
+    pub(crate) p99_us: f64,
+}
+
+/// One kind of single requests or process starts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ColdRow {
+    /// Short name.
+    pub(crate) id: String,
+    /// Name for people.
+    pub(crate) label: String,
+    /// Each measurement, ms, in order.
+    pub(crate) times_ms: Vec<f64>,
+}
+
+/// The idle platform at one moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct IdleRow {
+    /// Short name.
+    pub(crate) id: String,
+    /// Name for people.
+    pub(crate) label: String,
+    /// The platform's processes.
+    pub(crate) processes: usize,
+    /// Sum of their resident sets, MB (10⁶ bytes).
+    pub(crate) rss_mb: f64,
+    /// The same with shared pages counted once, MB.
+    pub(crate) pss_mb: f64,
+}
+
+impl Results {
+    /// The server's row, if it was measured.
+    pub(crate) fn warm(&self, id: &str) -> Option<&WarmRow> {
+        self.warm.iter().find(|row| row.id == id && !row.rounds.is_empty())
+    }
+
+    /// The median of the measurements of this name, ms.
+    pub(crate) fn cold_ms(&self, id: &str) -> Option<f64> {
+        median(self.cold.iter().find(|row| row.id == id)?.times_ms.iter().copied())
+    }
+}
+
+impl WarmRow {
+    /// The median over the rounds of one of their figures.
+    pub(crate) fn median(&self, figure: impl Fn(&WarmRound) -> f64) -> Option<f64> {
+        median(self.rounds.iter().map(figure))
+    }
+
+    /// The rate as a multiple of another server's: the median of the ratios within each round.
+    pub(crate) fn rate_over(&self, other: &WarmRow) -> Option<f64> {
+        median(self.rounds.iter().zip(&other.rounds).map(|(own, other)| own.rate / other.rate))
+    }
+
+    /// The median overhead, µs, where the handler tells its own time.
+    pub(crate) fn overhead_us(&self) -> Option<f64> {
+        let overheads: Option<Vec<_>> = self.rounds.iter().map(|round| round.overhead_us).collect();
+        median(overheads?.into_iter())
+    }
+}
+
+/// The value in the middle, or the mean of the two there.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    quantile(values, 0.5)
+}
+
+/// The value below which this share of the values lies, between the two nearest ones.
+pub(crate) fn quantile(values: impl Iterator<Item = f64>, share: f64) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let place = share * (values.len().checked_sub(1)? as f64);
+    let (below, above) = (values[place.floor() as usize], values[place.ceil() as usize]);
+    Some(below + (above - below) * place.fract())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_lie_between_the_nearest_values() {
+        let values = || [4.0, 1.0, 3.0, 2.0].into_iter();
+        assert_eq!(median(values()), Some(2.5));
+        assert_eq!(quantile(values(), 0.0), Some(1.0));
+        assert_eq!(quantile(values(), 1.0), Some(4.0));
+        assert_eq!(median(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn ratios_are_taken_within_each_round() {
+        let row = |id: &str, rates: [f64; 3]| WarmRow {
+            id: id.to_owned(),
+            label: id.to_owned(),
+            rounds: rates
+                .map(|rate| {
+                    let latency = Latency { p50_us: 1.0, p99_us: 2.0 };
+                    WarmRound { rate, busy: latency, single: latency, overhead_us: None }
+                })
+                .to_vec(),
+        };
+        let (own, other) = (row("a", [10.0, 40.0, 90.0]), row("b", [10.0, 20.0, 30.0]));
+        assert_eq!(own.rate_over(&other), Some(2.0));
+        assert_eq!(own.overhead_us(), None);
+    }
+}

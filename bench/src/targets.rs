@@ -1,0 +1,141 @@
+//! The targets, and whether a run met them.
+
+use crate::results::{Results, median};
+
+/// One target beside what was measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// What it asks for.
+    pub(crate) text: &'static str,
+    /// What was measured, if it was.
+    pub(crate) measured: Option<f64>,
+    /// What it must reach or stay below; may itself be measured.
+    pub(crate) limit: Option<f64>,
+    /// On which side of the limit it must be.
+    pub(crate) side: Side,
+    /// What both are counted in.
+    pub(crate) unit: Unit,
+}
+
+/// On which side of a limit the measured figure must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The limit or more.
+    AtLeast,
+    /// More than the limit.
+    Above,
+    /// The limit or less.
+    AtMost,
+    /// Less than the limit.
+    Below,
+}
+
+/// What figures are counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Hundredths of another figure.
+    Percent,
+    /// Multiples of another figure.
+    Times,
+    /// ms
+    Milliseconds,
+    /// MB, 10⁶ bytes
+    Megabytes,
+}
+
+/// What came of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Reached.
+    Met,
+    /// Measured, and not reached.
+    NotMet,
+    /// Not measured in this run.
+    NotMeasured,
+}
+
+impl Target {
+    /// What came of it.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let (Some(measured), Some(limit)) = (self.measured, self.limit) else { return Verdict::NotMeasured };
+        let is_met = match self.side {
+            Side::AtLeast => measured >= limit,
+            Side::Above => measured > limit,
+            Side::AtMost => measured <= limit,
+            Side::Below => measured < limit,
+        };
+        if is_met { Verdict::Met } else { Verdict::NotMet }
+    }
+}
+
+/// Every target, in the order of the table.
+pub(crate) fn of(results: &Results) -> Vec<Target> {
+    use {Side::*, Unit::*};
+    let wasm_over = |peer| results.warm("updraft-wasm")?.rate_over(results.warm(peer)?);
+    let overhead_ms = |id| Some(results.warm(id)?.overhead_us()? / 1e3);
+    let floor = |id| Some(1.5 * results.cold_ms(id)? + 10.0);
+    let rss_mb = results.idle.iter().map(|row| row.rss_mb).reduce(f64::max);
+    let first_over_warm = || {
+        let times = |id: &str| Some(&results.cold.iter().find(|row| row.id == id)?.times_ms);
+        let (first, warm) = (times("wasm-first")?, times("wasm-warm")?);
+        median(first.iter().zip(warm).map(|(first, warm)| first - warm))
+    };
+    let target = |text, measured, side, limit, unit| Target { text, measured, limit, side, unit };
+    vec![
+        target(
+            "wasm hello, 16 connections: requests/s beside bare hyper",
+            wasm_over("hyper").map(|ratio| ratio * 100.0),
+            AtLeast,
+            Some(40.0),
+            Percent,
+        ),
+        target("the same beside workerd", wasm_over("workerd"), Above, Some(1.0), Times),
+        target("the same beside `wasmtime serve`", wasm_over("wasmtime"), AtLeast, Some(4.0), Times),
+        target(
+            "warm Python invoke through the API: p50 over the handler's own time",
+            overhead_ms("updraft-python-api"),
+            AtMost,
+            Some(0.5),
+            Milliseconds,
+        ),
+        target(
+            "warm Node.js invoke through the API: p50 over the handler's own time",
+            overhead_ms("updraft-node-api"),
+            AtMost,
+            Some(0.5),
+            Milliseconds,
+        ),
+        target(
+            "cold Python hello: at most 1.5 × `python3 -c pass` + 10 ms",
+            results.cold_ms("python-cold"),
+            AtMost,
+            floor("python-floor"),
+            Milliseconds,
+        ),
+        target(
+            "cold Node.js hello: at most 1.5 × `node -e 0` + 10 ms",
+            results.cold_ms("node-cold"),
+            AtMost,
+            floor("node-floor"),
+            Milliseconds,
+        ),
+        target("first request of a wasm component over a warm one", first_over_warm(), AtMost, Some(2.0), Milliseconds),
+        target("idle platform with 1,000 functions: resident memory", rss_mb, Below, Some(100.0), Megabytes),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_on_the_limit_is_judged_by_the_side() {
+        let verdict =
+            |side, measured| Target { text: "", measured, limit: Some(2.0), side, unit: Unit::Times }.verdict();
+        assert_eq!(verdict(Side::AtLeast, Some(2.0)), Verdict::Met);
+        assert_eq!(verdict(Side::Above, Some(2.0)), Verdict::NotMet);
+        assert_eq!(verdict(Side::AtMost, Some(2.0)), Verdict::Met);
+        assert_eq!(verdict(Side::Below, Some(2.0)), Verdict::NotMet);
+        assert_eq!(verdict(Side::Below, None), Verdict::NotMeasured);
+    }
+}

@@ -1,0 +1,464 @@
+//! Changes to functions: create, update, delete, tags, URLs.
+//!
+//! A change checks and prepares everything first, then commits to the store, then appears in the catalog, in
+//! this order and never on the caller's task: a caller that goes away leaves no half of it. A package that
+//! cannot be prepared is refused before anything is stored. Changes to one function take turns.
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as TurnMutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
+use updraft_executor::Support;
+use updraft_store::functions::{CreateError, DeleteError, ReplaceError};
+use updraft_types::{
+    Function, FunctionId, RevisionId, Timestamp,
+    function::{Code, Configuration, FunctionUrl, LastUpdate, State},
+};
+
+use crate::{
+    Handle,
+    package::Error as ZipError,
+    packages::{self, Packages, code_of},
+};
+
+/// Locks that changes to functions take turns on: by hash, so their number is bounded.
+const TURNS: usize = 64;
+/// Time between two tries to remove packages that nothing uses any more.
+const COLLECT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A function to be created. The door has checked the bounds of each field.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Account and name.
+    pub id: FunctionId,
+    /// What its author chose.
+    pub configuration: Configuration,
+    /// Its first tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A function as a change left it.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// The function now.
+    pub function: Arc<Function>,
+    /// Something its author should know, such as an interpreter of another minor version.
+    pub warning: Option<String>,
+}
+
+/// Why a change was not made. Nothing half-made is left behind by any of them.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is taken.
+    #[error("the function exists already")]
+    Exists,
+    /// There is no such function.
+    #[error("there is no such function")]
+    NotFound,
+    /// The caller's RevisionId is not the current one.
+    #[error("the revision is not the current one")]
+    RevisionMismatch,
+    /// The zip itself is over [`updraft_types::limits::ZIP_BYTES_MAX`].
+    #[error("{}", ZipError::ZippedTooLarge)]
+    ZipTooLarge,
+    /// The package is not acceptable; the text is for the author.
+    #[error("{0}")]
+    Package(String),
+    /// The runtime cannot run here; the text names what is there.
+    #[error("{0}")]
+    Unsupported(String),
+    /// There is no room on the disk.
+    #[error("the disk is full")]
+    StorageFull,
+    /// The platform failed; the text is for the operator.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<packages::Error> for Error {
+    fn from(error: packages::Error) -> Self {
+        match error {
+            packages::Error::Package(ZipError::ZippedTooLarge) => Error::ZipTooLarge,
+            packages::Error::Package(error) => Error::Package(error.to_string()),
+            packages::Error::StorageFull => Error::StorageFull,
+            packages::Error::Internal(text) => Error::Internal(text),
+        }
+    }
+}
+
+/// What changes share.
+pub(crate) struct Changes {
+    hasher: RandomState,
+    turns: [Arc<TurnMutex<()>>; TURNS],
+    /// Held for reading while a package is added until a function names it, for writing while one is removed.
+    code_gate: Arc<RwLock<()>>,
+    /// Code that a change stopped using; removed when its last instance has gone.
+    garbage: Mutex<Vec<Code>>,
+    /// Held while the next catalog is made of the current one.
+    publishing: Mutex<()>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            turns: std::array::from_fn(|_| Arc::default()),
+            code_gate: Arc::default(),
+            garbage: Mutex::default(),
+            publishing: Mutex::default(),
+        }
+    }
+}
+
+impl Handle {
+    /// Creates a function from a zip. It is acknowledged durable, in state Pending, and becomes Active at once.
+    pub async fn create(&self, draft: Draft, zip: Bytes) -> Result<Deployed, Error> {
+        let handle = self.clone();
+        detached(async move {
+            let turn = handle.turn(&draft.id).await;
+            if handle.catalog().get(&draft.id).is_some() {
+                return Err(Error::Exists);
+            }
+            let warning = handle.check(&draft.configuration)?;
+            let gate = handle.gate().await;
+            let code = handle.add_package(zip).await?;
+            let function = Function {
+                id: draft.id,
+                revision: RevisionId::random(),
+                modified_at: Timestamp::now(),
+                configuration: draft.configuration,
+                code,
+                state: State::Pending,
+                last_update: None,
+                tags: draft.tags,
+                url: None,
+            };
+            let stored = match handle.prepare(&function).await {
+                Ok(()) => handle.inner.store.functions().create(function.clone()).await.map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            drop(gate);
+            if let Err(error) = stored {
+                handle.discard(function.code);
+                return Err(error);
+            }
+            let function = handle.publish(function);
+            handle.settle_later(function.clone(), turn);
+            Ok(Deployed { function, warning })
+        })
+        .await
+    }
+
+    /// Checks a zip as `create` and `update_code` would, and changes nothing.
+    pub async fn check_code(&self, zip: Bytes) -> Result<Code, Error> {
+        let handle = self.clone();
+        detached(async move {
+            let gate = handle.gate().await;
+            let code = handle.add_package(zip).await?;
+            drop(gate);
+            handle.discard(code.clone());
+            Ok(code)
+        })
+        .await
+    }
+
+    /// Replaces a function's code. The old code serves until the new is ready.
+    /// `expected`, if given, must be the current revision.
+    pub async fn update_code(
+        &self,
+        id: &FunctionId,
+        zip: Bytes,
+        expected: Option<&RevisionId>,
+    ) -> Result<Deployed, Error> {
+        let (handle, id, expected) = (self.clone(), id.clone(), expected.cloned());
+        detached(async move {
+            let turn = handle.turn(&id).await;
+            let current = handle.current(&id, expected.as_ref())?;
+            let gate = handle.gate().await;
+            let code = handle.add_package(zip).await?;
+            let next = Function { code: code.clone(), ..changed(&current) };
+            let deployed = handle.redeploy(&current, next, turn).await;
+            drop(gate);
+            handle.discard(if deployed.is_ok() { current.code.clone() } else { code });
+            deployed
+        })
+        .await
+    }
+
+    /// Applies `change` to a function's configuration. Instances of the old one finish their calls and go.
+    pub async fn update_configuration(
+        &self,
+        id: &FunctionId,
+        expected: Option<&RevisionId>,
+        change: impl FnOnce(&mut Configuration) + Send + 'static,
+    ) -> Result<Deployed, Error> {
+        let (handle, id, expected) = (self.clone(), id.clone(), expected.cloned());
+        detached(async move {
+            let turn = handle.turn(&id).await;
+            let current = handle.current(&id, expected.as_ref())?;
+            let mut next = changed(&current);
+            change(&mut next.configuration);
+            handle.redeploy(&current, next, turn).await
+        })
+        .await
+    }
+
+    /// Deletes a function; its running calls finish.
+    pub async fn delete(&self, id: &FunctionId) -> Result<(), Error> {
+        let (handle, id) = (self.clone(), id.clone());
+        detached(async move {
+            let _turn = handle.turn(&id).await;
+            let current = handle.current(&id, None)?;
+            handle.inner.store.functions().delete(id.clone()).await?;
+            {
+                let _publishing = handle.inner.changes.publishing.lock();
+                let next = handle.inner.catalog.load().without(&id);
+                handle.inner.catalog.store(Arc::new(next));
+            }
+            handle.inner.pools.close(&id);
+            handle.discard(current.code.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Applies `change` to a function's tags. Tags have no part in the revision.
+    pub async fn update_tags(
+        &self,
+        id: &FunctionId,
+        change: impl FnOnce(&mut BTreeMap<String, String>) + Send + 'static,
+    ) -> Result<Arc<Function>, Error> {
+        self.annotate(id, move |function| change(&mut function.tags)).await
+    }
+
+    /// Sets, changes or (with `None`) removes a function's URL. A fresh `url_id` comes from [`fresh_url_id`].
+    pub async fn set_url(&self, id: &FunctionId, url: Option<FunctionUrl>) -> Result<Arc<Function>, Error> {
+        self.annotate(id, move |function| function.url = url).await
+    }
+
+    /// The zip a function runs.
+    pub async fn read_code(&self, code: &Code) -> Result<Bytes, Error> {
+        Ok(self.inner.shared.packages.read_zip(code).await?)
+    }
+
+    /// Changes what has no bearing on how the function runs.
+    async fn annotate(
+        &self,
+        id: &FunctionId,
+        change: impl FnOnce(&mut Function) + Send + 'static,
+    ) -> Result<Arc<Function>, Error> {
+        let (handle, id) = (self.clone(), id.clone());
+        detached(async move {
+            let _turn = handle.turn(&id).await;
+            let current = handle.current(&id, None)?;
+            let mut next = Function::clone(&current);
+            change(&mut next);
+            handle.replace(&current, next).await
+        })
+        .await
+    }
+
+    /// Prepares and commits a changed function, then moves invocations over to it.
+    async fn redeploy(&self, current: &Function, next: Function, turn: OwnedMutexGuard<()>) -> Result<Deployed, Error> {
+        let warning = self.check(&next.configuration)?;
+        self.prepare(&next).await?;
+        let function = self.replace(current, next).await?;
+        self.inner.pools.close(&function.id);
+        self.settle_later(function.clone(), turn);
+        Ok(Deployed { function, warning })
+    }
+
+    fn check(&self, configuration: &Configuration) -> Result<Option<String>, Error> {
+        match self.inner.executors.of(configuration.runtime).check(configuration) {
+            Ok(Support::Exact) => Ok(None),
+            Ok(Support::Nearest(warning)) => Ok(Some(warning)),
+            Err(unsupported) => Err(Error::Unsupported(unsupported.to_string())),
+        }
+    }
+
+    async fn add_package(&self, zip: Bytes) -> Result<Code, Error> {
+        let hashed = zip.clone();
+        let code = tokio::task::spawn_blocking(move || code_of(&hashed)).await;
+        let code = code.map_err(|panic| Error::Internal(panic.to_string()))?;
+        self.inner.shared.packages.add(zip, &code).await?;
+        Ok(code)
+    }
+
+    async fn prepare(&self, function: &Function) -> Result<(), Error> {
+        let package = self.inner.shared.packages.get(&function.code).await?;
+        let executor = self.inner.executors.of(function.configuration.runtime);
+        let prepared = executor.prepare(function, &package.folder).await;
+        prepared.map_err(|rejected| Error::Package(rejected.to_string()))
+    }
+
+    async fn turn(&self, id: &FunctionId) -> OwnedMutexGuard<()> {
+        let changes = &self.inner.changes;
+        let slot = usize::try_from(changes.hasher.hash_one(id) % TURNS as u64).expect("a remainder of 64 fits");
+        changes.turns[slot].clone().lock_owned().await
+    }
+
+    async fn gate(&self) -> OwnedRwLockReadGuard<()> {
+        self.inner.changes.code_gate.clone().read_owned().await
+    }
+
+    fn current(&self, id: &FunctionId, expected: Option<&RevisionId>) -> Result<Arc<Function>, Error> {
+        let function = self.catalog().get(id).cloned().ok_or(Error::NotFound)?;
+        match expected {
+            Some(expected) if *expected != function.revision => Err(Error::RevisionMismatch),
+            _ => Ok(function),
+        }
+    }
+
+    async fn replace(&self, current: &Function, next: Function) -> Result<Arc<Function>, Error> {
+        self.inner.store.functions().replace(next.clone(), current.revision.clone()).await?;
+        Ok(self.publish(next))
+    }
+
+    fn publish(&self, function: Function) -> Arc<Function> {
+        let function = Arc::new(function);
+        let _publishing = self.inner.changes.publishing.lock();
+        let next = self.inner.catalog.load().with(function.clone());
+        self.inner.catalog.store(Arc::new(next));
+        function
+    }
+
+    /// Marks a prepared function as in force. The next change to it waits for this one.
+    fn settle_later(&self, function: Arc<Function>, turn: OwnedMutexGuard<()>) {
+        let handle = self.clone();
+        tokio::spawn(async move {
+            handle.settle(&function, Ok(())).await;
+            drop(turn);
+        });
+    }
+
+    async fn settle(&self, function: &Function, prepared: Result<(), Error>) {
+        let mut next = Function { revision: RevisionId::random(), ..function.clone() };
+        match prepared {
+            Ok(()) => {
+                next.state = State::Active;
+                next.last_update = Some(LastUpdate::Successful);
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                match function.state {
+                    State::Pending => next.state = State::Failed { reason },
+                    _ => next.last_update = Some(LastUpdate::Failed { reason }),
+                }
+            }
+        }
+        if let Err(error) = self.replace(function, next).await {
+            tracing::error!(function = %function.id, %error, "settling a change");
+        }
+    }
+
+    /// Finishes the changes that were under way when the platform was last stopped or killed.
+    pub(crate) async fn finish_changes(self) {
+        let catalog = self.catalog();
+        let is_unfinished = |function: &Function| {
+            function.state == State::Pending || function.last_update == Some(LastUpdate::InProgress)
+        };
+        for function in catalog.all().filter(|function| is_unfinished(function)) {
+            let _turn = self.turn(&function.id).await;
+            let Ok(current) = self.current(&function.id, Some(&function.revision)) else { continue };
+            let prepared = self.prepare(&current).await;
+            self.settle(&current, prepared).await;
+        }
+    }
+
+    /// Hands code to the collector, which removes it once nothing uses it.
+    fn discard(&self, code: Code) {
+        self.inner.changes.garbage.lock().push(code);
+    }
+
+    /// Removes discarded packages, for ever.
+    pub(crate) async fn run_collector(self) {
+        loop {
+            tokio::time::sleep(COLLECT_INTERVAL).await;
+            let garbage = std::mem::take(&mut *self.inner.changes.garbage.lock());
+            if garbage.is_empty() {
+                continue;
+            }
+            let _gate = self.inner.changes.code_gate.write().await;
+            let catalog = self.catalog();
+            let used: std::collections::HashSet<&Code> = catalog.all().map(|function| &function.code).collect();
+            for code in garbage.into_iter().filter(|code| !used.contains(code)) {
+                match self.inner.shared.packages.remove_unheld(&code).await {
+                    Ok(packages::Removal::Done) => {}
+                    Ok(packages::Removal::StillHeld) => self.discard(code),
+                    Err(error) => tracing::error!(%error, "removing a package"),
+                }
+            }
+        }
+    }
+
+    /// Removes what a killed platform left: packages that no function names.
+    pub(crate) async fn sweep_packages(&self) -> Result<(), Error> {
+        let _gate = self.inner.changes.code_gate.write().await;
+        let catalog = self.catalog();
+        let used: std::collections::HashSet<String> =
+            catalog.all().map(|function| Packages::key(&function.code)).collect();
+        Ok(self.inner.shared.packages.sweep(|key| used.contains(key)).await?)
+    }
+}
+
+/// The function as a change begins: the same, with a new revision and an update in progress.
+fn changed(current: &Function) -> Function {
+    Function {
+        revision: RevisionId::random(),
+        modified_at: Timestamp::now(),
+        last_update: Some(LastUpdate::InProgress),
+        ..current.clone()
+    }
+}
+
+/// Runs a change to its end even if its caller goes away.
+async fn detached<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::spawn(change).await {
+        Ok(result) => result,
+        Err(panic) => Err(Error::Internal(panic.to_string())),
+    }
+}
+
+/// A random URL id: 32 lower-case letters and digits.
+pub fn fresh_url_id() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+impl From<CreateError> for Error {
+    fn from(error: CreateError) -> Self {
+        match error {
+            CreateError::Exists => Error::Exists,
+            CreateError::Full => Error::StorageFull,
+            error @ CreateError::Internal(_) => Error::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<ReplaceError> for Error {
+    fn from(error: ReplaceError) -> Self {
+        match error {
+            ReplaceError::NotFound => Error::NotFound,
+            ReplaceError::Stale => Error::RevisionMismatch,
+            ReplaceError::Full => Error::StorageFull,
+            error @ ReplaceError::Internal(_) => Error::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<DeleteError> for Error {
+    fn from(error: DeleteError) -> Self {
+        match error {
+            DeleteError::NotFound => Error::NotFound,
+            DeleteError::Full => Error::StorageFull,
+            error @ DeleteError::Internal(_) => Error::Internal(error.to_string()),
+        }
+    }
+}

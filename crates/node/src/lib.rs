@@ -1,0 +1,179 @@
+//! Performs what `engine` decides: catalog, deployment, dispatch, instance pools, logs.
+//!
+//! [`Service`] is the running part, [`Handle`] the one way in, cloneable; every door in `server` goes through it.
+//! Time enters `engine` here and nowhere else. Invariants: one dispatch path, one limit check, one meter; a
+//! change is acknowledged only when the store has it; nothing promised lives only in memory.
+
+mod capacity;
+pub mod catalog;
+pub mod control;
+pub mod dispatch;
+pub mod logs;
+mod meter;
+mod package;
+mod packages;
+mod pool;
+mod pools;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+pub use capacity::Limits as CapacityLimits;
+pub use catalog::Catalog;
+pub use control::{Deployed, Draft};
+pub use dispatch::{Answer, Refusal};
+pub use pools::Executors;
+use tokio::{task::JoinSet, time::Instant};
+pub use updraft_engine::{
+    admission::Limits as AdmissionLimits, keep_alive::Policy as KeepAlivePolicy, placement::Limits as PlacementLimits,
+};
+pub use updraft_executor::{Framing, Reply};
+use updraft_store::Store;
+use updraft_types::Region;
+
+use crate::{
+    capacity::Capacity,
+    control::Changes,
+    packages::Packages,
+    pools::{Pools, Shared},
+};
+
+/// What a node needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The region in every ARN.
+    pub region: Region,
+    /// Where packages are unpacked. Its content can be made again from the store.
+    pub packages_directory: PathBuf,
+    /// What the node may hold.
+    pub capacity: CapacityLimits,
+    /// What bounds an account.
+    pub admission: AdmissionLimits,
+    /// What bounds a function.
+    pub placement: PlacementLimits,
+    /// Longest a caller waits for an instance before it is answered 429.
+    pub wait_max: Duration,
+    /// How idle instances are kept.
+    pub keep_alive: KeepAlivePolicy,
+    /// How logs are kept.
+    pub logs: logs::Config,
+    /// How long running invocations may take to finish once the node is told to stop.
+    pub drain_max: Duration,
+}
+
+/// A running node, as its doors see it. Clones are cheap.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    store: Store,
+    catalog: ArcSwap<Catalog>,
+    pools: Arc<Pools>,
+    shared: Arc<Shared>,
+    executors: Executors,
+    admission: AdmissionLimits,
+    changes: Changes,
+    is_stopping: AtomicBool,
+}
+
+impl Handle {
+    /// The region in every ARN.
+    pub fn region(&self) -> &Region {
+        &self.inner.config.region
+    }
+
+    /// The functions as they are now; a snapshot that never changes.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.inner.catalog.load_full()
+    }
+
+    /// Log lines of functions.
+    pub fn logs(&self) -> &logs::Handle {
+        &self.inner.shared.logs
+    }
+
+    /// What bounds an account.
+    pub fn admission_limits(&self) -> AdmissionLimits {
+        self.inner.admission
+    }
+
+    /// How many instances run or start on this node.
+    pub fn instances(&self) -> u32 {
+        self.inner.pools.instances()
+    }
+}
+
+/// A node's background work. Made by [`Service::open`], ends when [`Service::run`] returns.
+pub struct Service {
+    handle: Handle,
+    tasks: JoinSet<()>,
+}
+
+impl Service {
+    /// Opens a node on a store: reads the catalog, finishes what a killed platform left half-done, starts the
+    /// background work. The store's functions are served as soon as this returns.
+    pub async fn open(config: Config, store: Store, executors: Executors) -> io::Result<(Self, Handle)> {
+        let functions = store.functions().all().await.map_err(io::Error::other)?;
+        let packages = Packages::open(&config.packages_directory, store.clone())?;
+        let logs = logs::Handle::new(config.logs, store.clone());
+        let mut shared = None;
+        let pools = Arc::new_cyclic(|pools| {
+            let made = Arc::new(Shared {
+                capacity: Arc::new(Capacity::new(config.capacity)),
+                placement: config.placement,
+                wait_max: config.wait_max,
+                logs: logs.clone(),
+                packages,
+                pools: pools.clone(),
+            });
+            shared = Some(made.clone());
+            Pools::new(made, executors.clone())
+        });
+        let inner = Inner {
+            admission: config.admission,
+            catalog: ArcSwap::from_pointee(Catalog::new(functions)),
+            pools: pools.clone(),
+            shared: shared.expect("new_cyclic has run its closure"),
+            changes: Changes::default(),
+            is_stopping: AtomicBool::new(false),
+            executors,
+            store,
+            config,
+        };
+        let handle = Handle { inner: Arc::new(inner) };
+        handle.sweep_packages().await.map_err(io::Error::other)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(logs.run());
+        tasks.spawn(pools.run_reaper(handle.inner.config.keep_alive));
+        tasks.spawn(handle.clone().run_collector());
+        tasks.spawn(handle.clone().finish_changes());
+        Ok((Self { handle: handle.clone(), tasks }, handle))
+    }
+
+    /// Works until `shutdown`, then refuses new invocations, lets running ones finish for at most
+    /// [`Config::drain_max`], ends every instance, and writes what is left to write.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        shutdown.await;
+        let inner = &self.handle.inner;
+        inner.is_stopping.store(true, Ordering::Relaxed);
+        inner.pools.close_all();
+        let deadline = Instant::now() + inner.config.drain_max;
+        while !inner.shared.capacity.is_unused() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.tasks.shutdown().await;
+        inner.shared.logs.flush().await;
+        inner.store.close().await;
+    }
+}

@@ -1,0 +1,218 @@
+//! Unpacked packages on disk, named by the content of their zip, shared by every function with equal code.
+//!
+//! A package is laid out beside its final name and renamed, so a folder that is there is whole. It is removed
+//! when no function names it and no instance has it mounted. The zip itself is kept in the blob store; a folder
+//! that is missing after a restart is made again from there.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use updraft_store::Store;
+use updraft_types::function::Code;
+
+use crate::package;
+
+/// Why a package could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The zip is not acceptable.
+    #[error(transparent)]
+    Package(#[from] package::Error),
+    /// The disk is full.
+    #[error("the disk is full")]
+    StorageFull,
+    /// The platform failed; for the operator.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// An unpacked package. While one is held, its folder stays.
+#[derive(Debug)]
+pub(crate) struct Package {
+    /// The folder to mount.
+    pub(crate) folder: Arc<Path>,
+}
+
+/// What came of removing a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// It is gone, or was not there.
+    Done,
+    /// An instance still has it mounted.
+    StillHeld,
+}
+
+/// The folder of unpacked packages.
+pub(crate) struct Packages {
+    folder: PathBuf,
+    store: Store,
+    held: Mutex<HashMap<String, Weak<Package>>>,
+}
+
+/// The identity of a zip's content.
+pub(crate) fn code_of(zip: &[u8]) -> Code {
+    Code { sha256: BASE64.encode(Sha256::digest(zip)), size_bytes: zip.len() as u64 }
+}
+
+/// The name a zip has in the blob store and, without its ending, among the folders.
+fn key_of(code: &Code) -> String {
+    let digest = BASE64.decode(&code.sha256).unwrap_or_default();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn blob_of(key: &str) -> String {
+    format!("code-{key}.zip")
+}
+
+impl Packages {
+    /// Opens a folder below `parent`, clearing what an earlier run left half-made. Folders are not synced one
+    /// by one: after the machine itself went down they are not trusted, but made again from their zips.
+    pub(crate) fn open(parent: &Path, store: Store) -> io::Result<Self> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let folder = parent.join(boot.trim());
+        fs::create_dir_all(&folder)?;
+        for entry in fs::read_dir(parent)?.chain(fs::read_dir(&folder)?) {
+            let path = entry?.path();
+            let is_stale = path != folder && path.parent() == Some(parent);
+            if is_stale || path.extension().is_some_and(|extension| extension == "partial") {
+                fs::remove_dir_all(&path)?;
+            }
+        }
+        Ok(Self { folder, store, held: Mutex::default() })
+    }
+
+    /// Unpacks a new zip and keeps its bytes durably. Adding the same content twice is harmless.
+    pub(crate) async fn add(&self, zip: Bytes, code: &Code) -> Result<Arc<Package>, Error> {
+        let package = self.lay_out(zip.clone(), code).await?;
+        self.store.blobs().put(&blob_of(&key_of(code)), zip).await.map_err(|error| match error {
+            updraft_store::blobs::Error::Full => Error::StorageFull,
+            error => Error::Internal(error.to_string()),
+        })?;
+        Ok(package)
+    }
+
+    /// The package of a function, made again from its zip if the folder is gone.
+    pub(crate) async fn get(&self, code: &Code) -> Result<Arc<Package>, Error> {
+        if let Some(package) = self.find(&key_of(code)) {
+            return Ok(package);
+        }
+        let zip = self.read_zip(code).await?;
+        self.lay_out(zip, code).await
+    }
+
+    /// The zip of a function.
+    pub(crate) async fn read_zip(&self, code: &Code) -> Result<Bytes, Error> {
+        let blob = blob_of(&key_of(code));
+        match self.store.blobs().get(&blob).await {
+            Ok(Some(zip)) => Ok(zip),
+            Ok(None) => Err(Error::Internal(format!("the blob {blob} is missing"))),
+            Err(error) => Err(Error::Internal(error.to_string())),
+        }
+    }
+
+    /// Removes every package that `is_used` does not claim and nobody holds. The caller sees to it that no
+    /// package is being added meanwhile.
+    pub(crate) async fn sweep(&self, is_used: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let internal = |error: String| Error::Internal(error);
+        self.held.lock().retain(|_, package| package.strong_count() > 0);
+        let mut keys: Vec<String> = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(|error| internal(error.to_string()))? {
+            let entry = entry.map_err(|error| internal(error.to_string()))?;
+            keys.extend(entry.file_name().into_string());
+        }
+        for blob in self.store.blobs().list().await.map_err(|error| internal(error.to_string()))? {
+            keys.extend(blob.strip_prefix("code-").and_then(|rest| rest.strip_suffix(".zip")).map(str::to_owned));
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys.iter().filter(|key| !is_used(key)) {
+            if !self.held.lock().contains_key(key) {
+                self.remove(key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes one package unless somebody holds it. The caller sees to it that none is being added meanwhile.
+    pub(crate) async fn remove_unheld(&self, code: &Code) -> Result<Removal, Error> {
+        let key = key_of(code);
+        if self.held.lock().get(&key).is_some_and(|package| package.strong_count() > 0) {
+            return Ok(Removal::StillHeld);
+        }
+        self.remove(&key).await?;
+        Ok(Removal::Done)
+    }
+
+    /// Whether `key` is the name of `code`, as handed to the predicate of [`Packages::sweep`].
+    pub(crate) fn key(code: &Code) -> String {
+        key_of(code)
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), Error> {
+        self.held.lock().remove(key);
+        let folder = self.folder.join(key);
+        run_blocking(move || match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Internal(error.to_string())),
+            _ => Ok(()),
+        })
+        .await?;
+        self.store.blobs().delete(&blob_of(key)).await.map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    fn find(&self, key: &str) -> Option<Arc<Package>> {
+        let mut held = self.held.lock();
+        if let Some(package) = held.get(key).and_then(Weak::upgrade) {
+            return Some(package);
+        }
+        let folder = self.folder.join(key);
+        if !folder.is_dir() {
+            return None;
+        }
+        let package = Arc::new(Package { folder: folder.into() });
+        held.insert(key.to_owned(), Arc::downgrade(&package));
+        Some(package)
+    }
+
+    async fn lay_out(&self, zip: Bytes, code: &Code) -> Result<Arc<Package>, Error> {
+        let key = key_of(code);
+        if let Some(package) = self.find(&key) {
+            return Ok(package);
+        }
+        let partial = self.folder.join(format!("{key}.{}.partial", uuid::Uuid::new_v4().simple()));
+        let whole = self.folder.join(&key);
+        run_blocking(move || {
+            let result = fs::create_dir(&partial)
+                .map_err(package::Error::from)
+                .and_then(|()| package::unpack(&zip, &partial))
+                .and_then(|()| match fs::rename(&partial, &whole) {
+                    Err(error) if !whole.is_dir() => Err(error.into()),
+                    _ => Ok(()),
+                });
+            if partial.exists() {
+                fs::remove_dir_all(&partial).map_err(package::Error::from)?;
+            }
+            result.map_err(|error| match error {
+                package::Error::StorageFull => Error::StorageFull,
+                package::Error::Io(error) => Error::Internal(error.to_string()),
+                error => Error::Package(error),
+            })
+        })
+        .await?;
+        self.find(&key).ok_or_else(|| Error::Internal("an unpacked package vanished".into()))
+    }
+}
+
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => Err(Error::Internal(panic.to_string())),
+    }
+}

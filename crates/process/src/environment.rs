@@ -1,0 +1,165 @@
+//! The environment a guest starts with, as Lambda sets it.
+//!
+//! Source: AWS's list of runtime environment variables. Invariant: a variable the platform reserves has the
+//! platform's value, whatever the author configured; the others (PATH, LANG, TZ…) are defaults that the author
+//! may replace.
+
+use std::collections::BTreeMap;
+
+use updraft_executor::Start;
+use updraft_types::{Function, Region, Runtime};
+
+use crate::Credentials;
+
+/// Where the package lies in every sandbox.
+pub(crate) const TASK_ROOT: &str = "/var/task";
+/// Where our own runtime files lie in every sandbox.
+pub(crate) const RUNTIME_ROOT: &str = "/var/runtime";
+/// Where layers lie in every sandbox.
+pub(crate) const LAYERS_ROOT: &str = "/opt";
+/// The Runtime API's address in every sandbox.
+pub(crate) const RUNTIME_API_PORT: u16 = 9001;
+/// What `$PORT` says to a `web` function.
+pub(crate) const WEB_PORT: u16 = 8080;
+
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/opt/bin";
+
+/// The whole environment of an instance. `search_path` goes before the usual directories of `PATH`.
+pub(crate) fn of(
+    start: &Start,
+    region: &Region,
+    credentials: Option<&Credentials>,
+    search_path: &[String],
+) -> Vec<(String, String)> {
+    let function = start.function.as_ref();
+    let mut variables = defaults(function.configuration.runtime, search_path);
+    variables.extend(function.configuration.environment.clone());
+    for name in RESERVED {
+        variables.remove(*name);
+    }
+    variables.extend(reserved(function, region, &start.log_stream));
+    if let Some(credentials) = credentials {
+        variables.extend(credentials.variables());
+    }
+    variables.into_iter().collect()
+}
+
+/// Names an author's variables never reach, also where the platform leaves them unset.
+const RESERVED: &[&str] = &[
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_FORMAT",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_MAX_CONCURRENCY",
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+];
+
+fn defaults(runtime: Runtime, search_path: &[String]) -> BTreeMap<String, String> {
+    let path = search_path.iter().map(String::as_str).chain([PATH]).collect::<Vec<_>>().join(":");
+    let mut variables = vec![
+        ("LANG", "en_US.UTF-8".to_owned()),
+        ("LD_LIBRARY_PATH", format!("{TASK_ROOT}:{TASK_ROOT}/lib:{LAYERS_ROOT}/lib")),
+        ("PATH", path),
+        ("TZ", ":UTC".to_owned()),
+    ];
+    match runtime {
+        Runtime::Nodejs { major } => variables.push((
+            "NODE_PATH",
+            format!(
+                "{LAYERS_ROOT}/nodejs/node{major}/node_modules:{LAYERS_ROOT}/nodejs/node_modules:\
+                 {RUNTIME_ROOT}/node_modules:{RUNTIME_ROOT}:{TASK_ROOT}/node_modules:{TASK_ROOT}"
+            ),
+        )),
+        Runtime::Web => variables.push(("HOME", "/tmp".to_owned())),
+        Runtime::Python { .. } | Runtime::Provided { .. } | Runtime::Wasm => {}
+    }
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn reserved(function: &Function, region: &Region, log_stream: &str) -> BTreeMap<String, String> {
+    let configuration = &function.configuration;
+    let runtime = configuration.runtime;
+    let mut variables = vec![
+        ("AWS_DEFAULT_REGION", region.to_string()),
+        ("AWS_REGION", region.to_string()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", configuration.memory_mb.to_string()),
+        ("AWS_LAMBDA_FUNCTION_NAME", function.id.name.to_string()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_LAMBDA_LOG_FORMAT", "Text".to_owned()),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", log_group(function)),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
+        ("LAMBDA_RUNTIME_DIR", RUNTIME_ROOT.to_owned()),
+        ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
+    ];
+    match runtime {
+        Runtime::Web => variables.push(("PORT", WEB_PORT.to_string())),
+        _ => variables.extend([
+            ("_HANDLER", configuration.handler.clone()),
+            ("AWS_LAMBDA_RUNTIME_API", format!("127.0.0.1:{RUNTIME_API_PORT}")),
+        ]),
+    }
+    // Lambda leaves it unset where it brings no runtime of its own.
+    if matches!(runtime, Runtime::Python { .. } | Runtime::Nodejs { .. }) {
+        variables.push(("AWS_EXECUTION_ENV", format!("AWS_Lambda_{runtime}")));
+    }
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn log_group(function: &Function) -> String {
+    let configured = function.configuration.log_group.clone();
+    configured.unwrap_or_else(|| format!("/aws/lambda/{}", function.id.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn environment(runtime: &str, configured: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let mut function = testing::function(runtime, "app.handler");
+        function.configuration.environment =
+            configured.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let start = testing::start(function, std::path::Path::new("/nowhere"), testing::Lines::new());
+        of(&start, &"us-east-1".parse().unwrap(), None, &[]).into_iter().collect()
+    }
+
+    #[test]
+    fn an_author_replaces_defaults_but_not_what_is_reserved() {
+        let variables = environment(
+            "python3.12",
+            &[("TZ", "Asia/Tokyo"), ("_HANDLER", "evil.x"), ("AWS_ACCESS_KEY_ID", "mine"), ("KEY", "value")],
+        );
+        assert_eq!(variables["TZ"], "Asia/Tokyo");
+        assert_eq!(variables["KEY"], "value");
+        assert_eq!(variables["_HANDLER"], "app.handler");
+        assert!(!variables.contains_key("AWS_ACCESS_KEY_ID"));
+        assert_eq!(variables["AWS_EXECUTION_ENV"], "AWS_Lambda_python3.12");
+        assert_eq!(variables["AWS_LAMBDA_LOG_GROUP_NAME"], "/aws/lambda/hello");
+    }
+
+    #[test]
+    fn each_runtime_is_told_where_to_serve_or_ask() {
+        let web = environment("web", &[("PORT", "1")]);
+        assert_eq!(web["PORT"], "8080");
+        assert!(!web.contains_key("AWS_LAMBDA_RUNTIME_API"));
+        let provided = environment("provided.al2023", &[("PORT", "1")]);
+        assert_eq!(provided["PORT"], "1");
+        assert_eq!(provided["AWS_LAMBDA_RUNTIME_API"], "127.0.0.1:9001");
+        assert!(!provided.contains_key("AWS_EXECUTION_ENV"));
+    }
+}

@@ -1,0 +1,91 @@
+//! What every process instance has in common: the sandbox, its output, and the watch over both.
+//!
+//! Invariant: the sandbox is killed when the last owner lets go, when a call that cannot be recovered from is
+//! abandoned, and on stop; the watch then passes on the last output and ends by itself.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+use updraft_executor::Guest;
+use updraft_sandbox::{Exit, Sandbox, Status};
+use updraft_types::{ExitStatus, Fault};
+
+use crate::output::Output;
+
+/// A running sandbox.
+pub(crate) struct Process {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) output: Output,
+    is_killed: AtomicBool,
+    ended: OnceLock<Exit>,
+}
+
+impl Process {
+    /// Takes charge of a sandbox that has just been started. Call inside a Tokio runtime.
+    pub(crate) fn new(sandbox: Sandbox, guest: Arc<dyn Guest>) -> std::io::Result<Self> {
+        let output = Output::new(sandbox.output.try_clone()?, guest)?;
+        Ok(Self { sandbox, output, is_killed: AtomicBool::new(false), ended: OnceLock::new() })
+    }
+
+    /// Whether it runs and may go on running.
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.is_killed.load(Ordering::Relaxed) && self.ended.get().is_none()
+    }
+
+    /// Kills it without waiting.
+    pub(crate) fn kill(&self) {
+        if !self.is_killed.swap(true, Ordering::Relaxed) {
+            self.sandbox.kill();
+        }
+    }
+
+    /// Passes its output on until nothing of it runs any more, and says what that means for whoever waits.
+    pub(crate) async fn watch(&self) -> Fault {
+        let exited = self.sandbox.exited();
+        tokio::pin!(exited);
+        let exit = tokio::select! {
+            exit = &mut exited => exit,
+            () = self.output.follow() => exited.await,
+        };
+        self.output.drain();
+        fault_of(*self.ended.get_or_init(|| exit))
+    }
+
+    /// Waits until it has ended, then says how.
+    pub(crate) async fn ended(&self) -> Fault {
+        fault_of(self.sandbox.exited().await)
+    }
+}
+
+fn fault_of(exit: Exit) -> Fault {
+    match exit {
+        Exit { out_of_memory: true, .. } => Fault::OutOfMemory,
+        Exit { status: Status::Code(code), .. } => Fault::Exit(ExitStatus::Code(code)),
+        Exit { status: Status::Signal(signal), .. } => Fault::Exit(ExitStatus::Signal(signal)),
+    }
+}
+
+/// Kills the process when dropped, unless told that all is well.
+pub(crate) struct KillOnDrop(Option<Arc<Process>>);
+
+impl KillOnDrop {
+    /// Arms.
+    pub(crate) fn new(process: Arc<Process>) -> Self {
+        Self(Some(process))
+    }
+
+    /// Lets the process live on.
+    pub(crate) fn disarm(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(process) = self.0.take() {
+            process.kill();
+        }
+    }
+}

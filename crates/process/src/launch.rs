@@ -1,0 +1,204 @@
+//! Turns a function into the sandbox that runs it, and a sandbox that does not start into a fault.
+
+use std::{io, path::PathBuf};
+
+use updraft_executor::Start;
+use updraft_sandbox::{Error, Limits, Spec};
+use updraft_types::{Fault, Runtime};
+
+use crate::{
+    ProcessExecutor, environment,
+    environment::{RUNTIME_API_PORT, TASK_ROOT},
+    mounts,
+};
+
+/// Lambda's quotas (source: AWS's page of Lambda quotas): processes and threads, open files.
+const PIDS_MAX: u32 = 1024;
+const OPEN_FILES_MAX: u32 = 1024;
+
+/// Memory that buys one core.
+const MEMORY_MB_PER_CORE: u32 = 1769;
+const MEGABYTE: u64 = 1024 * 1024;
+
+/// Where every sandbox finds the programs of the host's system.
+const SYSTEM_PATH: &[&str] = &["/usr/local/bin", "/usr/bin"];
+
+/// A command, and what it needs beside the system.
+#[derive(Default)]
+struct Command {
+    words: Vec<String>,
+    prefixes: Vec<PathBuf>,
+    search_path: Vec<String>,
+}
+
+impl ProcessExecutor {
+    /// The sandbox of an instance.
+    pub(crate) async fn spec(&self, start: &Start) -> Result<Spec, Fault> {
+        let configuration = &start.function.configuration;
+        let command = self.command(start).await?;
+        let mut mounts = self.mounts.clone();
+        mounts.extend(mounts::prefixes(&command.prefixes));
+        mounts.push(mounts::package(&start.package));
+        let is_web = configuration.runtime == Runtime::Web;
+        Ok(Spec {
+            name: start.id.to_string(),
+            command: command.words,
+            environment: environment::of(
+                start,
+                &self.config.region,
+                self.config.credentials.as_ref(),
+                &command.search_path,
+            ),
+            directory: TASK_ROOT.into(),
+            mounts,
+            tmp_bytes_max: u64::from(configuration.ephemeral_storage_mb) * MEGABYTE,
+            listen: if is_web { Vec::new() } else { vec![RUNTIME_API_PORT] },
+            limits: Limits {
+                memory_bytes_max: u64::from(configuration.memory_mb) * MEGABYTE,
+                cpu_millis: cpu_millis(configuration.memory_mb, self.config.cpu_millis_min),
+                pids_max: PIDS_MAX,
+                open_files_max: OPEN_FILES_MAX,
+            },
+        })
+    }
+
+    async fn command(&self, start: &Start) -> Result<Command, Fault> {
+        let configuration = &start.function.configuration;
+        let runtime = configuration.runtime;
+        let interpreter =
+            || self.interpreter(runtime).map_err(|unsupported| Fault::Entrypoint { reason: unsupported.0 });
+        match runtime {
+            Runtime::Python { .. } => {
+                let (interpreter, _) = interpreter()?;
+                let file = self.files.python(interpreter).await;
+                // No `site` (host packages are not the function's, and it takes milliseconds), no writing of
+                // bytecode next to a read-only package, output unbuffered.
+                let words = ["-S", "-s", "-B", "-u"].map(str::to_owned);
+                let path = interpreter.path.display().to_string();
+                Ok(Command {
+                    words: [path].into_iter().chain(words).chain([file]).collect(),
+                    prefixes: interpreter.prefixes.clone(),
+                    search_path: Vec::new(),
+                })
+            }
+            Runtime::Nodejs { .. } => {
+                let (interpreter, _) = interpreter()?;
+                // Heap sizes as Lambda's own Node.js runtime sets them.
+                let new_mb = configuration.memory_mb / 10;
+                Ok(Command {
+                    words: vec![
+                        interpreter.path.display().to_string(),
+                        format!("--max-semi-space-size={}", (new_mb / 2).max(1)),
+                        format!("--max-old-space-size={}", configuration.memory_mb - new_mb),
+                        self.files.nodejs(),
+                    ],
+                    prefixes: interpreter.prefixes.clone(),
+                    search_path: Vec::new(),
+                })
+            }
+            Runtime::Provided { .. } => {
+                Ok(Command { words: vec![format!("{TASK_ROOT}/bootstrap")], ..Command::default() })
+            }
+            Runtime::Web => Ok(self.shell_command(&configuration.handler)),
+            Runtime::Wasm => Err(Fault::Platform { reason: "a wasm function was sent to the process executor".into() }),
+        }
+    }
+
+    /// A `web` function's start command. `python3` and `node` are found even where only a version manager
+    /// has them.
+    fn shell_command(&self, line: &str) -> Command {
+        let mut command =
+            Command { words: vec!["/bin/sh".into(), "-c".into(), shell_line(line)], ..Command::default() };
+        let is_wanted: [(&str, fn(Runtime) -> bool); 2] = [
+            ("python3", |runtime| matches!(runtime, Runtime::Python { .. })),
+            ("node", |runtime| matches!(runtime, Runtime::Nodejs { .. })),
+        ];
+        for (program, is_it) in is_wanted {
+            if SYSTEM_PATH.iter().any(|directory| PathBuf::from(directory).join(program).exists()) {
+                continue;
+            }
+            let newest = self.interpreters().iter().rfind(|interpreter| is_it(interpreter.runtime));
+            if let Some((interpreter, bin)) = newest.and_then(|newest| Some((newest, newest.path.parent()?))) {
+                command.prefixes.extend(interpreter.prefixes.iter().cloned());
+                command.search_path.push(bin.display().to_string());
+            }
+        }
+        command
+    }
+}
+
+/// `exec`s a simple command, so that no shell stays behind it; leaves anything more to the shell.
+fn shell_line(line: &str) -> String {
+    let first = line.split_ascii_whitespace().next().unwrap_or_default();
+    let is_simple = !line.contains(['\n', ';', '&', '|', '(', '{', '<', '>', '#', '`', '!']) && !first.contains('=');
+    let is_keyword = ["if", "for", "while", "until", "case", "exec", "export", "set", "cd", "."].contains(&first);
+    if is_simple && !is_keyword { format!("exec {line}") } else { line.to_owned() }
+}
+
+fn cpu_millis(memory_mb: u32, cpu_millis_min: u32) -> u32 {
+    (memory_mb * 1000 / MEMORY_MB_PER_CORE).max(cpu_millis_min)
+}
+
+/// What a sandbox that did not start means for the call it was started for.
+pub(crate) fn fault_of(error: Error, start: &Start) -> Fault {
+    let Error::Exec { command, source } = error else {
+        return Fault::Platform { reason: format!("the sandbox did not start: {error}") };
+    };
+    let mut reason = format!("fork/exec {command}: {}", exec_words(&source));
+    let program = command.strip_prefix(TASK_ROOT).map(|inside| start.package.join(inside.trim_start_matches('/')));
+    if source.kind() == io::ErrorKind::NotFound && program.is_some_and(|program| program.exists()) {
+        reason.push_str(" (the file is there; the interpreter or loader it names is not)");
+    }
+    Fault::Entrypoint { reason }
+}
+
+/// The kernel's refusals in the words of Go's `syscall`, which Lambda's messages carry.
+fn exec_words(source: &io::Error) -> String {
+    const ENOEXEC: i32 = 8;
+    match (source.kind(), source.raw_os_error()) {
+        (_, Some(ENOEXEC)) => "exec format error".to_owned(),
+        (io::ErrorKind::NotFound, _) => "no such file or directory".to_owned(),
+        (io::ErrorKind::PermissionDenied, _) => "permission denied".to_owned(),
+        _ => source.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn processor_time_follows_memory_above_the_least() {
+        assert_eq!(cpu_millis(128, 1000), 1000);
+        assert_eq!(cpu_millis(1769, 0), 1000);
+        assert_eq!(cpu_millis(3538, 1000), 2000);
+        assert_eq!(cpu_millis(32_768, 1000), 18_523);
+        assert_eq!(cpu_millis(128, 0), 72);
+    }
+
+    #[test]
+    fn only_a_simple_command_replaces_the_shell() {
+        assert_eq!(shell_line("python3 server.py --port $PORT"), "exec python3 server.py --port $PORT");
+        for line in ["cd app && node x.js", "A=1 node x.js", "exec node x.js", "node x.js; true", "if true", "a\nb"] {
+            assert_eq!(shell_line(line), line);
+        }
+    }
+
+    #[test]
+    fn a_command_that_cannot_run_is_the_authors_in_gos_words() {
+        let package = tempfile::tempdir().unwrap();
+        let start = testing::start(testing::function("provided.al2023", "x"), package.path(), testing::Lines::new());
+        let fault = |errno| {
+            let source = io::Error::from_raw_os_error(errno);
+            fault_of(Error::Exec { command: "/var/task/bootstrap".into(), source }, &start)
+        };
+        let entry = |reason: &str| Fault::Entrypoint { reason: reason.into() };
+        assert_eq!(fault(8), entry("fork/exec /var/task/bootstrap: exec format error"));
+        assert_eq!(fault(13), entry("fork/exec /var/task/bootstrap: permission denied"));
+        assert_eq!(fault(2), entry("fork/exec /var/task/bootstrap: no such file or directory"));
+        std::fs::write(package.path().join("bootstrap"), "#!/nowhere\n").unwrap();
+        assert!(matches!(fault(2), Fault::Entrypoint { reason } if reason.contains("the interpreter or loader")));
+        assert!(matches!(fault_of(Error::HelperGone, &start), Fault::Platform { .. }));
+    }
+}

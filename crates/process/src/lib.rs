@@ -1,0 +1,201 @@
+//! Runs functions as sandboxed processes: `python3.x`, `nodejsX.x`, `provided.*` and `web`.
+//!
+//! The first three ask the Lambda Runtime API for their events, which each instance is served from inside its
+//! own sandbox (`instance`, `runtime_api`); `web` is any HTTP server (`web`). Python and Node.js run a small
+//! runtime of ours on an interpreter of the host (`discover`, `runtime_files`).
+//!
+//! Refuses to know about queues, limits on concurrency, billing or doors. Invariant: a guest reaches the
+//! platform through its own Runtime API or its own output, and nothing it sends there harms another instance.
+
+pub mod discover;
+mod environment;
+mod guest;
+mod instance;
+mod launch;
+mod mounts;
+mod output;
+mod runtime_api;
+mod runtime_files;
+#[cfg(test)]
+mod testing;
+mod web;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use async_trait::async_trait;
+use updraft_executor::{Executor, Instance, Rejected, Start, Support, Unsupported};
+use updraft_sandbox::{Mount, Spawner};
+use updraft_types::{Fault, Function, Region, Runtime, function::Configuration};
+
+pub use self::discover::Interpreter;
+use self::{
+    discover::{Policy, Search},
+    guest::Process,
+    instance::RuntimeInstance,
+    runtime_files::RuntimeFiles,
+    web::WebInstance,
+};
+
+/// Requests that one `web` instance takes at once.
+const WEB_CONCURRENCY: u32 = 50;
+
+/// How functions run as processes.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The region functions are told they run in.
+    pub region: Region,
+    /// A directory of this crate's own, below the data directory; it holds our runtimes' files.
+    pub directory: PathBuf,
+    /// Where interpreters are looked for; see [`Search::of_host`].
+    pub search: Search,
+    /// What to do about a Python or Node.js version that is not there.
+    pub versions: Policy,
+    /// AWS credentials that guests find in their environment, for SDKs that refuse to start without any.
+    /// `None` leaves them unset.
+    pub credentials: Option<Credentials>,
+    /// The least processor time an instance may use, in thousandths of one core. Above it the quota follows
+    /// memory as Lambda's does: 1,769 MB are one core. Lambda gives every function a whole core while it
+    /// starts; a quota stays for life, and below one core it would stall cold starts and the short bursts that
+    /// most handlers are, for up to 0.1 s at a time. So a whole core is the default.
+    pub cpu_millis_min: u32,
+}
+
+/// AWS credentials for guests.
+#[derive(Clone)]
+pub struct Credentials {
+    /// `AWS_ACCESS_KEY_ID`
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`
+    pub secret_access_key: String,
+    /// `AWS_SESSION_TOKEN`
+    pub session_token: Option<String>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
+}
+
+impl Credentials {
+    fn variables(&self) -> impl Iterator<Item = (String, String)> {
+        let token = self.session_token.iter().map(|token| ("AWS_SESSION_TOKEN", token));
+        [("AWS_ACCESS_KEY_ID", &self.access_key_id), ("AWS_SECRET_ACCESS_KEY", &self.secret_access_key)]
+            .into_iter()
+            .chain(token)
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+    }
+}
+
+impl Config {
+    /// The defaults for a directory: the host's interpreters, exact versions, no credentials, whole cores.
+    pub fn new(directory: PathBuf, region: Region) -> Self {
+        let search = Search::of_host(Vec::new());
+        Self { region, directory, search, versions: Policy::Exact, credentials: None, cpu_millis_min: 1000 }
+    }
+}
+
+/// Why an executor cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the runtimes' files to {directory}: {source}")]
+pub struct NewError {
+    /// [`Config::directory`]
+    directory: PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Runs functions as sandboxed processes.
+pub struct ProcessExecutor {
+    config: Config,
+    spawner: Spawner,
+    files: RuntimeFiles,
+    interpreters: Arc<OnceLock<Vec<Interpreter>>>,
+    /// The mounts that all sandboxes have.
+    mounts: Vec<Mount>,
+}
+
+impl ProcessExecutor {
+    /// Writes the runtimes' files and begins to look for interpreters, in the background.
+    pub fn new(config: Config, spawner: Spawner) -> Result<Self, NewError> {
+        let files = RuntimeFiles::write(&config.directory)
+            .map_err(|source| NewError { directory: config.directory.clone(), source })?;
+        let mounts = mounts::shared(files.directory(), files.empty());
+        let executor = Self { config, spawner, files, interpreters: Arc::default(), mounts };
+        let (interpreters, search) = (executor.interpreters.clone(), executor.config.search.clone());
+        // Whoever needs the answer before this thread has it looks for itself or waits for it.
+        std::thread::spawn(move || interpreters.get_or_init(|| discover::discover(&search)).len());
+        Ok(executor)
+    }
+
+    /// The interpreters of this host, by runtime. The first call may wait for discovery to end.
+    pub fn interpreters(&self) -> &[Interpreter] {
+        self.interpreters.get_or_init(|| discover::discover(&self.config.search))
+    }
+
+    fn interpreter(&self, runtime: Runtime) -> Result<(&Interpreter, Support), Unsupported> {
+        discover::choose(self.interpreters(), runtime, self.config.versions)
+    }
+}
+
+#[async_trait]
+impl Executor for ProcessExecutor {
+    fn check(&self, configuration: &Configuration) -> Result<Support, Unsupported> {
+        let runtime = configuration.runtime;
+        let has_nul = |text: &str| text.contains('\0');
+        if configuration.environment.iter().any(|(name, value)| has_nul(name) || has_nul(value)) {
+            return Err(Unsupported("an environment variable holds a NUL character".into()));
+        }
+        let handler = configuration.handler.trim();
+        match runtime {
+            Runtime::Provided { .. } => Ok(Support::Exact),
+            Runtime::Wasm => Err(Unsupported("wasm functions do not run as processes".into())),
+            _ if has_nul(handler) => Err(Unsupported("the handler holds a NUL character".into())),
+            Runtime::Web if handler.is_empty() => Err(Unsupported(
+                "the handler of a web function is the command that starts its server; it is empty".into(),
+            )),
+            Runtime::Web => Ok(Support::Exact),
+            Runtime::Python { .. } | Runtime::Nodejs { .. } if handler.is_empty() => Err(Unsupported(
+                "the handler is empty; it names a file and a function in it, such as app.handler".into(),
+            )),
+            Runtime::Python { .. } | Runtime::Nodejs { .. } => self.interpreter(runtime).map(|(_, support)| support),
+        }
+    }
+
+    fn concurrency(&self, configuration: &Configuration) -> u32 {
+        if configuration.runtime == Runtime::Web { WEB_CONCURRENCY } else { 1 }
+    }
+
+    async fn prepare(&self, function: &Function, package: &Path) -> Result<(), Rejected> {
+        match function.configuration.runtime {
+            Runtime::Provided { .. } if !package.join("bootstrap").is_file() => Err(Rejected(
+                "the package holds no file named bootstrap at its top; that is what a provided runtime starts".into(),
+            )),
+            runtime @ Runtime::Python { .. } => {
+                if let Ok((interpreter, _)) = self.interpreter(runtime) {
+                    self.files.python(interpreter).await;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn start(&self, start: Start) -> Result<Arc<dyn Instance>, Fault> {
+        let spec = self.spec(&start).await?;
+        let mut sandbox = self.spawner.spawn(spec).await.map_err(|error| launch::fault_of(error, &start))?;
+        let listener = sandbox.listeners.pop();
+        let process = Process::new(sandbox, start.guest.clone())
+            .map_err(|error| Fault::Platform { reason: format!("cannot follow a sandbox's output: {error}") })?;
+        if start.function.configuration.runtime == Runtime::Web {
+            return Ok(Arc::new(WebInstance::start(process).await?));
+        }
+        let listener =
+            listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
+        let function_arn = start.function.id.arn(&self.config.region);
+        Ok(Arc::new(RuntimeInstance::start(process, listener, &function_arn).await?))
+    }
+}

@@ -1,0 +1,430 @@
+//! Serves one instance the Lambda Runtime API, version 2018-06-01, and hands its invocations over.
+//!
+//! [`RuntimeApi`] joins the two sides: [`RuntimeApi::started`] and [`RuntimeApi::call`] for the platform,
+//! [`RuntimeApi::handle`] for the guest's requests. `machine` decides what is allowed when. The guest is not
+//! trusted: whatever it sends, its own invocation fails and nothing else.
+//!
+//! Invariant: everyone who waits here is answered: by the guest, or by [`RuntimeApi::fail`] once it has ended.
+
+mod machine;
+mod reply;
+mod stream;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use updraft_executor::{Call, Framing};
+use updraft_types::{Fault, Payload, RequestId, limits::PAYLOAD_BYTES_MAX};
+
+use self::machine::Machine;
+pub(crate) use self::stream::{StreamingBody, into_body};
+
+const PREFIX: &str = "/2018-06-01/runtime/";
+const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
+const DEADLINE_MS: &str = "lambda-runtime-deadline-ms";
+const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+const ERROR_BODY: &str = "lambda-runtime-function-error-body";
+const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
+const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
+const HTTP_INTEGRATION: &str = "application/vnd.awslambda.http-integration-response";
+const ERROR_TYPE_BYTES_MAX: usize = 256;
+
+/// How much of a refused body is read and thrown away, so that a client that writes before it reads gets to
+/// read the refusal.
+const DISCARDED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A guest's answer to one invocation.
+pub(crate) struct Answer {
+    pub(crate) framing: Framing,
+    pub(crate) body: AnswerBody,
+}
+
+/// An answer's bytes.
+pub(crate) enum AnswerBody {
+    /// All there.
+    Whole(Bytes),
+    /// Still coming.
+    Streaming(StreamingBody),
+}
+
+/// One instance's Runtime API.
+pub(crate) struct RuntimeApi {
+    function_arn: HeaderValue,
+    state: Mutex<State>,
+}
+
+struct State {
+    machine: Machine,
+    /// The guest's request for the next event.
+    next: Option<oneshot::Sender<Event>>,
+    /// An event that waits for the guest to ask.
+    event: Option<Event>,
+    /// The caller of the current invocation.
+    caller: Option<oneshot::Sender<Result<Answer, Fault>>>,
+    /// Who waits for the first `next`.
+    starter: Option<oneshot::Sender<Result<(), Fault>>>,
+    ended: Option<Fault>,
+}
+
+/// An invocation as the guest is told of it.
+struct Event {
+    request: RequestId,
+    nonce: u64,
+    payload: Bytes,
+    deadline_at_ms: u64,
+    trace: Option<String>,
+    client_context: Option<String>,
+}
+
+impl RuntimeApi {
+    /// For a function with this ARN.
+    pub(crate) fn new(function_arn: &str) -> Self {
+        let function_arn = HeaderValue::from_str(function_arn).expect("an ARN is made of valid identifiers");
+        let state =
+            State { machine: Machine::new(), next: None, event: None, caller: None, starter: None, ended: None };
+        Self { function_arn, state: Mutex::new(state) }
+    }
+
+    /// Waits until the guest asks for its first event, or cannot.
+    pub(crate) async fn started(&self) -> Result<(), Fault> {
+        let receiver = {
+            let mut state = self.state.lock();
+            if let Some(fault) = &state.ended {
+                return Err(fault.clone());
+            }
+            if state.machine.is_started() {
+                return Ok(());
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.starter = Some(sender);
+            receiver
+        };
+        receiver.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Puts an invocation to the guest and waits for the beginning of its answer.
+    pub(crate) async fn call(&self, call: Call) -> Result<Answer, Fault> {
+        let Payload::Event(payload) = call.payload else {
+            return Err(Fault::Platform { reason: "an HTTP request was sent to a runtime that takes events".into() });
+        };
+        let receiver = {
+            let mut state = self.state.lock();
+            if let Some(fault) = &state.ended {
+                return Err(fault.clone());
+            }
+            let Some(nonce) = state.machine.begin(call.request) else {
+                return Err(Fault::Platform { reason: "an invocation was sent to a runtime that is busy".into() });
+            };
+            let event = Event {
+                request: call.request,
+                nonce,
+                payload,
+                deadline_at_ms: call.deadline_at.as_ms(),
+                trace: call.context.trace,
+                client_context: call.context.client_context,
+            };
+            let (sender, receiver) = oneshot::channel();
+            state.caller = Some(sender);
+            // A guest that has hung up meanwhile gets the event when it asks again.
+            state.event = match state.next.take() {
+                Some(next) => next.send(event).err(),
+                None => Some(event),
+            };
+            receiver
+        };
+        receiver.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// A streamed answer has been read to its end.
+    fn finish_stream(&self) {
+        self.state.lock().machine.finish();
+    }
+
+    /// Answers everyone who waits, now and from now on: the guest has ended.
+    pub(crate) fn fail(&self, fault: &Fault) {
+        let mut state = self.state.lock();
+        state.ended.get_or_insert_with(|| fault.clone());
+        state.next = None;
+        state.event = None;
+        // Errors mean that nobody waits any more.
+        let _ = state.starter.take().map(|starter| starter.send(Err(fault.clone())));
+        let _ = state.caller.take().map(|caller| caller.send(Err(fault.clone())));
+    }
+
+    /// One request of the guest's.
+    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let Some(path) = request.uri().path().strip_prefix(PREFIX) else { return reply::not_found() };
+        match (request.method(), path) {
+            (&Method::GET, "invocation/next") => self.next().await,
+            (&Method::POST, "init/error") => self.init_error(request).await,
+            (&Method::POST, _) => {
+                let answer = path.strip_prefix("invocation/").and_then(|rest| rest.split_once('/'));
+                match answer.map(|(id, kind)| (id.to_owned(), kind)) {
+                    Some((id, "response")) => self.response(&id, request).await,
+                    Some((id, "error")) => self.error(&id, request).await,
+                    _ => reply::not_found(),
+                }
+            }
+            _ => reply::not_found(),
+        }
+    }
+
+    async fn next(&self) -> Response<Full<Bytes>> {
+        let receiver = {
+            let mut state = self.state.lock();
+            if let Some(event) = state.event.take() {
+                return self.hand_over(event);
+            }
+            if let Err(refusal) = state.machine.next() {
+                return reply::refused(refusal);
+            }
+            if let Some(starter) = state.starter.take() {
+                // An error means that whoever started this instance has gone, and with it soon the instance.
+                let _ = starter.send(Ok(()));
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.next = Some(sender);
+            receiver
+        };
+        match receiver.await {
+            Ok(event) => self.hand_over(event),
+            // Another request for the next event took this one's place, or the instance has ended.
+            Err(_) => reply::refused(machine::Refusal::InvalidStateTransition { from: "Ready", to: "Ready" }),
+        }
+    }
+
+    fn hand_over(&self, event: Event) -> Response<Full<Bytes>> {
+        let request = event.request.to_string();
+        let trace = event.trace.unwrap_or_else(|| trace_of(&request, event.deadline_at_ms));
+        let mut response = Response::new(Full::new(event.payload));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("lambda-runtime-invoked-function-arn", self.function_arn.clone());
+        headers.insert(DEADLINE_MS, HeaderValue::from(event.deadline_at_ms));
+        headers.insert(INVOCATION_ID, HeaderValue::from(event.nonce));
+        let texts = [
+            (REQUEST_ID, Some(request)),
+            ("lambda-runtime-trace-id", Some(trace)),
+            ("lambda-runtime-client-context", event.client_context),
+        ];
+        for (name, text) in texts {
+            // What a header cannot hold (control characters from a caller) is left out.
+            if let Some(Ok(value)) = text.map(|text| HeaderValue::from_maybe_shared(Bytes::from(text))) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+
+    async fn response(&self, id: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let headers = request.headers();
+        let framing = framing_of(headers);
+        let is_streaming = headers.get(RESPONSE_MODE).is_some_and(|mode| mode.as_bytes() == b"streaming");
+        let allowed = self.state.lock().machine.answer(id, nonce_of(headers));
+        if let Err(refusal) = allowed {
+            discard(request.into_body()).await;
+            return reply::refused(refusal);
+        }
+        let mut answering = Answering::new(self);
+        if is_streaming {
+            let framing = if framing == Framing::Value { Framing::Stream } else { framing };
+            let (end, ended) = oneshot::channel();
+            let body = AnswerBody::Streaming(StreamingBody::new(request.into_body(), end));
+            answering.hand_over();
+            answering.settle(Ok(Answer { framing, body }));
+            return match ended.await {
+                Ok(()) => reply::accepted(),
+                // The caller has gone, and the instance with it.
+                Err(_) => reply::gone(),
+            };
+        }
+        match collect(request.into_body()).await {
+            Ok(bytes) => {
+                answering.finish();
+                answering.settle(Ok(Answer { framing, body: AnswerBody::Whole(bytes) }));
+                reply::accepted()
+            }
+            Err(Collect::TooLarge) => {
+                answering.finish();
+                answering.settle(Err(Fault::ResponseTooLarge));
+                reply::too_large()
+            }
+            // Dropping `answering` lets the guest try again.
+            Err(Collect::Broken) => reply::truncated(),
+        }
+    }
+
+    async fn error(&self, id: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let error_type = error_type_of(request.headers());
+        let allowed = self.state.lock().machine.answer(id, nonce_of(request.headers()));
+        if let Err(refusal) = allowed {
+            discard(request.into_body()).await;
+            return reply::refused(refusal);
+        }
+        let mut answering = Answering::new(self);
+        match collect(request.into_body()).await {
+            Ok(body) => {
+                answering.finish();
+                answering.settle(Err(Fault::Handler { error_type, body }));
+                reply::accepted()
+            }
+            Err(Collect::TooLarge) => {
+                answering.finish();
+                answering.settle(Err(Fault::ResponseTooLarge));
+                reply::too_large()
+            }
+            Err(Collect::Broken) => reply::truncated(),
+        }
+    }
+
+    async fn init_error(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let error_type = error_type_of(request.headers());
+        let allowed = self.state.lock().machine.init_error();
+        if let Err(refusal) = allowed {
+            discard(request.into_body()).await;
+            return reply::refused(refusal);
+        }
+        let body = match collect(request.into_body()).await {
+            Ok(body) => body,
+            Err(Collect::TooLarge) => return reply::too_large(),
+            Err(Collect::Broken) => return reply::truncated(),
+        };
+        self.fail(&Fault::Init { error_type, body });
+        reply::accepted()
+    }
+}
+
+/// An answer on its way in. Dropped before it is finished, it lets the guest answer again.
+struct Answering<'api> {
+    api: &'api RuntimeApi,
+    is_finished: bool,
+}
+
+impl<'api> Answering<'api> {
+    fn new(api: &'api RuntimeApi) -> Self {
+        Self { api, is_finished: false }
+    }
+
+    /// From here on whoever reads the stream says when it is finished.
+    fn hand_over(&mut self) {
+        self.is_finished = true;
+    }
+
+    fn finish(&mut self) {
+        self.is_finished = true;
+        self.api.state.lock().machine.finish();
+    }
+
+    fn settle(&self, answer: Result<Answer, Fault>) {
+        let caller = self.api.state.lock().caller.take();
+        // An error means that the caller has gone, and the instance with it.
+        let _ = caller.map(|caller| caller.send(answer));
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.api.state.lock().machine.retract();
+        }
+    }
+}
+
+fn lost() -> Fault {
+    Fault::Platform { reason: "the Runtime API ended without saying why".into() }
+}
+
+/// A trace header as Lambda makes one for an invocation that came without.
+fn trace_of(request: &str, at_ms: u64) -> String {
+    let random: String = request.bytes().filter(|byte| *byte != b'-').take(24).map(char::from).collect();
+    format!("Root=1-{:08x}-{random};Sampled=0", (at_ms / 1000) & 0xffff_ffff)
+}
+
+fn nonce_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(INVOCATION_ID).map(|value| value.to_str().unwrap_or_default())
+}
+
+fn framing_of(headers: &HeaderMap) -> Framing {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    if essence.eq_ignore_ascii_case(HTTP_INTEGRATION.as_bytes()) { Framing::HttpIntegration } else { Framing::Value }
+}
+
+fn error_type_of(headers: &HeaderMap) -> String {
+    let given = headers.get(ERROR_TYPE).and_then(|value| value.to_str().ok()).map(str::trim);
+    let usable = given.filter(|text| !text.is_empty() && text.len() <= ERROR_TYPE_BYTES_MAX);
+    usable.unwrap_or("Unhandled").to_owned()
+}
+
+/// Why a body could not be had.
+enum Collect {
+    TooLarge,
+    Broken,
+}
+
+/// The whole body, at most [`PAYLOAD_BYTES_MAX`].
+async fn collect(mut body: Incoming) -> Result<Bytes, Collect> {
+    let declared = body.size_hint().lower();
+    if declared > PAYLOAD_BYTES_MAX as u64 {
+        discard(body).await;
+        return Err(Collect::TooLarge);
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Collect::Broken)?.into_data() else { continue };
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.reserve(usize::try_from(declared).unwrap_or(0).max(first.len() + data.len()));
+            rest.extend_from_slice(&first);
+        }
+        if rest.len() + data.len() > PAYLOAD_BYTES_MAX {
+            drop(rest);
+            discard(body).await;
+            return Err(Collect::TooLarge);
+        }
+        rest.extend_from_slice(&data);
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+async fn discard(mut body: Incoming) {
+    let mut total = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        total += frame.data_ref().map_or(0, Bytes::len);
+        if total > DISCARDED_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_any_kind_are_read_as_far_as_they_make_sense() {
+        let mut headers = HeaderMap::new();
+        assert_eq!((framing_of(&headers), error_type_of(&headers)), (Framing::Value, "Unhandled".to_owned()));
+        headers.insert(ERROR_TYPE, HeaderValue::from_bytes(b"\xff\xfe").unwrap());
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("Application/VND.awslambda.http-integration-response; x=y"),
+        );
+        headers.insert(INVOCATION_ID, HeaderValue::from_bytes(b"\xff").unwrap());
+        assert_eq!((framing_of(&headers), error_type_of(&headers)), (Framing::HttpIntegration, "Unhandled".to_owned()));
+        assert_eq!(nonce_of(&headers), Some(""), "a nonce that is not text matches none of ours");
+    }
+
+    #[test]
+    fn a_trace_is_made_of_the_request_id() {
+        let trace = trace_of("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", 1_795_426_830_045);
+        assert_eq!(trace, "Root=1-6b03e5ae-0f1e2d3c4b5a69788796a5b4;Sampled=0");
+    }
+}

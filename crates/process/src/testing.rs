@@ -1,0 +1,88 @@
+//! What tests of this crate have in common. The integration tests include this file too.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use updraft_executor::{Call, Guest, Start};
+use updraft_types::{
+    Function, InstanceId, Payload, RequestId, RevisionId, Timestamp,
+    function::{Architecture, Code, Configuration, State, TracingMode},
+    invocation::Context,
+};
+
+/// A guest's output, kept.
+#[derive(Default)]
+pub(crate) struct Lines(std::sync::Mutex<Vec<u8>>);
+
+impl Lines {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl Guest for Lines {
+    fn log(&self, output: &[u8]) {
+        self.0.lock().unwrap().extend_from_slice(output);
+    }
+}
+
+/// An active function called `hello`.
+pub(crate) fn function(runtime: &str, handler: &str) -> Function {
+    Function {
+        id: updraft_types::FunctionId { account: "000000000000".parse().unwrap(), name: "hello".parse().unwrap() },
+        revision: RevisionId::random(),
+        modified_at: Timestamp::from_ms(0),
+        configuration: Configuration {
+            runtime: runtime.parse().unwrap(),
+            handler: handler.to_owned(),
+            role: "arn:aws:iam::000000000000:role/r".to_owned(),
+            description: String::new(),
+            timeout_s: 3,
+            memory_mb: 256,
+            ephemeral_storage_mb: 512,
+            environment: Default::default(),
+            architecture: Architecture::X86_64,
+            tracing: TracingMode::PassThrough,
+            log_group: None,
+        },
+        code: Code { sha256: String::new(), size_bytes: 0 },
+        state: State::Active,
+        last_update: None,
+        tags: Default::default(),
+        url: None,
+    }
+}
+
+/// The start of an instance of it.
+pub(crate) fn start(function: Function, package: &Path, guest: Arc<dyn Guest>) -> Start {
+    Start {
+        id: InstanceId::random(),
+        function: Arc::new(function),
+        package: package.into(),
+        log_stream: "2026/11/23/[$LATEST]0".to_owned(),
+        guest,
+    }
+}
+
+/// A call with this payload and ten seconds to answer.
+pub(crate) fn call(payload: Payload) -> Call {
+    let limit = Duration::from_secs(10);
+    Call {
+        request: RequestId::random(),
+        payload,
+        context: Context::default(),
+        deadline: std::time::Instant::now() + limit,
+        deadline_at: Timestamp::now().plus(limit),
+    }
+}
+
+/// Lets guests, who are another user, into a temporary directory.
+pub(crate) fn make_readable(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+}

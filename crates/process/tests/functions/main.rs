@@ -1,0 +1,50 @@
+//! Real functions in real sandboxes.
+//!
+//! A harness of its own, because the sandbox helper is this very binary and has to start before anything else.
+//! It understands as much of the standard harness's command line as `cargo test` and nextest use: `--list`,
+//! `--ignored`, `--exact` and name filters.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod host;
+mod nodejs;
+mod provided;
+mod python;
+mod web;
+
+#[path = "../../src/testing.rs"]
+mod testing;
+
+type Test = (&'static str, fn(host::Host) -> futures_util::future::BoxFuture<'static, ()>);
+
+/// Names each test by its module and function.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident)*) => {
+        pub(crate) const TESTS: &[$crate::Test] =
+            &[$((concat!(module_path!(), "::", stringify!($name)), |host| Box::pin($name(host)))),*];
+    };
+}
+
+fn main() {
+    updraft_sandbox::run_helper_if_asked();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let chosen = |name: &str| {
+        filters.is_empty()
+            || filters
+                .iter()
+                .any(|filter| if has("--exact") { name == *filter } else { name.contains(filter.as_str()) })
+    };
+    let all = [nodejs::TESTS, provided::TESTS, python::TESTS, web::TESTS].concat();
+    let tests: Vec<Test> = all.into_iter().filter(|(name, _)| !has("--ignored") && chosen(name)).collect();
+    if has("--list") {
+        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        return;
+    }
+    for (name, test) in tests {
+        println!("test {name} ...");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async { test(host::Host::new()).await });
+    }
+}

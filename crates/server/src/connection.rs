@@ -1,0 +1,169 @@
+//! One connection: which HTTP it speaks, its limits, and how it ends.
+//!
+//! HTTP/1.1 and, by prior knowledge, HTTP/2 without TLS. The first bytes decide; a client that sends none within
+//! the header timeout is closed. Told to stop, a connection finishes the requests it has and takes no more.
+
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use http::{HeaderValue, Request, Response};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{net::TcpStream, sync::watch, time::Instant};
+use updraft_types::Body;
+
+use crate::{Config, doors::Doors};
+
+/// Most bytes of one request's headers. Their number is bounded by hyper: 100.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Requests one HTTP/2 connection may have under way.
+const STREAMS_MAX: u32 = 128;
+/// Pause between two looks at a connection that has sent one or two bytes.
+const PEEK_PAUSE: Duration = Duration::from_millis(2);
+
+/// Who is at the other end, as headers tell it on.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// For `requestContext.http.sourceIp`.
+    pub(crate) address: SocketAddr,
+    /// For `x-forwarded-for`.
+    pub(crate) forwarded_for: HeaderValue,
+}
+
+impl Peer {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        let text = address.ip().to_string();
+        let forwarded_for = HeaderValue::try_from(text).expect("an IP address is a header value");
+        Self { address, forwarded_for }
+    }
+}
+
+/// Serves one connection to its end. Errors of a connection are its client's and end it quietly.
+pub(crate) fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    doors: Arc<Doors>,
+    config: &Config,
+    mut stopping: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let header_read_timeout = config.header_read_timeout;
+    async move {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let protocol = tokio::select! {
+            protocol = tokio::time::timeout(header_read_timeout, protocol_of(&stream)) => protocol,
+            () = stopped(&mut stopping) => return,
+        };
+        let Ok(Ok(protocol)) = protocol else { return };
+        let peer = Arc::new(Peer::new(peer));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (doors, peer) = (doors.clone(), peer.clone());
+            async move { Ok::<Response<Body>, Infallible>(doors.serve(request, &peer).await) }
+        });
+        let io = TokioIo::new(stream);
+        let ended = match protocol {
+            Protocol::Http1 => {
+                let mut builder = http1::Builder::new();
+                builder
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(header_read_timeout)
+                    .max_header_size(HEADER_BYTES_MAX);
+                let mut connection = pin!(builder.serve_connection(io, service));
+                tokio::select! {
+                    biased;
+                    ended = connection.as_mut() => ended,
+                    () = stopped(&mut stopping) => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                }
+            }
+            Protocol::Http2 => {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder
+                    .timer(TokioTimer::new())
+                    .max_concurrent_streams(STREAMS_MAX)
+                    .max_header_list_size(u32::try_from(HEADER_BYTES_MAX).expect("64 Ki fits"))
+                    .keep_alive_interval(header_read_timeout);
+                let mut connection = pin!(builder.serve_connection(io, service));
+                tokio::select! {
+                    biased;
+                    ended = connection.as_mut() => ended,
+                    () = stopped(&mut stopping) => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+}
+
+/// Waits until the server is told to stop, or is gone.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Looks at the first bytes without taking them.
+async fn protocol_of(stream: &TcpStream) -> io::Result<Protocol> {
+    let mut start = [0; 3];
+    let mut seen_before = 0;
+    loop {
+        let seen = stream.peek(&mut start).await?;
+        if seen == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(protocol) = decide(&start[..seen]) {
+            return Ok(protocol);
+        }
+        // A peek at bytes already seen returns at once; a closed peer never sends the rest.
+        if seen == seen_before {
+            tokio::time::sleep_until(Instant::now() + PEEK_PAUSE).await;
+        }
+        seen_before = seen;
+    }
+}
+
+/// HTTP/2's preface begins with a method no HTTP/1 request has: `PRI` (RFC 9113, 3.4).
+fn decide(start: &[u8]) -> Option<Protocol> {
+    if start == b"PRI" {
+        Some(Protocol::Http2)
+    } else if b"PRI".starts_with(start) {
+        None
+    } else {
+        Some(Protocol::Http1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_decide() {
+        for (start, protocol) in [
+            ("GET", Some(Protocol::Http1)),
+            ("G", Some(Protocol::Http1)),
+            ("PO", Some(Protocol::Http1)),
+            ("PRO", Some(Protocol::Http1)),
+            ("P", None),
+            ("PR", None),
+            ("PRI", Some(Protocol::Http2)),
+        ] {
+            assert_eq!(decide(start.as_bytes()), protocol, "{start}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Where a request comes in: finds its door and sees that every answer carries a request id.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde_json::json;
+use tokio::sync::{Mutex, watch};
+use updraft_node::Handle;
+use updraft_types::{AccountId, Body, Function, FunctionId, FunctionName, RequestId};
+
+use crate::{
+    Config, admin,
+    body::Budget,
+    connection::Peer,
+    error::Error,
+    function_url::{self, Target},
+    guard, lambda, respond,
+    route::{self, Door},
+};
+
+/// What all doors share.
+pub(crate) struct Doors {
+    /// Everything is done through it.
+    pub(crate) node: Handle,
+    /// Whose functions these are.
+    pub(crate) account: AccountId,
+    /// Where we listen.
+    pub(crate) address: SocketAddr,
+    /// `.lambda-url.REGION.localhost`
+    pub(crate) host_suffix: String,
+    /// Bounds of request bodies that are read whole.
+    pub(crate) budget: Budget,
+    /// Held while a URL or tags are read, checked and written back; this server is the only one to write them.
+    pub(crate) annotating: Mutex<()>,
+    /// Becomes true when the server is told to stop; endless answers end then.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// Where a request goes, with nothing borrowed from it.
+enum Place {
+    Url(Option<Target>),
+    Health,
+    Admin,
+    Lambda,
+}
+
+impl Doors {
+    pub(crate) fn new(config: &Config, address: SocketAddr, node: Handle, stopping: watch::Receiver<bool>) -> Self {
+        Self {
+            host_suffix: format!(".lambda-url.{}.localhost", node.region()),
+            budget: Budget::new(config.body_bytes_in_flight_max, config.body_pause_max),
+            account: config.account.clone(),
+            annotating: Mutex::default(),
+            address,
+            node,
+            stopping,
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn serve(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+        match self.place(&request) {
+            Place::Url(Some(target)) => function_url::serve(self, target, request, peer).await,
+            Place::Url(None) => function_url::not_found(),
+            other => Box::pin(self.serve_quietly(other, request)).await,
+        }
+    }
+
+    /// The doors that are not in a hurry.
+    async fn serve_quietly(&self, place: Place, request: Request<Incoming>) -> Response<Body> {
+        let mut response = if !guard::is_local(host_of(&request), request.headers()) {
+            Error::not_local().into_response()
+        } else {
+            match place {
+                Place::Health => health(request.method()),
+                Place::Admin => admin::serve(self, request).await.unwrap_or_else(Error::into_response),
+                Place::Lambda | Place::Url(_) => {
+                    lambda::serve(self, request).await.unwrap_or_else(Error::into_response)
+                }
+            }
+        };
+        let headers: &mut HeaderMap = response.headers_mut();
+        if !headers.contains_key(respond::REQUEST_ID) {
+            headers.insert(respond::REQUEST_ID, respond::request_id(RequestId::random()));
+        }
+        response
+    }
+
+    fn place(&self, request: &Request<Incoming>) -> Place {
+        match route::door(host_of(request), request.uri().path(), &self.host_suffix) {
+            Door::UrlHost { url_id } => Place::Url(self.by_url(url_id).map(|function| Target { function, path: None })),
+            Door::UrlPath { name, path } => {
+                let path = route::rebased(path, request.uri().query());
+                Place::Url(self.by_name(name).zip(path).map(|(function, path)| Target { function, path: Some(path) }))
+            }
+            Door::Health => Place::Health,
+            Door::Admin { .. } => Place::Admin,
+            Door::Lambda => Place::Lambda,
+        }
+    }
+
+    fn by_url(&self, url_id: &str) -> Option<Arc<Function>> {
+        let catalog = self.node.catalog();
+        if url_id.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return catalog.by_url(&url_id.to_ascii_lowercase()).cloned();
+        }
+        catalog.by_url(url_id).cloned()
+    }
+
+    fn by_name(&self, name: &str) -> Option<Arc<Function>> {
+        let name: FunctionName = name.parse().ok()?;
+        self.node.catalog().get(&self.id(name)).cloned()
+    }
+
+    /// A function's full identity.
+    pub(crate) fn id(&self, name: FunctionName) -> FunctionId {
+        FunctionId { account: self.account.clone(), name }
+    }
+}
+
+/// The host a request names: HTTP/2 and absolute targets carry it in the URI, the rest in a header.
+pub(crate) fn host_of<B>(request: &Request<B>) -> Option<&str> {
+    match request.uri().authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => request.headers().get(header::HOST)?.to_str().ok(),
+    }
+}
+
+fn health(method: &Method) -> Response<Body> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Error::admin_not_found().into_response();
+    }
+    respond::json(StatusCode::OK, &json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+}

@@ -1,0 +1,371 @@
+//! What goes wrong, as clients hear it: the one place that knows HTTP statuses, public codes and public texts.
+//!
+//! Statuses and the spelling of `Message` are those of the service model (botocore 1.44.5); texts are AWS's own as
+//! recorded, where AWS has the case at all. Texts for the operator go to the log and no further.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use updraft_node::{Refusal, control, dispatch::Limit};
+use updraft_types::{Body, limits::ZIP_BYTES_MAX};
+
+use crate::{body, respond};
+
+/// What kind of error, which decides status, code and envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    AccessDenied,
+    CodeStorageExceeded,
+    InvalidParameterValue,
+    InvalidRequestContent,
+    NotImplemented,
+    PreconditionFailed,
+    RequestEntityTooLarge,
+    RequestTimeout,
+    RequestTooLarge,
+    ResourceConflict,
+    ResourceNotFound,
+    Serialization,
+    Service,
+    ServiceUnavailable,
+    TooManyRequests,
+    UnknownOperation,
+    Validation,
+}
+
+/// How the body is spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Envelope {
+    /// `{"Type":…,"Message":…}`
+    Capital,
+    /// `{"Type":…,"message":…}`
+    Small,
+    /// `{"message":…}`: errors of the front end, which the service model does not know.
+    Bare,
+}
+
+impl Kind {
+    fn row(self) -> (StatusCode, &'static str, Envelope) {
+        use Envelope::{Bare, Capital, Small};
+        match self {
+            Kind::AccessDenied => (StatusCode::FORBIDDEN, "AccessDeniedException", Bare),
+            Kind::CodeStorageExceeded => (StatusCode::BAD_REQUEST, "CodeStorageExceededException", Small),
+            Kind::InvalidParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Small),
+            Kind::InvalidRequestContent => (StatusCode::BAD_REQUEST, "InvalidRequestContentException", Small),
+            Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException", Capital),
+            Kind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PreconditionFailedException", Small),
+            Kind::RequestEntityTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", Bare),
+            Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", Bare),
+            Kind::RequestTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", Small),
+            Kind::ResourceConflict => (StatusCode::CONFLICT, "ResourceConflictException", Small),
+            Kind::ResourceNotFound => (StatusCode::NOT_FOUND, "ResourceNotFoundException", Capital),
+            Kind::Serialization => (StatusCode::BAD_REQUEST, "SerializationException", Bare),
+            Kind::Service => (StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", Capital),
+            Kind::ServiceUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", Bare),
+            Kind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", Small),
+            Kind::UnknownOperation => (StatusCode::NOT_FOUND, "UnknownOperationException", Bare),
+            Kind::Validation => (StatusCode::BAD_REQUEST, "ValidationException", Bare),
+        }
+    }
+}
+
+/// An error as a client will see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Error {
+    kind: Kind,
+    message: String,
+    reason: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Text<'a> {
+    #[serde(rename = "Reason", skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(rename = "Type", skip_serializing_if = "Option::is_none")]
+    fault: Option<&'a str>,
+    #[serde(rename = "Message", skip_serializing_if = "Option::is_none")]
+    capital: Option<&'a str>,
+    #[serde(rename = "message", skip_serializing_if = "Option::is_none")]
+    small: Option<&'a str>,
+}
+
+impl Error {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), reason: None }
+    }
+
+    /// The answer, without a request id.
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let (status, code, envelope) = self.kind.row();
+        let message = Some(self.message.as_str());
+        let fault = Some(if status.is_server_error() { "Service" } else { "User" });
+        let text = match envelope {
+            Envelope::Capital => Text { reason: self.reason, fault, capital: message, small: None },
+            Envelope::Small => Text { reason: self.reason, fault, capital: None, small: message },
+            Envelope::Bare => Text { reason: None, fault: None, capital: None, small: message },
+        };
+        let mut response = respond::json(status, &text);
+        let headers = response.headers_mut();
+        headers.insert(respond::ERROR_TYPE, HeaderValue::from_static(code));
+        if matches!(self.kind, Kind::TooManyRequests | Kind::ServiceUnavailable) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if matches!(self.kind, Kind::RequestEntityTooLarge | Kind::RequestTooLarge | Kind::RequestTimeout) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Constraints of the service model that a request breaks, each worded as AWS does.
+    pub(crate) fn validation(violations: &[String]) -> Self {
+        let errors = if violations.len() == 1 { "error" } else { "errors" };
+        let text = format!("{} validation {errors} detected: {}", violations.len(), violations.join("; "));
+        Self::new(Kind::Validation, text)
+    }
+
+    /// A value that the model allows and Lambda, or this platform, does not.
+    pub(crate) fn invalid_parameter(message: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidParameterValue, message)
+    }
+
+    /// A member of a request that this platform does not have yet, and that asks for something.
+    pub(crate) fn unsupported_member(member: &str) -> Self {
+        Self::invalid_parameter(format!("{member} is not supported by Updraft yet: leave it out or empty"))
+    }
+
+    /// A body that is not JSON, or a payload that is not.
+    pub(crate) fn invalid_content(message: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidRequestContent, message)
+    }
+
+    /// A control request's body that cannot be read: bad syntax, or JSON of the wrong types.
+    pub(crate) fn unreadable(error: &serde_json::Error) -> Self {
+        match error.classify() {
+            serde_json::error::Category::Data => Self::serialization(error.to_string()),
+            _ => Self::invalid_content(format!("Could not parse request body into json: {error}")),
+        }
+    }
+
+    /// A value of the wrong type.
+    pub(crate) fn serialization(message: impl Into<String>) -> Self {
+        Self::new(Kind::Serialization, message)
+    }
+
+    /// No function, or none with that qualifier.
+    pub(crate) fn function_not_found(arn: &str) -> Self {
+        Self::new(Kind::ResourceNotFound, format!("Function not found: {arn}"))
+    }
+
+    /// Creating or changing the URL of a function that is not there.
+    pub(crate) fn function_does_not_exist() -> Self {
+        Self::new(Kind::ResourceNotFound, "Function does not exist")
+    }
+
+    /// A URL configuration or a policy that is not there.
+    pub(crate) fn resource_does_not_exist() -> Self {
+        Self::new(Kind::ResourceNotFound, "The resource you requested does not exist.")
+    }
+
+    /// An ARN of another region.
+    pub(crate) fn wrong_region(asked: &str, ours: &str) -> Self {
+        let text = format!("Functions from '{asked}' are not reachable in this region ('{ours}')");
+        Self::new(Kind::ResourceNotFound, text)
+    }
+
+    /// An ARN of another account.
+    pub(crate) fn wrong_account(account: &str) -> Self {
+        Self::new(Kind::AccessDenied, format!("Functions of account {account} are not accessible to this one"))
+    }
+
+    /// A request that a web page of another site may have sent.
+    pub(crate) fn not_local() -> Self {
+        Self::new(
+            Kind::AccessDenied,
+            "This request's Host or Origin is not this machine's. Requests are not authenticated yet, so only \
+             localhost and loopback addresses are let in, and no other site's pages",
+        )
+    }
+
+    /// A function URL that exists already.
+    pub(crate) fn url_exists(arn: &str) -> Self {
+        let text = format!(
+            "Failed to create function url config for [functionArn = {arn}]. Error message:  FunctionUrlConfig exists \
+             for this Lambda function"
+        );
+        Self::new(Kind::ResourceConflict, text)
+    }
+
+    /// An operation of Lambda's that is not part of this platform yet.
+    pub(crate) fn not_implemented(what: &str) -> Self {
+        Self::new(Kind::NotImplemented, format!("{what} is not part of Updraft yet"))
+    }
+
+    /// A method and path that are no operation at all.
+    pub(crate) fn unknown_operation() -> Self {
+        Self::new(Kind::UnknownOperation, "No operation of the Lambda API has this method and path")
+    }
+
+    /// Nothing of the admin door's.
+    pub(crate) fn admin_not_found() -> Self {
+        Self::new(Kind::ResourceNotFound, "There is nothing here")
+    }
+
+    /// Why a control request's body was not read.
+    pub(crate) fn body(error: &body::Error, bytes_max: usize, operation: &str) -> Self {
+        match error {
+            body::Error::TooLarge => Self::new(
+                Kind::RequestEntityTooLarge,
+                format!("Request must be smaller than {bytes_max} bytes for the {operation} operation"),
+            ),
+            other => Self::body_unread(other),
+        }
+    }
+
+    /// Why an invocation's payload was not read.
+    pub(crate) fn payload(error: &body::Error, bytes_max: usize) -> Self {
+        match error {
+            body::Error::TooLarge => Self::new(
+                Kind::RequestTooLarge,
+                format!("Request must be smaller than {bytes_max} bytes for the InvokeFunction operation"),
+            ),
+            other => Self::body_unread(other),
+        }
+    }
+
+    fn body_unread(error: &body::Error) -> Self {
+        match error {
+            body::Error::Busy => {
+                Self::new(Kind::ServiceUnavailable, "Too much is being uploaded at once: try again in a moment")
+            }
+            body::Error::Slow => Self::new(Kind::RequestTimeout, "The request's body did not arrive in time"),
+            body::Error::TooLarge | body::Error::CutOff => {
+                Self::invalid_content("Could not parse request body into json: the body broke off before its end")
+            }
+        }
+    }
+
+    /// Why a change to a function was not made. `name` and `arn` are the function's.
+    pub(crate) fn change(error: control::Error, name: &str, arn: &str) -> Self {
+        match error {
+            control::Error::Exists => Self::new(Kind::ResourceConflict, format!("Function already exist: {name}")),
+            control::Error::NotFound => Self::function_not_found(arn),
+            control::Error::RevisionMismatch => Self::revision_mismatch(),
+            control::Error::ZipTooLarge => Self::new(
+                Kind::RequestEntityTooLarge,
+                format!("Zipped size must be smaller than {ZIP_BYTES_MAX} bytes"),
+            ),
+            control::Error::Package(text) | control::Error::Unsupported(text) => Self::invalid_parameter(text),
+            control::Error::StorageFull => {
+                Self::new(Kind::CodeStorageExceeded, "The platform's disk is full. Nothing was changed")
+            }
+            control::Error::Internal(text) => Self::internal(&text),
+        }
+    }
+
+    /// A RevisionId that is not the current one.
+    pub(crate) fn revision_mismatch() -> Self {
+        Self::new(
+            Kind::PreconditionFailed,
+            "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to \
+             retrieve the latest Revision Id",
+        )
+    }
+
+    /// Why an invocation did not run. `arn` is the function's.
+    pub(crate) fn refusal(refusal: Refusal, arn: &str) -> Self {
+        let not_in_state = |state: &str| {
+            let text = "The operation cannot be performed at this time. The function is currently in the following \
+                        state: ";
+            Self::new(Kind::ResourceConflict, format!("{text}{state}"))
+        };
+        match refusal {
+            Refusal::TooManyRequests(Limit::Account | Limit::Node) => Self {
+                reason: Some("ConcurrentInvocationLimitExceeded"),
+                ..Self::new(Kind::TooManyRequests, "Rate Exceeded.")
+            },
+            Refusal::Pending => not_in_state("Pending"),
+            Refusal::Failed(reason) => not_in_state(&format!("Failed ({reason})")),
+            Refusal::NotFound => Self::function_not_found(arn),
+            Refusal::Stopping => Self::new(Kind::ServiceUnavailable, "The platform is stopping"),
+        }
+    }
+
+    /// The platform's own failure: `text` goes to the log.
+    pub(crate) fn internal(text: &str) -> Self {
+        tracing::error!(error = text, "a request failed");
+        Self::new(Kind::Service, "An error occurred and the request cannot be processed. The platform's log says more")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn told(error: Error) -> (u16, String, String) {
+        let response = error.into_response();
+        let status = response.status().as_u16();
+        let code = response.headers()[respond::ERROR_TYPE].to_str().unwrap().to_owned();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, code, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    /// Envelopes as recorded against AWS.
+    #[tokio::test]
+    async fn envelopes_are_lambdas() {
+        let arn = "arn:aws:lambda:us-east-1:111111111111:function:f";
+        for (error, status, code, text) in [
+            (
+                Error::function_not_found(arn),
+                404,
+                "ResourceNotFoundException",
+                r#"{"Type":"User","Message":"Function not found: arn:aws:lambda:us-east-1:111111111111:function:f"}"#,
+            ),
+            (
+                Error::refusal(Refusal::TooManyRequests(Limit::Node), arn),
+                429,
+                "TooManyRequestsException",
+                r#"{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#,
+            ),
+            (
+                Error::refusal(Refusal::Pending, arn),
+                409,
+                "ResourceConflictException",
+                r#"{"Type":"User","message":"The operation cannot be performed at this time. The function is currently in the following state: Pending"}"#,
+            ),
+            (
+                Error::validation(&["Value 'r1' at 'role' failed".into()]),
+                400,
+                "ValidationException",
+                r#"{"message":"1 validation error detected: Value 'r1' at 'role' failed"}"#,
+            ),
+            (
+                Error::body(&body::Error::TooLarge, 70_167_211, "CreateFunction"),
+                413,
+                "RequestEntityTooLargeException",
+                r#"{"message":"Request must be smaller than 70167211 bytes for the CreateFunction operation"}"#,
+            ),
+            (
+                Error::change(control::Error::ZipTooLarge, "f", arn),
+                413,
+                "RequestEntityTooLargeException",
+                r#"{"message":"Zipped size must be smaller than 52428800 bytes"}"#,
+            ),
+            (
+                Error::change(control::Error::RevisionMismatch, "f", arn),
+                412,
+                "PreconditionFailedException",
+                r#"{"Type":"User","message":"The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve the latest Revision Id"}"#,
+            ),
+        ] {
+            assert_eq!(told(error).await, (status, code.to_owned(), text.to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_for_the_operator_stays_here() {
+        let (status, code, text) = told(Error::change(control::Error::Internal("/secret".into()), "f", "arn")).await;
+        assert_eq!((status, code.as_str()), (500, "ServiceException"));
+        assert!(!text.contains("secret"));
+    }
+}

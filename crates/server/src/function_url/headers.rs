@@ -1,0 +1,132 @@
+//! Headers on their way through: what concerns one connection only is taken off, and the function is told where
+//! the request came from.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
+use updraft_types::Body;
+
+use crate::{connection::Peer, respond};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Headers that concern one connection (RFC 9110, 7.6.1), beside those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Makes a request's head the function's: target in origin form, a Host, no hop-by-hop headers, forwarded-for set
+/// by us whatever the client claims.
+pub(super) fn to_function(head: &mut Parts, path: Option<PathAndQuery>, peer: &Peer) {
+    if let Some(authority) = head.uri.authority()
+        && !head.headers.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert(header::HOST, host);
+    }
+    if let Some(path) = path {
+        head.uri = Uri::from(path);
+    } else if head.uri.authority().is_some() {
+        let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        head.uri = Uri::from(path);
+    }
+    strip(&mut head.headers);
+    head.headers.remove(header::EXPECT);
+    head.headers.insert(FORWARDED_FOR, peer.forwarded_for.clone());
+    head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+}
+
+/// Makes a function's response ours. An interim status has no business here and is a broken function.
+pub(super) fn from_function(mut response: Response<Body>) -> Response<Body> {
+    if response.status().is_informational() {
+        let text = bytes::Bytes::from_static(b"Internal Server Error");
+        return respond::whole(StatusCode::BAD_GATEWAY, HeaderValue::from_static("application/json"), text);
+    }
+    *response.version_mut() = http::Version::default();
+    strip(response.headers_mut());
+    response
+}
+
+/// Takes off what concerns one connection.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let named = headers.get_all(header::CONNECTION).iter().any(names_others);
+    if named {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        if headers.contains_key(name) {
+            headers.remove(name);
+        }
+    }
+}
+
+fn names_others(value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    !(value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use updraft_types::body;
+
+    use super::*;
+
+    fn peer() -> Peer {
+        Peer::new("127.0.0.1:9".parse().unwrap())
+    }
+
+    #[test]
+    fn a_request_is_made_the_functions_own() {
+        let request = Request::get("http://a.localhost:1/x%20y?q=1")
+            .header("connection", "keep-alive, X-Private")
+            .header("x-private", "1")
+            .header("te", "trailers")
+            .header("upgrade", "websocket")
+            .header("x-forwarded-for", "6.6.6.6")
+            .header("x-forwarded-for", "7.7.7.7")
+            .header("accept", "*/*")
+            .body(())
+            .unwrap();
+        let (mut head, ()) = request.into_parts();
+        to_function(&mut head, None, &peer());
+        assert_eq!(head.uri, "/x%20y?q=1");
+        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "host", "x-forwarded-for", "x-forwarded-proto"]);
+        assert_eq!(head.headers["host"], "a.localhost:1");
+        assert_eq!(head.headers.get_all("x-forwarded-for").iter().collect::<Vec<_>>(), ["127.0.0.1"]);
+    }
+
+    #[test]
+    fn a_response_is_made_ours() {
+        let response = |status: u16| {
+            Response::builder()
+                .status(status)
+                .header("transfer-encoding", "chunked")
+                .header("connection", "close")
+                .header("set-cookie", "a=1")
+                .header("set-cookie", "b=2")
+                .body(body::empty())
+                .unwrap()
+        };
+        let ours = from_function(response(404));
+        assert_eq!((ours.status().as_u16(), ours.headers().len()), (404, 2));
+        assert_eq!(from_function(response(101)).status(), 502);
+    }
+}

@@ -1,0 +1,234 @@
+//! Function URLs: a request from anyone, straight to a function.
+//!
+//! Functions that speak HTTP get the request as it is, streamed both ways; the rest get a payload format 2.0 event.
+//! Only URLs of AuthType NONE are served: signatures are not checked yet, so AWS_IAM is refused. A function has to
+//! have a URL to be reached here, by host name and by `/fn/NAME/` alike.
+//!
+//! Answers that are not the function's own: 403 for AWS_IAM, 404 for no URL, 413 for a body over the limit, 429
+//! when throttled, 502 `Internal Server Error` when the function failed, 504 when it timed out, 503 while stopping.
+//! (Lambda answers 502 to a timeout, too; the gateways in front of it say 504, which tells more.)
+
+mod cors;
+mod event;
+mod headers;
+mod prelude;
+mod reply;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header, uri::PathAndQuery};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::json;
+use updraft_node::{Framing, Refusal, Reply};
+use updraft_types::{
+    Body, Fault, Function, Invocation, Payload, RequestId, Timestamp, body,
+    function::{FunctionUrl, InvokeMode, UrlAuth},
+    invocation::{Context, LogTail},
+    limits::PAYLOAD_BYTES_MAX,
+};
+
+use crate::{
+    body::{Error as BodyError, read_reply},
+    call::{self, Whole},
+    connection::Peer,
+    doors::{Doors, host_of},
+    respond, trace,
+};
+
+/// A function and, for requests by path, the target it is to see.
+pub(crate) struct Target {
+    pub(crate) function: Arc<Function>,
+    pub(crate) path: Option<PathAndQuery>,
+}
+
+/// Answers a request to a function URL.
+pub(crate) async fn serve(doors: &Doors, target: Target, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+    let id = RequestId::random();
+    let function = target.function.clone();
+    let Some(url) = &function.url else { return not_found() };
+    let origin = match &url.cors {
+        Some(_) => request.headers().get(header::ORIGIN).cloned(),
+        None => None,
+    };
+    let mut response = match admit(url, &request) {
+        Some(answer) => answer,
+        None if function.configuration.runtime.speaks_http() => pass_through(doors, target, request, peer, id).await,
+        None => Box::pin(as_event(doors, url, target, request, peer, id)).await,
+    };
+    if let (Some(cors), Some(origin)) = (&url.cors, origin) {
+        cors::mark(cors, &origin, response.headers_mut());
+    }
+    response.headers_mut().insert(respond::REQUEST_ID, respond::request_id(id));
+    response
+}
+
+/// What is answered before the function has a say.
+fn admit<B>(url: &FunctionUrl, request: &Request<B>) -> Option<Response<Body>> {
+    if let Some(cors) = &url.cors
+        && let Some(answer) = cors::preflight(cors, request.method(), request.headers())
+    {
+        return Some(answer);
+    }
+    match url.auth {
+        UrlAuth::None => None,
+        UrlAuth::AwsIam => {
+            let mut response = refused(
+                StatusCode::FORBIDDEN,
+                "Forbidden. This function URL takes signed requests only (AWS_IAM), and signatures are not checked yet",
+            );
+            let code = HeaderValue::from_static("AccessDeniedException");
+            response.headers_mut().insert(respond::ERROR_TYPE, code);
+            Some(response)
+        }
+    }
+}
+
+/// The road of functions that speak HTTP.
+async fn pass_through(
+    doors: &Doors,
+    target: Target,
+    request: Request<Incoming>,
+    peer: &Peer,
+    id: RequestId,
+) -> Response<Body> {
+    let (mut head, body) = request.into_parts();
+    headers::to_function(&mut head, target.path, peer);
+    let trace = head.headers.get(trace::HEADER).and_then(|trace| trace.to_str().ok()).map(str::to_owned);
+    let body = BodyExt::map_err(body, Into::into).boxed_unsync();
+    let invocation = Invocation {
+        id,
+        function: target.function,
+        payload: Payload::Http(Box::new(Request::from_parts(head, body))),
+        context: Context { client_context: None, trace },
+        log_tail: LogTail::None,
+    };
+    match doors.node.invoke(invocation).await {
+        Ok(answer) => match answer.result {
+            Ok(Reply::Http(response)) => headers::from_function(response),
+            Ok(Reply::Event { body, .. }) => respond::octets(body),
+            Err(fault) => failed(id, &fault),
+        },
+        Err(refusal) => turned_away(refusal),
+    }
+}
+
+/// The road of functions that take events.
+async fn as_event(
+    doors: &Doors,
+    url: &FunctionUrl,
+    target: Target,
+    request: Request<Incoming>,
+    peer: &Peer,
+    id: RequestId,
+) -> Response<Body> {
+    let (mut head, body) = request.into_parts();
+    let host = host_of(&Request::from_parts(head.clone(), ())).map(str::to_owned);
+    headers::to_function(&mut head, target.path, peer);
+    let held = match doors.budget.read(body, PAYLOAD_BYTES_MAX).await {
+        Ok(held) => held,
+        Err(error) => return unread(&error),
+    };
+    let facts = event::Facts {
+        url_id: &url.url_id,
+        domain: format!("{}{}", url.url_id, doors.host_suffix),
+        host: host.as_deref(),
+        peer: peer.address,
+        local: doors.address,
+        request: id,
+        at: Timestamp::now(),
+        trace: trace::of(&head.headers, Timestamp::now()),
+    };
+    let document = event::build(&head, &held.bytes, &facts);
+    drop(held);
+    if document.len() > PAYLOAD_BYTES_MAX {
+        return unread(&BodyError::TooLarge);
+    }
+    let invocation = Invocation {
+        id,
+        function: target.function,
+        payload: Payload::Event(document.into()),
+        context: Context { client_context: None, trace: Some(facts.trace) },
+        log_tail: LogTail::None,
+    };
+    let answered = match url.invoke_mode {
+        InvokeMode::Buffered => buffered(doors, invocation).await,
+        InvokeMode::ResponseStream => streamed(doors, invocation).await,
+    };
+    match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(fault)) => failed(id, &fault),
+        Err(refusal) => turned_away(refusal),
+    }
+}
+
+async fn buffered(doors: &Doors, invocation: Invocation) -> Result<Result<Response<Body>, Fault>, Refusal> {
+    let finished = call::to_end(&doors.node, invocation).await?;
+    Ok(finished.result.and_then(|whole| match whole {
+        Whole::Event { framing: Framing::Value | Framing::Stream, bytes } => reply::from_value(bytes),
+        Whole::Event { framing: Framing::HttpIntegration, bytes } => {
+            prelude::split(bytes).map(|(head, rest)| reply::with_head(head, body::full(rest)))
+        }
+        Whole::Http(response) => Ok(headers::from_function(response.map(body::full))),
+    }))
+}
+
+async fn streamed(doors: &Doors, invocation: Invocation) -> Result<Result<Response<Body>, Fault>, Refusal> {
+    let answer = doors.node.invoke(invocation).await?;
+    Ok(match answer.result {
+        Err(fault) => Err(fault),
+        Ok(Reply::Event { framing: Framing::Value, body }) => read_reply(body).await.and_then(reply::from_value),
+        Ok(Reply::Event { framing: Framing::Stream, body }) => Ok(respond::octets(body)),
+        Ok(Reply::Event { framing: Framing::HttpIntegration, body }) => {
+            prelude::read(body).await.map(|(head, rest)| reply::with_head(head, rest))
+        }
+        Ok(Reply::Http(response)) => Ok(headers::from_function(response)),
+    })
+}
+
+/// The answer where no function URL is.
+pub(crate) fn not_found() -> Response<Body> {
+    let mut response = refused(StatusCode::NOT_FOUND, "There is no function URL here");
+    let headers = response.headers_mut();
+    headers.insert(respond::ERROR_TYPE, HeaderValue::from_static("ResourceNotFoundException"));
+    headers.insert(respond::REQUEST_ID, respond::request_id(RequestId::random()));
+    response
+}
+
+fn refused(status: StatusCode, message: &str) -> Response<Body> {
+    respond::json(status, &json!({ "Message": message }))
+}
+
+fn unread(error: &BodyError) -> Response<Body> {
+    let status = match error {
+        BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        BodyError::Slow => StatusCode::REQUEST_TIMEOUT,
+        BodyError::CutOff => StatusCode::BAD_REQUEST,
+    };
+    let mut response = refused(status, &error.to_string());
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// The function failed: the caller learns that, and no more. Lambda answers 502 with these 21 bytes.
+fn failed(id: RequestId, fault: &Fault) -> Response<Body> {
+    let status = match fault {
+        Fault::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    if let Fault::Platform { reason } = fault {
+        tracing::error!(request = %id, reason, "an invocation failed");
+    }
+    let text = Bytes::from_static(b"Internal Server Error");
+    respond::whole(status, HeaderValue::from_static("application/json"), text)
+}
+
+fn turned_away(refusal: Refusal) -> Response<Body> {
+    match refusal {
+        Refusal::NotFound => not_found(),
+        Refusal::Failed(_) => refused(StatusCode::BAD_GATEWAY, "Internal Server Error"),
+        other => crate::error::Error::refusal(other, "").into_response(),
+    }
+}

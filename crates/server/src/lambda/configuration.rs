@@ -1,0 +1,322 @@
+//! The configuration members of CreateFunction and UpdateFunctionConfiguration: read, checked, applied.
+//!
+//! Bounds are `types::limits`; messages are AWS's as recorded, except where a limit or a runtime is ours.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use updraft_types::{
+    Runtime,
+    function::{Configuration, TracingMode},
+    limits::{ENVIRONMENT_BYTES_MAX, EPHEMERAL_STORAGE_MB, MEMORY_MB, TIMEOUT_S},
+};
+
+use super::{members::Unsupported, validate::Violations};
+use crate::error::Error;
+
+/// Variables that the platform sets and authors may not.
+const RESERVED: [&str; 18] = [
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+];
+
+/// The members as they come; absent and null are the same.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Members {
+    pub(super) runtime: Option<String>,
+    pub(super) role: Option<String>,
+    pub(super) handler: Option<String>,
+    description: Option<String>,
+    timeout: Option<i64>,
+    memory_size: Option<i64>,
+    environment: Option<Environment>,
+    tracing_config: Option<Tracing>,
+    ephemeral_storage: Option<EphemeralStorage>,
+    logging_config: Option<Logging>,
+    #[serde(flatten)]
+    unsupported: Unsupported,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Environment {
+    variables: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Tracing {
+    mode: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct EphemeralStorage {
+    size: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Logging {
+    log_format: Option<String>,
+    application_log_level: Option<String>,
+    system_log_level: Option<String>,
+    log_group: Option<String>,
+}
+
+/// A checked change; what is `None` stays as it is.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) runtime: Option<Runtime>,
+    role: Option<String>,
+    pub(super) handler: Option<String>,
+    description: Option<String>,
+    timeout_s: Option<u32>,
+    memory_mb: Option<u32>,
+    environment: Option<BTreeMap<String, String>>,
+    tracing: Option<TracingMode>,
+    ephemeral_storage_mb: Option<u32>,
+    log_group: Option<String>,
+}
+
+impl Change {
+    /// Makes the change.
+    pub(super) fn apply(self, to: &mut Configuration) {
+        fn set<T>(to: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *to = value;
+            }
+        }
+        set(&mut to.runtime, self.runtime);
+        set(&mut to.role, self.role);
+        set(&mut to.handler, self.handler);
+        set(&mut to.description, self.description);
+        set(&mut to.timeout_s, self.timeout_s);
+        set(&mut to.memory_mb, self.memory_mb);
+        set(&mut to.environment, self.environment);
+        set(&mut to.tracing, self.tracing);
+        set(&mut to.ephemeral_storage_mb, self.ephemeral_storage_mb);
+        if self.log_group.is_some() {
+            to.log_group = self.log_group;
+        }
+    }
+}
+
+impl Members {
+    /// Adds what breaks the service model's constraints. `current` is the runtime of the function being changed.
+    pub(super) fn violations(&self, current: Option<Runtime>, violations: &mut Violations) {
+        if let Some(role) = &self.role {
+            violations.role(role);
+        }
+        if let Some(handler) = &self.handler {
+            violations.length_max("handler", handler, 128);
+            // A web function's handler is its start command, which has words.
+            let is_web = match &self.runtime {
+                Some(runtime) => runtime == "web",
+                None => current == Some(Runtime::Web),
+            };
+            let is_word = !handler.is_empty() && !handler.contains(char::is_whitespace);
+            let is_command = !handler.trim().is_empty() && !handler.contains(char::is_control);
+            violations.pattern("handler", handler, if is_web { is_command } else { is_word }, r"[^\s]+");
+        }
+        if let Some(description) = &self.description {
+            violations.length_max("description", description, 256);
+        }
+        if let Some(timeout) = self.timeout {
+            violations.range("timeout", timeout, TIMEOUT_S);
+        }
+        if let Some(memory) = self.memory_size {
+            violations.range("memorySize", memory, MEMORY_MB);
+        }
+        if let Some(storage) = &self.ephemeral_storage {
+            violations.required("ephemeralStorage.size", storage.size.as_ref());
+            if let Some(size) = storage.size {
+                violations.range("ephemeralStorage.size", size, EPHEMERAL_STORAGE_MB);
+            }
+        }
+        if let Some(mode) = self.tracing_config.as_ref().and_then(|tracing| tracing.mode.as_ref()) {
+            violations.one_of("tracingConfig.mode", mode, &["Active", "PassThrough"]);
+        }
+        if let Some(logging) = &self.logging_config {
+            logging.violations(violations);
+        }
+        self.unsupported.violations(violations);
+    }
+
+    /// The change these members ask for. Constraints of the service model have been checked before.
+    pub(super) fn into_change(self) -> Result<Change, Error> {
+        self.unsupported.refuse()?;
+        let runtime = self.runtime.as_deref().map(runtime_of).transpose()?;
+        let environment = self.environment.and_then(|environment| environment.variables);
+        if let Some(variables) = &environment {
+            check_environment(variables)?;
+        }
+        let log_group = match self.logging_config {
+            Some(logging) => logging.into_group()?,
+            None => None,
+        };
+        let whole = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
+        Ok(Change {
+            runtime,
+            role: self.role,
+            handler: self.handler,
+            description: self.description,
+            timeout_s: whole(self.timeout),
+            memory_mb: whole(self.memory_size),
+            environment,
+            tracing: self.tracing_config.and_then(|tracing| tracing.mode).map(|mode| match mode.as_str() {
+                "Active" => TracingMode::Active,
+                _ => TracingMode::PassThrough,
+            }),
+            ephemeral_storage_mb: whole(self.ephemeral_storage.and_then(|storage| storage.size)),
+            log_group,
+        })
+    }
+}
+
+impl Logging {
+    fn violations(&self, violations: &mut Violations) {
+        if let Some(format) = &self.log_format {
+            violations.one_of("loggingConfig.logFormat", format, &["JSON", "Text"]);
+        }
+        if let Some(group) = &self.log_group {
+            violations.length_max("loggingConfig.logGroup", group, 512);
+            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_/#".contains(&byte);
+            let is_valid = !group.is_empty() && group.bytes().all(is_allowed);
+            violations.pattern("loggingConfig.logGroup", group, is_valid, r"[\.\-_/#A-Za-z0-9]+");
+        }
+    }
+
+    fn into_group(self) -> Result<Option<String>, Error> {
+        if self.log_format.as_deref() == Some("JSON") {
+            return Err(Error::unsupported_member("LoggingConfig.LogFormat JSON"));
+        }
+        if self.application_log_level.is_some() || self.system_log_level.is_some() {
+            return Err(Error::unsupported_member("A log level in LoggingConfig"));
+        }
+        Ok(self.log_group)
+    }
+}
+
+fn runtime_of(text: &str) -> Result<Runtime, Error> {
+    text.parse().map_err(|_| {
+        let text = super::validate::shortened(text);
+        Error::invalid_parameter(format!(
+            "Value {text} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [python3.N, \
+             nodejsN.x, provided.al2023, provided.al2, wasm, web]"
+        ))
+    })
+}
+
+fn check_environment(variables: &BTreeMap<String, String>) -> Result<(), Error> {
+    let reserved: Vec<&str> = variables.keys().map(String::as_str).filter(|name| RESERVED.contains(name)).collect();
+    if !reserved.is_empty() {
+        return Err(Error::invalid_parameter(format!(
+            "Lambda was unable to configure your environment variables because the environment variables you have \
+             provided contains reserved keys that are currently not supported for modification. Reserved keys used in \
+             this request: {}",
+            reserved.join(", ")
+        )));
+    }
+    let is_name = |name: &str| {
+        name.len() >= 2
+            && name.starts_with(|first: char| first.is_ascii_alphabetic())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    if let Some(name) = variables.keys().find(|name| !is_name(name)) {
+        let mut violations = Violations::default();
+        violations.pattern("environment.variables", name, false, "[a-zA-Z]([a-zA-Z0-9_])+");
+        return violations.check();
+    }
+    if variables.values().any(|value| value.contains('\0')) {
+        return Err(Error::invalid_parameter("An environment variable's value must not hold a NUL character."));
+    }
+    let measured = serde_json::to_string(variables).map_err(|error| Error::internal(&error.to_string()))?;
+    if measured.len() > ENVIRONMENT_BYTES_MAX {
+        let measured = measured.get(..2 * ENVIRONMENT_BYTES_MAX).unwrap_or(&measured);
+        return Err(Error::invalid_parameter(format!(
+            "Lambda was unable to configure your environment variables because the environment variables you have \
+             provided exceeded the 4KB limit. String measured: {measured}"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Change, Error> {
+        let members: Members = serde_json::from_str(text).map_err(|error| Error::unreadable(&error))?;
+        let mut violations = Violations::default();
+        members.violations(None, &mut violations);
+        violations.check()?;
+        members.into_change()
+    }
+
+    #[test]
+    fn members_become_a_change() {
+        let change = read(
+            r#"{"Runtime":"python3.12","Handler":"a.b","Timeout":5,"MemorySize":256,"Description":null,
+            "Environment":{"Variables":{"ENV_A":"a"}},"TracingConfig":{"Mode":"Active"},
+            "EphemeralStorage":{"Size":1024},"LoggingConfig":{"LogFormat":"Text","LogGroup":"/g"}}"#,
+        )
+        .unwrap();
+        assert_eq!((change.timeout_s, change.memory_mb, change.description), (Some(5), Some(256), None));
+        assert_eq!(change.tracing, Some(TracingMode::Active));
+        assert_eq!(change.log_group.as_deref(), Some("/g"));
+        assert_eq!(read("{}"), Ok(Change::default()));
+        assert!(read(r#"{"Runtime":"web","Handler":"node server.js"}"#).is_ok());
+        assert!(read(r#"{"Runtime":"python3.12","Handler":"a b"}"#).is_err());
+    }
+
+    #[test]
+    fn every_violation_is_told_at_once() {
+        let error = read(r#"{"Timeout":0,"MemorySize":-1,"EphemeralStorage":{"Size":99999}}"#).unwrap_err();
+        let expected = Error::validation(&[
+            "Value '0' at 'timeout' failed to satisfy constraint: Member must have value greater than or equal to 1".into(),
+            "Value '-1' at 'memorySize' failed to satisfy constraint: Member must have value greater than or equal to 128".into(),
+            "Value '99999' at 'ephemeralStorage.size' failed to satisfy constraint: Member must have value less than or equal to 10240".into(),
+        ]);
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn wrong_types_are_serialization_errors() {
+        for text in [r#"{"Timeout":"5"}"#, r#"{"Timeout":1.5}"#, r#"{"Environment":{"Variables":{"AB":1}}}"#, "[]"] {
+            let error = serde_json::from_str::<Members>(text).unwrap_err();
+            assert!(error.is_data(), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn environments_are_bounded() {
+        let environment = |name: &str, value: String| {
+            read(&serde_json::json!({ "Environment": { "Variables": { name: value } } }).to_string())
+        };
+        // Measured as JSON: {"LARGE_VAR":"…"} adds 16 characters.
+        assert!(environment("LARGE_VAR", "x".repeat(4_096 - 16)).is_ok());
+        assert!(environment("LARGE_VAR", "x".repeat(4_096 - 15)).is_err());
+        for (name, value) in [("AWS_REGION", "x"), ("1A", "x"), ("A", "x"), ("A-B", "x"), ("AB", "\0")] {
+            assert!(environment(name, value.into()).is_err(), "{name}");
+        }
+        assert!(environment("PATH", "x".into()).is_ok());
+    }
+}

@@ -1,0 +1,230 @@
+//! Invoke.
+//!
+//! A function's own failure is a 200 with `X-Amz-Function-Error`. A function that speaks HTTP gets the payload as a
+//! POST to `/`; its answer's body is the payload that comes back, and a status of 400 or more counts as its failure.
+//! The call runs to its end even if the caller goes away. `Event` is refused: nothing durable stands behind it yet.
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use updraft_types::{
+    Body, Fault, Function, Invocation, Payload, RequestId, Timestamp, body,
+    invocation::{Context, LogTail},
+    limits::PAYLOAD_BYTES_MAX,
+};
+
+use super::{
+    name::{self, Pattern},
+    query::Query,
+    validate::Violations,
+};
+use crate::{
+    call::{self, Finished, Whole},
+    doors::Doors,
+    error::Error,
+    json, respond, trace,
+};
+
+const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
+const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
+/// The status of an HTTP function's answer, which Invoke has no place for. Ours.
+const HTTP_STATUS: HeaderName = HeaderName::from_static("x-updraft-http-status");
+
+/// `X-Amz-Invocation-Type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    RequestResponse,
+    Event,
+    DryRun,
+}
+
+/// What the headers of an invocation say.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    kind: Kind,
+    log_tail: LogTail,
+    client_context: Option<String>,
+}
+
+impl Options {
+    fn read(headers: &HeaderMap) -> Result<Self, Error> {
+        let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let kind = text("x-amz-invocation-type").filter(|kind| !kind.is_empty());
+        let log_type = text("x-amz-log-type").filter(|log_type| !log_type.is_empty());
+        let mut violations = Violations::default();
+        if let Some(kind) = &kind {
+            violations.one_of("invocationType", kind, &["Event", "RequestResponse", "DryRun"]);
+        }
+        if let Some(log_type) = &log_type {
+            violations.one_of("logType", log_type, &["None", "Tail"]);
+        }
+        violations.check()?;
+        let client_context = text("x-amz-client-context").map(|context| {
+            let decoded = BASE64.decode(context.as_bytes()).ok()?;
+            // Compact, so that it fits into a header on its way to the runtime.
+            json::check(&decoded).ok().map(|document| json::compact(document).into_owned())
+        });
+        let client_context = match client_context {
+            None => None,
+            Some(Some(context)) => Some(context),
+            Some(None) => {
+                let text = "Client context must be a valid Base64-encoded JSON object.";
+                return Err(Error::invalid_content(text));
+            }
+        };
+        Ok(Self {
+            kind: match kind.as_deref() {
+                Some("Event") => Kind::Event,
+                Some("DryRun") => Kind::DryRun,
+                _ => Kind::RequestResponse,
+            },
+            log_tail: if log_type.as_deref() == Some("Tail") { LogTail::Tail } else { LogTail::None },
+            client_context,
+        })
+    }
+}
+
+/// Runs the function and answers with what it returned.
+pub(super) async fn invoke(
+    doors: &Doors,
+    segment: &str,
+    query: &Query<'_>,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Response<Body>, Error> {
+    let mut resolved = name::resolve(doors, segment, query, Pattern::Namespaced)?;
+    let options = Options::read(headers)?;
+    resolved.qualifier.get_or_insert_with(|| "$LATEST".to_owned());
+    let arn = resolved.qualified_arn(doors);
+    let function = resolved.version(doors).ok_or_else(|| Error::function_not_found(&arn))?;
+    match options.kind {
+        Kind::DryRun => return Ok(respond::empty(StatusCode::NO_CONTENT)),
+        Kind::Event => return Err(Error::not_implemented("Asynchronous invocation (InvocationType Event)")),
+        Kind::RequestResponse => {}
+    }
+    let held = doors.budget.read(body, PAYLOAD_BYTES_MAX).await;
+    let held = held.map_err(|error| Error::payload(&error, PAYLOAD_BYTES_MAX))?;
+    let event = if held.bytes.is_empty() { Bytes::from_static(b"{}") } else { held.bytes.clone() };
+    json::check(&event)
+        .map_err(|why| Error::invalid_content(format!("Could not parse request body into json: {why}")))?;
+    let trace = trace::of(headers, Timestamp::now());
+    let payload = payload(&function, event, &trace);
+    let invocation = Invocation {
+        id: RequestId::random(),
+        function,
+        payload,
+        context: Context { client_context: options.client_context, trace: Some(trace) },
+        log_tail: options.log_tail,
+    };
+    let finished = call::to_end(&doors.node, invocation).await.map_err(|refusal| Error::refusal(refusal, &arn))?;
+    drop(held);
+    answer(finished)
+}
+
+/// The event, or the POST to `/` that stands for it.
+fn payload(function: &Function, event: Bytes, trace: &str) -> Payload {
+    if !function.configuration.runtime.speaks_http() {
+        return Payload::Event(event);
+    }
+    let length = event.len();
+    let mut request = Request::new(body::full(event));
+    *request.method_mut() = http::Method::POST;
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(trace::HEADER, respond::header_text(trace));
+    Payload::Http(Box::new(request))
+}
+
+fn answer(finished: Finished) -> Result<Response<Body>, Error> {
+    let Finished { request, result, log_tail } = finished;
+    let json_type = HeaderValue::from_static("application/json");
+    let mut response = match result {
+        Ok(Whole::Event { bytes, .. }) => respond::whole(StatusCode::OK, json_type, bytes),
+        Ok(Whole::Http(reply)) => {
+            let content_type = reply.headers().get(header::CONTENT_TYPE).cloned().unwrap_or(json_type);
+            let status = reply.status();
+            let mut response = respond::whole(StatusCode::OK, content_type, reply.into_body());
+            response.headers_mut().insert(HTTP_STATUS, HeaderValue::from(status.as_u16()));
+            if status.is_client_error() || status.is_server_error() {
+                response.headers_mut().insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+            }
+            response
+        }
+        Err(Fault::Platform { reason }) => return Err(Error::internal(&reason)),
+        Err(fault) => {
+            let mut response = respond::whole(StatusCode::OK, json_type, fault.to_json(request));
+            response.headers_mut().insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+            response
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
+    headers.insert(respond::REQUEST_ID, respond::request_id(request));
+    if let Some(tail) = log_tail {
+        headers.insert(LOG_RESULT, respond::header_text(&BASE64.encode(tail)));
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(headers: &[(&'static str, &str)]) -> Result<Options, Error> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        Options::read(&map)
+    }
+
+    #[test]
+    fn headers_say_how_to_invoke() {
+        let plain = Options { kind: Kind::RequestResponse, log_tail: LogTail::None, client_context: None };
+        assert_eq!(options(&[]), Ok(plain));
+        let context = BASE64.encode("{ \"custom\":\n {\"a\": \"b c\"} }");
+        let asked = options(&[
+            ("x-amz-invocation-type", "DryRun"),
+            ("x-amz-log-type", "Tail"),
+            ("x-amz-client-context", &context),
+        ]);
+        let expected = Options {
+            kind: Kind::DryRun,
+            log_tail: LogTail::Tail,
+            client_context: Some("{\"custom\":{\"a\":\"b c\"}}".into()),
+        };
+        assert_eq!(asked, Ok(expected));
+        for bad in [("x-amz-invocation-type", "x"), ("x-amz-log-type", "x"), ("x-amz-client-context", "!")] {
+            assert!(options(&[bad]).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_functions_failure_is_a_200() {
+        let request = RequestId::random();
+        let fault = Fault::Timeout { limit_ms: 1_000 };
+        let log_tail = Some(Bytes::from_static(b"END"));
+        let response = answer(Finished { request, result: Err(fault), log_tail }).unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()[FUNCTION_ERROR], "Unhandled");
+        assert_eq!(response.headers()[EXECUTED_VERSION], "$LATEST");
+        assert_eq!(response.headers()[LOG_RESULT], "RU5E");
+        assert_eq!(response.headers()[respond::REQUEST_ID], request.to_string());
+        let platform = Err(Fault::Platform { reason: "x".into() });
+        assert!(answer(Finished { request, result: platform, log_tail: None }).is_err());
+    }
+
+    #[test]
+    fn an_http_function_is_posted_to() {
+        let mut function = super::super::view::tests::function();
+        assert!(matches!(payload(&function, "1".into(), "t"), Payload::Event(event) if event == "1"));
+        function.configuration.runtime = updraft_types::Runtime::Wasm;
+        let Payload::Http(request) = payload(&function, "123".into(), "t") else { panic!("wasm speaks HTTP") };
+        assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/"));
+        assert_eq!(request.headers()["content-length"], "3");
+    }
+}

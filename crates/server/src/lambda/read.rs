@@ -1,0 +1,166 @@
+//! What only reads: GetFunction, GetFunctionConfiguration, ListFunctions, ListVersionsByFunction, GetPolicy,
+//! GetAccountSettings, GetFunctionCodeSigningConfig.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{Response, StatusCode, request::Parts, uri::Authority};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde_json::json;
+use updraft_types::{
+    Body, Function, FunctionName,
+    limits::{UNZIPPED_BYTES_MAX, ZIP_BYTES_MAX},
+};
+
+use super::{
+    name::{self, Pattern, Resolved},
+    query::Query,
+    validate::Violations,
+    view::{self, ArnForm, ConfigurationView, Detail},
+};
+use crate::{doors::Doors, error::Error, respond};
+
+/// Functions on one page of ListFunctions, as Lambda serves them.
+const PAGE_MAX: usize = 50;
+/// What Lambda grants an account for all its code, bytes.
+const TOTAL_CODE_BYTES_MAX: u64 = 80_530_636_800;
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct FunctionView<'a> {
+    code: CodeView,
+    configuration: ConfigurationView<'a>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tags: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CodeView {
+    location: String,
+    repository_type: &'static str,
+}
+
+fn version_of(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<(Resolved, Arc<Function>), Error> {
+    let resolved = name::resolve(doors, segment, query, Pattern::Namespaced)?;
+    match resolved.version(doors) {
+        Some(function) => Ok((resolved, function)),
+        None => Err(Error::function_not_found(&resolved.qualified_arn(doors))),
+    }
+}
+
+fn arn_form(resolved: &Resolved) -> ArnForm {
+    if resolved.qualifier.is_some() { ArnForm::Latest } else { ArnForm::Plain }
+}
+
+/// GetFunction. `Code.Location` is on our own admin door, under the host that the client reached us by.
+pub(super) fn get(doors: &Doors, segment: &str, query: &Query<'_>, head: &Parts) -> Result<Response<Body>, Error> {
+    let (resolved, function) = version_of(doors, segment, query)?;
+    let sha256 = utf8_percent_encode(&function.code.sha256, NON_ALPHANUMERIC);
+    let host = host(doors, head);
+    let view = FunctionView {
+        code: CodeView {
+            location: format!("http://{host}/_updraft/v1/code/{}?sha256={sha256}", function.id.name),
+            repository_type: "S3",
+        },
+        configuration: view::configuration(&function, doors.node.region(), arn_form(&resolved), Detail::Full),
+        tags: &function.tags,
+    };
+    Ok(respond::json(StatusCode::OK, &view))
+}
+
+fn host(doors: &Doors, head: &Parts) -> String {
+    let named = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let named = named.or_else(|| head.uri.authority().map(Authority::as_str));
+    match named.and_then(|host| host.parse::<Authority>().ok()).filter(|host| !host.as_str().contains('@')) {
+        Some(host) => host.to_string(),
+        None => doors.address.to_string(),
+    }
+}
+
+/// GetFunctionConfiguration.
+pub(super) fn get_configuration(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    let (resolved, function) = version_of(doors, segment, query)?;
+    let view = view::configuration(&function, doors.node.region(), arn_form(&resolved), Detail::Full);
+    Ok(respond::json(StatusCode::OK, &view))
+}
+
+/// ListFunctions, by name, in pages. `FunctionVersion=ALL` shows `$LATEST`, the only version there is.
+pub(super) fn list(doors: &Doors, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    let form = match query.get("FunctionVersion") {
+        None => ArnForm::Plain,
+        Some(version) => {
+            let mut violations = Violations::default();
+            violations.one_of("functionVersion", &version, &["ALL"]);
+            violations.check()?;
+            ArnForm::Latest
+        }
+    };
+    let count = query.page(PAGE_MAX)?;
+    let after = query.get("Marker").filter(|marker| !marker.is_empty()).map(|marker| name_of(&marker)).transpose()?;
+    let catalog = doors.node.catalog();
+    let mut functions = catalog.list(&doors.account, after.as_ref());
+    let page: Vec<&Arc<Function>> = functions.by_ref().take(count).collect();
+    let next = match (page.last(), functions.next()) {
+        (Some(last), Some(_)) => Some(URL_SAFE_NO_PAD.encode(last.id.name.as_str())),
+        _ => None,
+    };
+    let region = doors.node.region();
+    let views: Vec<_> =
+        page.iter().map(|function| view::configuration(function, region, form, Detail::Listed)).collect();
+    let view = match next {
+        Some(marker) => json!({ "Functions": views, "NextMarker": marker }),
+        None => json!({ "Functions": views }),
+    };
+    Ok(respond::json(StatusCode::OK, &view))
+}
+
+/// The name in a marker that we made.
+fn name_of(marker: &str) -> Result<FunctionName, Error> {
+    let bytes = URL_SAFE_NO_PAD.decode(marker).ok();
+    let name = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|name| name.parse().ok());
+    name.ok_or_else(|| Error::invalid_parameter("The Marker is not one that a list has returned."))
+}
+
+/// ListVersionsByFunction: `$LATEST` and nothing else yet.
+pub(super) fn list_versions(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve(doors, segment, &Query::new(None), Pattern::Namespaced)?;
+    query.page(PAGE_MAX)?;
+    let function = resolved.find(doors).ok_or_else(|| Error::function_not_found(&resolved.arn(doors)))?;
+    let view = view::configuration(&function, doors.node.region(), ArnForm::Latest, Detail::Listed);
+    Ok(respond::json(StatusCode::OK, &json!({ "Versions": [view] })))
+}
+
+/// GetPolicy: there are no policies yet, and AWS answers 404 where there is none.
+pub(super) fn get_policy(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    version_of(doors, segment, query)?;
+    Err(Error::resource_does_not_exist())
+}
+
+/// GetAccountSettings.
+pub(super) fn account_settings(doors: &Doors) -> Response<Body> {
+    let catalog = doors.node.catalog();
+    let (count, bytes) = catalog
+        .list(&doors.account, None)
+        .fold((0_u64, 0_u64), |(count, bytes), function| (count + 1, bytes + function.code.size_bytes));
+    let concurrency = doors.node.admission_limits().in_flight_max;
+    let view = json!({
+        "AccountLimit": {
+            "CodeSizeUnzipped": UNZIPPED_BYTES_MAX,
+            "CodeSizeZipped": ZIP_BYTES_MAX,
+            "ConcurrentExecutions": concurrency,
+            "TotalCodeSize": TOTAL_CODE_BYTES_MAX,
+            "UnreservedConcurrentExecutions": concurrency,
+        },
+        "AccountUsage": { "FunctionCount": count, "TotalCodeSize": bytes },
+    });
+    respond::json(StatusCode::OK, &view)
+}
+
+/// GetFunctionCodeSigningConfig: none, which AWS answers with 200. Terraform asks after every create.
+pub(super) fn code_signing(doors: &Doors, segment: &str) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve(doors, segment, &Query::new(None), Pattern::Created)?;
+    let function = resolved.find(doors).ok_or_else(|| Error::function_not_found(&resolved.arn(doors)))?;
+    Ok(respond::json(StatusCode::OK, &json!({ "FunctionName": function.id.name })))
+}

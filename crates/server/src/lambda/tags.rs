@@ -1,0 +1,182 @@
+//! TagResource, UntagResource and ListTags, of functions.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+use updraft_types::{Body, Function, limits::TAGS_MAX};
+
+use super::{
+    name::{self, Pattern},
+    query::Query,
+    read_json,
+    validate::Violations,
+};
+use crate::{doors::Doors, error::Error, respond};
+
+/// Longest key, characters.
+const KEY_CHARS_MAX: usize = 128;
+/// Longest value, characters.
+const VALUE_CHARS_MAX: usize = 256;
+
+const RESOURCE: &str = r"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|layer:([a-zA-Z0-9-_]+)|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|capacity-provider:[a-zA-Z0-9-_]+)";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Request {
+    tags: Option<BTreeMap<String, String>>,
+}
+
+/// ListTags.
+pub(super) fn list(doors: &Doors, segment: &str) -> Result<Response<Body>, Error> {
+    let function = find(doors, segment)?;
+    Ok(respond::json(StatusCode::OK, &json!({ "Tags": function.tags })))
+}
+
+/// TagResource: adds tags and replaces those of the same key.
+pub(super) async fn add(doors: &Doors, segment: &str, body: Incoming) -> Result<Response<Body>, Error> {
+    check_resource(segment)?;
+    let request: Request = read_json(doors, body, "TagResource").await?;
+    let mut checked = Violations::default();
+    checked.required("tags", request.tags.as_ref());
+    let tags = request.tags.unwrap_or_default();
+    violations(&tags, &mut checked);
+    checked.check()?;
+    if tags.is_empty() {
+        return Err(Error::invalid_parameter("An error occurred and the request cannot be processed."));
+    }
+    let _annotating = doors.annotating.lock().await;
+    let function = find(doors, segment)?;
+    let added = tags.keys().filter(|key| !function.tags.contains_key(*key)).count();
+    check_count(function.tags.len() + added)?;
+    change(doors, &function, move |all| all.extend(tags)).await
+}
+
+/// UntagResource: keys that are not there are passed over.
+pub(super) async fn remove(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    check_resource(segment)?;
+    let keys: Vec<String> = query.all("tagKeys").collect();
+    let mut violations = Violations::default();
+    violations.required("tagKeys", keys.first());
+    violations.check()?;
+    let _annotating = doors.annotating.lock().await;
+    let function = find(doors, segment)?;
+    change(doors, &function, move |all| all.retain(|key, _| !keys.contains(key))).await
+}
+
+async fn change(
+    doors: &Doors,
+    function: &Function,
+    change: impl FnOnce(&mut BTreeMap<String, String>) + Send + 'static,
+) -> Result<Response<Body>, Error> {
+    let arn = function.id.arn(doors.node.region());
+    let changed = doors.node.update_tags(&function.id, change).await;
+    changed.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;
+    Ok(respond::empty(StatusCode::NO_CONTENT))
+}
+
+/// Adds what breaks the constraints of keys and values.
+pub(super) fn violations(tags: &BTreeMap<String, String>, violations: &mut Violations) {
+    for (key, value) in tags {
+        violations.length_max("tags.key", key, KEY_CHARS_MAX);
+        violations.length_max("tags.value", value, VALUE_CHARS_MAX);
+        violations.pattern("tags.key", key, !key.is_empty() && is_tag(key), r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)");
+        violations.pattern("tags.value", value, is_tag(value), r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)");
+    }
+}
+
+/// Refuses more tags than a function may have.
+pub(super) fn check_count(count: usize) -> Result<(), Error> {
+    if count > TAGS_MAX {
+        return Err(Error::invalid_parameter("Number of tags exceeds resource tag limit."));
+    }
+    Ok(())
+}
+
+fn is_tag(text: &str) -> bool {
+    text.chars()
+        .all(|char| char.is_alphanumeric() || (char.is_whitespace() && !char.is_control()) || "_.:/=+-@".contains(char))
+}
+
+fn check_resource(segment: &str) -> Result<(), Error> {
+    let text = name::decoded(segment);
+    let mut violations = Violations::default();
+    violations.pattern("resource", &text, is_resource(&text), RESOURCE);
+    violations.check()
+}
+
+/// Whether text is the ARN of something that can have tags; of things other than functions, only its start is read.
+fn is_resource(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(7, ':').collect();
+    let [_, partition, _, region, account, kind, _] = parts[..] else { return false };
+    let is_arn = parts[0] == "arn"
+        && !partition.is_empty()
+        && name::is_partition(partition)
+        && parts[2] == "lambda"
+        && name::is_region(region)
+        && account.len() == 12
+        && account.bytes().all(|byte| byte.is_ascii_digit());
+    match kind {
+        "function" => is_arn && name::parse(text, Pattern::Created).is_some(),
+        "layer" | "code-signing-config" | "event-source-mapping" | "capacity-provider" => is_arn,
+        _ => false,
+    }
+}
+
+fn find(doors: &Doors, segment: &str) -> Result<Arc<Function>, Error> {
+    check_resource(segment)?;
+    let text = name::decoded(segment);
+    if !text.contains(":function:") {
+        return Err(Error::not_implemented("Tags on resources other than functions"));
+    }
+    let resolved = name::resolve(doors, segment, &Query::new(None), Pattern::Created)?;
+    if resolved.qualifier.is_some() {
+        return Err(Error::invalid_parameter(
+            "Tags on function aliases and versions are not supported. Please specify a function ARN.",
+        ));
+    }
+    resolved.find(doors).ok_or_else(|| Error::function_not_found(&resolved.arn(doors)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_are_lambdas() {
+        for good in [
+            "arn:aws:lambda:us-east-1:111111111111:function:f",
+            "arn:aws:lambda:us-east-1:111111111111:function:f:$LATEST",
+            "arn:aws:lambda:us-east-1:111111111111:layer:l",
+        ] {
+            assert!(is_resource(good), "{good}");
+        }
+        for bad in [
+            "f",
+            "arn:aws:something",
+            "arn:aws:lambda:us-east-1:111111111111:foobar:x",
+            "arn:aws:lambda:us-east-1:1:function:f",
+            "arn:aws:lambda:us-east-1:111111111111:function:f:a:b",
+        ] {
+            assert!(!is_resource(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_and_values_are_checked() {
+        let told = |key: &str, value: &str| {
+            let mut told = Violations::default();
+            violations(&BTreeMap::from([(key.to_owned(), value.to_owned())]), &mut told);
+            told.check().is_err()
+        };
+        assert!(!told("Größe 1", "a/b=c+d-e@f.g:h_"));
+        assert!(!told("k", ""));
+        assert!(told("", "v"));
+        assert!(told("k\n", "v"));
+        assert!(told("k", "<v>"));
+        assert!(told(&"k".repeat(129), "v") && told("k", &"v".repeat(257)));
+        assert!(check_count(50).is_ok() && check_count(51).is_err());
+    }
+}

@@ -1,0 +1,253 @@
+//! Function URL configurations. Which fields each answer has is as AWS was recorded to give them.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use updraft_node::control::fresh_url_id;
+use updraft_types::{
+    Body, Function, Timestamp,
+    function::{Cors, FunctionUrl, InvokeMode, UrlAuth},
+};
+
+use super::{
+    name::{self, Resolved},
+    query::Query,
+    read_json,
+    validate::Violations,
+};
+use crate::{doors::Doors, error::Error, respond};
+
+/// Longest a preflight may be cached, seconds.
+const MAX_AGE_S: u32 = 86_400;
+/// Most entries of a list in `Cors`.
+const LIST_ENTRIES_MAX: usize = 100;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Request {
+    auth_type: Option<String>,
+    cors: Option<CorsRequest>,
+    invoke_mode: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct CorsRequest {
+    allow_credentials: Option<bool>,
+    allow_headers: Option<Vec<String>>,
+    allow_methods: Option<Vec<String>>,
+    allow_origins: Option<Vec<String>>,
+    expose_headers: Option<Vec<String>>,
+    max_age: Option<i64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct View<'a> {
+    auth_type: UrlAuth,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cors: Option<&'a Cors>,
+    creation_time: String,
+    function_arn: String,
+    function_url: String,
+    invoke_mode: InvokeMode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_modified_time: Option<String>,
+}
+
+/// What a request asks for, checked; what is `None` stays as it is.
+struct Change {
+    auth: Option<UrlAuth>,
+    cors: Option<Cors>,
+    invoke_mode: Option<InvokeMode>,
+}
+
+impl Request {
+    fn into_change(self, is_new: bool) -> Result<Change, Error> {
+        let mut violations = Violations::default();
+        if is_new {
+            violations.required("authType", self.auth_type.as_ref());
+        }
+        if let Some(auth) = &self.auth_type {
+            violations.one_of("authType", auth, &["NONE", "AWS_IAM"]);
+        }
+        if let Some(mode) = &self.invoke_mode {
+            violations.one_of("invokeMode", mode, &["RESPONSE_STREAM", "BUFFERED"]);
+        }
+        if let Some(cors) = &self.cors {
+            cors.violations(&mut violations);
+        }
+        violations.check()?;
+        Ok(Change {
+            auth: self.auth_type.map(|auth| if auth == "AWS_IAM" { UrlAuth::AwsIam } else { UrlAuth::None }),
+            cors: self.cors.map(CorsRequest::into_rules),
+            invoke_mode: self.invoke_mode.map(|mode| match mode.as_str() {
+                "RESPONSE_STREAM" => InvokeMode::ResponseStream,
+                _ => InvokeMode::Buffered,
+            }),
+        })
+    }
+}
+
+impl CorsRequest {
+    fn violations(&self, violations: &mut Violations) {
+        let lists = [
+            ("cors.allowHeaders", &self.allow_headers, LIST_ENTRIES_MAX, 1024),
+            ("cors.allowMethods", &self.allow_methods, 6, 6),
+            ("cors.allowOrigins", &self.allow_origins, LIST_ENTRIES_MAX, 253),
+            ("cors.exposeHeaders", &self.expose_headers, LIST_ENTRIES_MAX, 1024),
+        ];
+        for (member, list, entries_max, chars_max) in lists {
+            let list = list.as_deref().unwrap_or_default();
+            violations.entries_max(member, list, entries_max);
+            for entry in list {
+                violations.length_max(member, entry, chars_max);
+                // These become header values.
+                violations.pattern(member, entry, entry.chars().all(|char| char.is_ascii_graphic()), ".*");
+            }
+        }
+        if let Some(max_age) = self.max_age {
+            violations.range("cors.maxAge", max_age, 0..=MAX_AGE_S);
+        }
+    }
+
+    fn into_rules(self) -> Cors {
+        Cors {
+            allow_credentials: self.allow_credentials,
+            allow_headers: self.allow_headers,
+            allow_methods: self.allow_methods,
+            allow_origins: self.allow_origins,
+            expose_headers: self.expose_headers,
+            max_age: self.max_age.and_then(|max_age| u32::try_from(max_age).ok()),
+        }
+    }
+}
+
+fn view<'a>(doors: &Doors, function: &Function, url: &'a FunctionUrl, with_modified: bool) -> View<'a> {
+    View {
+        auth_type: url.auth,
+        cors: url.cors.as_ref(),
+        creation_time: url.created_at.to_rfc3339(),
+        function_arn: function.id.arn(doors.node.region()),
+        function_url: format!("http://{}{}:{}/", url.url_id, doors.host_suffix, doors.address.port()),
+        invoke_mode: url.invoke_mode,
+        last_modified_time: with_modified.then(|| url.modified_at.to_rfc3339()),
+    }
+}
+
+/// The function a URL is asked of. Aliases do not exist yet, so no qualified one does.
+fn unqualified(resolved: &Resolved, doors: &Doors) -> Option<Arc<Function>> {
+    if resolved.qualifier.is_some() { None } else { resolved.find(doors) }
+}
+
+/// CreateFunctionUrlConfig.
+pub(super) async fn create(
+    doors: &Doors,
+    segment: &str,
+    query: &Query<'_>,
+    body: Incoming,
+) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve_for_url(doors, segment, query)?;
+    let request: Request = read_json(doors, body, "CreateFunctionUrlConfig").await?;
+    let change = request.into_change(true)?;
+    let _annotating = doors.annotating.lock().await;
+    let function = unqualified(&resolved, doors).ok_or_else(Error::function_does_not_exist)?;
+    if function.url.is_some() {
+        return Err(Error::url_exists(&resolved.arn(doors)));
+    }
+    let now = Timestamp::now();
+    let url = FunctionUrl {
+        url_id: fresh_url_id(),
+        auth: change.auth.unwrap_or(UrlAuth::AwsIam),
+        invoke_mode: change.invoke_mode.unwrap_or(InvokeMode::Buffered),
+        cors: change.cors,
+        created_at: now,
+        modified_at: now,
+    };
+    set(doors, &resolved, &function, Some(url.clone())).await?;
+    Ok(respond::json(StatusCode::CREATED, &view(doors, &function, &url, false)))
+}
+
+/// GetFunctionUrlConfig.
+pub(super) fn get(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve_for_url(doors, segment, query)?;
+    let function = unqualified(&resolved, doors).ok_or_else(Error::resource_does_not_exist)?;
+    let url = function.url.as_ref().ok_or_else(Error::resource_does_not_exist)?;
+    Ok(respond::json(StatusCode::OK, &view(doors, &function, url, true)))
+}
+
+/// UpdateFunctionUrlConfig. What is left out stays as it is.
+pub(super) async fn update(
+    doors: &Doors,
+    segment: &str,
+    query: &Query<'_>,
+    body: Incoming,
+) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve_for_url(doors, segment, query)?;
+    let request: Request = read_json(doors, body, "UpdateFunctionUrlConfig").await?;
+    let change = request.into_change(false)?;
+    let _annotating = doors.annotating.lock().await;
+    let function = unqualified(&resolved, doors).ok_or_else(Error::function_does_not_exist)?;
+    let mut url = function.url.clone().ok_or_else(Error::resource_does_not_exist)?;
+    url.auth = change.auth.unwrap_or(url.auth);
+    url.invoke_mode = change.invoke_mode.unwrap_or(url.invoke_mode);
+    url.cors = change.cors.or(url.cors);
+    url.modified_at = Timestamp::now();
+    set(doors, &resolved, &function, Some(url.clone())).await?;
+    Ok(respond::json(StatusCode::OK, &view(doors, &function, &url, true)))
+}
+
+/// DeleteFunctionUrlConfig.
+pub(super) async fn delete(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve_for_url(doors, segment, query)?;
+    let _annotating = doors.annotating.lock().await;
+    let function = unqualified(&resolved, doors).filter(|function| function.url.is_some());
+    let function = function.ok_or_else(Error::resource_does_not_exist)?;
+    set(doors, &resolved, &function, None).await?;
+    Ok(respond::empty(StatusCode::NO_CONTENT))
+}
+
+/// ListFunctionUrlConfigs: one at most.
+pub(super) fn list(doors: &Doors, segment: &str) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve_for_url(doors, segment, &Query::new(None))?;
+    let function = resolved.find(doors).ok_or_else(Error::function_does_not_exist)?;
+    let views: Vec<_> = function.url.iter().map(|url| view(doors, &function, url, true)).collect();
+    Ok(respond::json(StatusCode::OK, &json!({ "FunctionUrlConfigs": views })))
+}
+
+async fn set(doors: &Doors, resolved: &Resolved, function: &Function, url: Option<FunctionUrl>) -> Result<(), Error> {
+    match doors.node.set_url(&function.id, url).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::change(error, &resolved.name, &resolved.arn(doors))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(text: &str, is_new: bool) -> Result<Change, Error> {
+        serde_json::from_str::<Request>(text).unwrap().into_change(is_new)
+    }
+
+    #[test]
+    fn requests_are_checked() {
+        let asked = change(r#"{"AuthType":"NONE","InvokeMode":"RESPONSE_STREAM","Cors":{"MaxAge":5}}"#, true).unwrap();
+        assert_eq!((asked.auth, asked.invoke_mode), (Some(UrlAuth::None), Some(InvokeMode::ResponseStream)));
+        assert_eq!(asked.cors.unwrap().max_age, Some(5));
+        assert!(change("{}", false).is_ok());
+        for bad in [
+            "{}",
+            r#"{"AuthType":"x"}"#,
+            r#"{"AuthType":"NONE","InvokeMode":"UNKNOWN"}"#,
+            r#"{"AuthType":"NONE","Cors":{"MaxAge":86401}}"#,
+            r#"{"AuthType":"NONE","Cors":{"AllowMethods":["OPTIONSX"]}}"#,
+            r#"{"AuthType":"NONE","Cors":{"AllowOrigins":["a\nb"]}}"#,
+        ] {
+            assert!(change(bad, true).is_err(), "{bad}");
+        }
+    }
+}

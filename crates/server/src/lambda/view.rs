@@ -1,0 +1,295 @@
+//! A function as the API shows it. Fields, their order and their texts are those of AWS's recorded responses.
+
+use std::collections::BTreeMap;
+
+use http::{Response, StatusCode};
+use serde::Serialize;
+use updraft_node::Deployed;
+use updraft_types::{
+    Body, Function, Region,
+    function::{Architecture, LastUpdate, State, TracingMode},
+};
+
+use crate::{doors::Doors, respond};
+
+/// AWS's text for a function or a change that is not ready yet.
+const CREATING: &str = "The function is being created.";
+
+/// Which ARN a function is shown with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ArnForm {
+    /// Without a qualifier.
+    Plain,
+    /// With `:$LATEST`, where that version was asked for.
+    Latest,
+}
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Everything.
+    Full,
+    /// As lists show it: without states and runtime version.
+    Listed,
+}
+
+/// `FunctionConfiguration`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ConfigurationView<'a> {
+    architectures: [Architecture; 1],
+    code_sha256: &'a str,
+    code_size: u64,
+    description: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<EnvironmentView<'a>>,
+    ephemeral_storage: EphemeralStorageView,
+    function_arn: String,
+    function_name: &'a str,
+    handler: &'a str,
+    last_modified: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_update_status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_update_status_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_update_status_reason_code: Option<&'static str>,
+    logging_config: LoggingView,
+    memory_size: u32,
+    package_type: &'static str,
+    revision_id: &'a str,
+    role: &'a str,
+    runtime: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime_version_config: Option<RuntimeVersionView>,
+    snap_start: SnapStartView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_reason_code: Option<&'static str>,
+    timeout: u32,
+    tracing_config: TracingView,
+    version: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct EnvironmentView<'a> {
+    variables: &'a BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct EphemeralStorageView {
+    size: u32,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LoggingView {
+    log_format: &'static str,
+    log_group: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RuntimeVersionView {
+    runtime_version_arn: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SnapStartView {
+    apply_on: &'static str,
+    optimization_status: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TracingView {
+    mode: TracingMode,
+}
+
+/// A status, its reason, and the reason's code.
+type Status<'a> = (Option<&'static str>, Option<&'a str>, Option<&'static str>);
+
+/// A function's configuration.
+pub(super) fn configuration<'a>(
+    function: &'a Function,
+    region: &Region,
+    arn: ArnForm,
+    detail: Detail,
+) -> ConfigurationView<'a> {
+    let configuration = &function.configuration;
+    let plain = function.id.arn(region);
+    let name = function.id.name.as_str();
+    let nothing = (None, None, None);
+    let (state, state_reason, state_reason_code) = match detail {
+        Detail::Full => state_of(function),
+        Detail::Listed => nothing,
+    };
+    let (last_update_status, last_update_status_reason, last_update_status_reason_code) = match detail {
+        Detail::Full => last_update_of(function),
+        Detail::Listed => nothing,
+    };
+    let variables = &configuration.environment;
+    ConfigurationView {
+        architectures: [configuration.architecture],
+        code_sha256: &function.code.sha256,
+        code_size: function.code.size_bytes,
+        description: &configuration.description,
+        environment: (!variables.is_empty()).then_some(EnvironmentView { variables }),
+        ephemeral_storage: EphemeralStorageView { size: configuration.ephemeral_storage_mb },
+        function_arn: match arn {
+            ArnForm::Plain => plain,
+            ArnForm::Latest => format!("{plain}:$LATEST"),
+        },
+        function_name: name,
+        handler: &configuration.handler,
+        last_modified: function.modified_at.to_lambda_text(),
+        last_update_status,
+        last_update_status_reason,
+        last_update_status_reason_code,
+        logging_config: LoggingView {
+            log_format: "Text",
+            log_group: configuration.log_group.clone().unwrap_or_else(|| format!("/aws/lambda/{name}")),
+        },
+        memory_size: configuration.memory_mb,
+        package_type: "Zip",
+        revision_id: function.revision.as_str(),
+        role: &configuration.role,
+        runtime: configuration.runtime.to_string(),
+        runtime_version_config: (detail == Detail::Full).then(|| RuntimeVersionView {
+            runtime_version_arn: format!("arn:aws:lambda:{region}::runtime:{}", configuration.runtime),
+        }),
+        snap_start: SnapStartView { apply_on: "None", optimization_status: "Off" },
+        state,
+        state_reason,
+        state_reason_code,
+        timeout: configuration.timeout_s,
+        tracing_config: TracingView { mode: configuration.tracing },
+        version: "$LATEST",
+    }
+}
+
+fn state_of(function: &Function) -> Status<'_> {
+    match &function.state {
+        State::Pending => (Some("Pending"), Some(CREATING), Some("Creating")),
+        State::Active => (Some("Active"), None, None),
+        State::Failed { reason } => (Some("Failed"), Some(reason), Some("FunctionError")),
+    }
+}
+
+fn last_update_of(function: &Function) -> Status<'_> {
+    match &function.last_update {
+        None => (None, None, None),
+        Some(LastUpdate::Successful) => (Some("Successful"), None, None),
+        Some(LastUpdate::InProgress) => (Some("InProgress"), Some(CREATING), Some("Creating")),
+        Some(LastUpdate::Failed { reason }) => (Some("Failed"), Some(reason), Some("FunctionError")),
+    }
+}
+
+/// The answer to a change: the function as it is now, and the warning for its author.
+pub(super) fn deployed(doors: &Doors, status: StatusCode, deployed: &Deployed, arn: ArnForm) -> Response<Body> {
+    let view = configuration(&deployed.function, doors.node.region(), arn, Detail::Full);
+    let mut response = respond::json(status, &view);
+    if let Some(warning) = &deployed.warning {
+        response.headers_mut().insert(respond::WARNING, respond::header_text(warning));
+    }
+    response
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+    use updraft_types::{
+        FunctionId, Runtime, Timestamp,
+        function::{Code, Configuration},
+    };
+
+    use super::*;
+
+    /// A function in state Pending, as one is right after its creation.
+    pub(in crate::lambda) fn function() -> Function {
+        Function {
+            id: FunctionId { account: "111111111111".parse().unwrap(), name: "f".parse().unwrap() },
+            revision: "00000000-0000-0000-0000-000000000001".parse().unwrap(),
+            modified_at: Timestamp::from_ms(1_795_429_230_045),
+            configuration: Configuration {
+                runtime: Runtime::Python { minor: 12 },
+                handler: "handler.handler".into(),
+                role: "arn:aws:iam::111111111111:role/r".into(),
+                description: String::new(),
+                timeout_s: 5,
+                memory_mb: 256,
+                ephemeral_storage_mb: 512,
+                environment: BTreeMap::new(),
+                architecture: Architecture::X86_64,
+                tracing: TracingMode::PassThrough,
+                log_group: None,
+            },
+            code: Code { sha256: "c2hh".into(), size_bytes: 9 },
+            state: State::Pending,
+            last_update: None,
+            tags: BTreeMap::new(),
+            url: None,
+        }
+    }
+
+    fn shown(function: &Function, detail: Detail) -> Value {
+        let region = "us-east-1".parse().unwrap();
+        serde_json::to_value(configuration(function, &region, ArnForm::Plain, detail)).unwrap()
+    }
+
+    /// The fields of AWS's recorded test_function_lifecycle, create_response.
+    #[test]
+    fn a_new_function() {
+        let expected = json!({
+            "Architectures": ["x86_64"],
+            "CodeSha256": "c2hh",
+            "CodeSize": 9,
+            "Description": "",
+            "EphemeralStorage": { "Size": 512 },
+            "FunctionArn": "arn:aws:lambda:us-east-1:111111111111:function:f",
+            "FunctionName": "f",
+            "Handler": "handler.handler",
+            "LastModified": "2026-11-23T10:20:30.045+0000",
+            "LoggingConfig": { "LogFormat": "Text", "LogGroup": "/aws/lambda/f" },
+            "MemorySize": 256,
+            "PackageType": "Zip",
+            "RevisionId": "00000000-0000-0000-0000-000000000001",
+            "Role": "arn:aws:iam::111111111111:role/r",
+            "Runtime": "python3.12",
+            "RuntimeVersionConfig": { "RuntimeVersionArn": "arn:aws:lambda:us-east-1::runtime:python3.12" },
+            "SnapStart": { "ApplyOn": "None", "OptimizationStatus": "Off" },
+            "State": "Pending",
+            "StateReason": "The function is being created.",
+            "StateReasonCode": "Creating",
+            "Timeout": 5,
+            "TracingConfig": { "Mode": "PassThrough" },
+            "Version": "$LATEST",
+        });
+        assert_eq!(shown(&function(), Detail::Full), expected);
+    }
+
+    #[test]
+    fn states_and_updates_read_as_waiters_expect() {
+        let mut changed = function();
+        changed.state = State::Active;
+        changed.last_update = Some(LastUpdate::InProgress);
+        let view = shown(&changed, Detail::Full);
+        assert_eq!(view["State"], "Active");
+        assert!(view.get("StateReason").is_none());
+        assert_eq!(view["LastUpdateStatus"], "InProgress");
+        assert_eq!(view["LastUpdateStatusReason"], "The function is being created.");
+        assert_eq!(view["LastUpdateStatusReasonCode"], "Creating");
+        changed.last_update = Some(LastUpdate::Failed { reason: "bad".into() });
+        assert_eq!(shown(&changed, Detail::Full)["LastUpdateStatusReason"], "bad");
+        let listed = shown(&changed, Detail::Listed);
+        for absent in ["State", "LastUpdateStatus", "RuntimeVersionConfig"] {
+            assert!(listed.get(absent).is_none(), "{absent}");
+        }
+    }
+}

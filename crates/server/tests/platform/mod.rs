@@ -1,0 +1,238 @@
+//! A platform for the tests of the doors: a node on a temporary store, instances that echo.
+
+use std::{
+    io::{Cursor, Write},
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
+use updraft_executor::{Call, Executor, Framing, Instance, Rejected, Reply, Start, Support, Unsupported};
+use updraft_node::{
+    AdmissionLimits, CapacityLimits, Executors, Handle, KeepAlivePolicy, PlacementLimits, Service, logs,
+};
+use updraft_store::Store;
+use updraft_types::{Fault, Function, Payload, body, function::Configuration};
+
+/// A running platform.
+pub struct Platform {
+    pub address: SocketAddr,
+    pub node: Handle,
+    stop: Vec<oneshot::Sender<()>>,
+    tasks: Vec<JoinHandle<()>>,
+    _directory: tempfile::TempDir,
+}
+
+/// A whole answer.
+pub struct Answer {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn code(&self) -> &str {
+        self.header("x-amzn-errortype")
+    }
+}
+
+impl Platform {
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = updraft_store::Config { directory: directory.path().to_owned() };
+        let config = updraft_node::Config {
+            region: "us-east-1".parse().unwrap(),
+            packages_directory: directory.path().join("packages"),
+            capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
+            admission: AdmissionLimits::default(),
+            placement: PlacementLimits::default(),
+            wait_max: Duration::from_secs(20),
+            keep_alive: KeepAlivePolicy::default(),
+            logs: logs::Config::default(),
+            drain_max: Duration::from_secs(10),
+        };
+        let executor = Arc::new(Echo);
+        let executors = Executors { process: executor.clone(), wasm: executor };
+        let (service, node) = Service::open(config, Store::open(store).await.unwrap(), executors).await.unwrap();
+        let config = updraft_server::Config::new("127.0.0.1:0".parse().unwrap(), "000000000000".parse().unwrap());
+        let server = updraft_server::bind(config, node.clone()).await.unwrap();
+        let address = server.local_addr();
+        let (stop_server, server_stopped) = oneshot::channel();
+        let (stop_node, node_stopped) = oneshot::channel();
+        let server = tokio::spawn(server.run(async {
+            let _ = server_stopped.await;
+        }));
+        let service = tokio::spawn(service.run(async {
+            let _ = node_stopped.await;
+        }));
+        Self {
+            address,
+            node,
+            stop: vec![stop_server, stop_node],
+            tasks: vec![server, service],
+            _directory: directory,
+        }
+    }
+
+    /// Stops the doors, then the node, and waits for both.
+    pub async fn stop(self) {
+        for (stop, task) in self.stop.into_iter().zip(self.tasks) {
+            stop.send(()).unwrap();
+            task.await.unwrap();
+        }
+    }
+
+    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = http::Request::builder().method(method).uri(target);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", self.address.to_string());
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let (head, body) = client.send_request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        drop(client);
+        // A server that refuses a body early may close before the client has sent it all.
+        let _ = connection.await.unwrap();
+        Answer { status: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    pub async fn get(&self, target: &str) -> Answer {
+        self.send("GET", target, &[], "").await
+    }
+
+    /// CreateFunction with `changes` to the usual parameters.
+    pub async fn create(&self, name: &str, runtime: &str, changes: Value) -> Answer {
+        let mut parameters = json!({
+            "FunctionName": name,
+            "Runtime": runtime,
+            "Role": "arn:aws:iam::000000000000:role/r",
+            "Handler": "app.handler",
+            "Code": { "ZipFile": BASE64.encode(zip("app.py", name.as_bytes())) },
+        });
+        parameters.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        self.send("POST", "/2015-03-31/functions", &[], &parameters.to_string()).await
+    }
+
+    /// Waits as boto3's waiters do.
+    pub async fn settled(&self, name: &str) {
+        for _ in 0..1_000 {
+            let now = self.get(&format!("/2015-03-31/functions/{name}/configuration")).await.json();
+            if now["State"] == "Active" && now["LastUpdateStatus"] == "Successful" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{name} did not settle");
+    }
+
+    /// CreateFunctionUrlConfig; answers the URL's host and port.
+    pub async fn create_url(&self, name: &str, parameters: Value) -> String {
+        let target = format!("/2021-10-31/functions/{name}/url");
+        let created = self.send("POST", &target, &[], &parameters.to_string()).await;
+        assert_eq!(created.status, 201);
+        let url = created.json()["FunctionUrl"].as_str().unwrap().to_owned();
+        url.strip_prefix("http://").unwrap().strip_suffix('/').unwrap().to_owned()
+    }
+}
+
+/// A zip of one file.
+pub fn zip(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+    writer.write_all(content).unwrap();
+    writer.finish().unwrap().into_inner()
+}
+
+/// Runs functions that answer with what they get. `"fail"`, or a URL's path `/fail`, makes one raise.
+struct Echo;
+
+#[async_trait]
+impl Executor for Echo {
+    fn check(&self, _: &Configuration) -> Result<Support, Unsupported> {
+        Ok(Support::Exact)
+    }
+
+    fn concurrency(&self, _: &Configuration) -> u32 {
+        1
+    }
+
+    async fn prepare(&self, _: &Function, _: &Path) -> Result<(), Rejected> {
+        Ok(())
+    }
+
+    async fn start(&self, _: Start) -> Result<Arc<dyn Instance>, Fault> {
+        Ok(Arc::new(EchoInstance(AtomicBool::new(true))))
+    }
+}
+
+struct EchoInstance(AtomicBool);
+
+#[async_trait]
+impl Instance for EchoInstance {
+    async fn call(self: Arc<Self>, call: Call) -> Result<Reply, Fault> {
+        match call.payload {
+            Payload::Event(event) => {
+                let document: Value = serde_json::from_slice(&event).unwrap();
+                if document == "fail" || document["rawPath"] == "/fail" {
+                    let body = json!({ "errorType": "Oops", "errorMessage": "as asked" }).to_string().into();
+                    return Err(Fault::Handler { error_type: "Oops".into(), body });
+                }
+                let reply = match document["rawPath"].as_str() {
+                    Some("/envelope") => {
+                        json!({ "statusCode": 201, "headers": { "X-A": "b" }, "body": "made" }).to_string().into()
+                    }
+                    _ => event,
+                };
+                Ok(Reply::Event { framing: Framing::Value, body: body::full(reply) })
+            }
+            Payload::Http(request) => {
+                let seen = format!(
+                    "{} {} private={} from={}",
+                    request.method(),
+                    request.uri(),
+                    request.headers().contains_key("x-b"),
+                    request.headers().get("x-forwarded-for").map_or("", |from| from.to_str().unwrap()),
+                );
+                let response = http::Response::builder().header("x-seen", seen);
+                Ok(Reply::Http(response.body(request.into_body()).unwrap()))
+            }
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn memory_bytes_max(&self) -> u64 {
+        0
+    }
+
+    async fn stop(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}

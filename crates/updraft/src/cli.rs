@@ -1,0 +1,316 @@
+//! The command line as clap sees it: names, flags and the help a person reads. No behaviour.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use updraft_types::{FunctionName, Runtime};
+
+use crate::{config::settings::Flags, deploy::manifest::Manifest};
+
+const ABOUT: &str =
+    "Updraft: a serverless cloud in one binary. It runs ordinary functions in sandboxes, behind AWS Lambda's own API.";
+
+const AFTER_HELP: &str = "\
+Start here:
+  updraft dev examples/hello      run a folder, redeploy it on save
+  updraft invoke hello -p '{}'    call it
+  curl http://127.0.0.1:4566/fn/hello/
+  aws --endpoint-url http://127.0.0.1:4566 lambda list-functions
+
+Exit codes:
+  0  done                         4  the platform refused
+  1  the function failed          5  the build failed
+  2  wrong usage or settings      6  the package could not be prepared
+  3  no platform answers          7  the platform could not start
+  70 anything else
+
+Client commands read AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+AWS_SESSION_TOKEN and AWS_REGION, and default to http://127.0.0.1:4566.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "updraft", version, about = ABOUT, after_help = AFTER_HELP, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// Print JSON for scripts instead of text for people
+    #[arg(long, global = true, env = "UPDRAFT_JSON", hide_env_values = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, in the order help shows them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the platform here, deploy a folder, and redeploy it on every save
+    Dev(Dev),
+    /// Run the platform as a service, until SIGTERM or SIGINT
+    Serve(Serve),
+    /// Build a folder (or take a zip or a component) and make it the function's code
+    Deploy(Deploy),
+    /// Call a function and print what it returns
+    Invoke(Invoke),
+    /// List the functions
+    #[command(visible_alias = "list")]
+    Ls(Ls),
+    /// Show one function
+    Get(Get),
+    /// Delete functions
+    Rm(Rm),
+    /// Print a function's log
+    Logs(Logs),
+    /// List the runtimes, and which of this host's interpreters run them
+    Runtimes,
+    /// Check what this host offers for isolation, and what is missing
+    Doctor,
+    /// Show or check the platform's settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script: updraft completions bash > /etc/bash_completion.d/updraft
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the platform's settings come from.
+#[derive(Debug, Args)]
+pub struct Platform {
+    /// The configuration file [default: updraft.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "UPDRAFT_CONFIG", hide_env_values = true, help_heading = "Platform")]
+    pub config: Option<PathBuf>,
+    /// The settings given as flags.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// Where client commands send their requests.
+#[derive(Debug, Args)]
+pub struct Endpoint {
+    /// The platform to talk to [default: $AWS_ENDPOINT_URL, or http://127.0.0.1:4566]
+    #[arg(long, value_name = "URL", env = "UPDRAFT_ENDPOINT_URL", hide_env_values = true)]
+    pub endpoint_url: Option<String>,
+}
+
+/// `updraft dev`
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// The folder with the function; without one only the platform runs
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+    /// Settings.
+    #[command(flatten)]
+    pub platform: Platform,
+}
+
+/// `updraft serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Settings.
+    #[command(flatten)]
+    pub platform: Platform,
+}
+
+/// `updraft deploy`
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// A folder, a .zip or a .wasm file
+    #[arg(value_name = "DIR|ZIP|WASM", default_value = ".", value_hint = ValueHint::AnyPath)]
+    pub target: PathBuf,
+    /// What the function is.
+    #[command(flatten)]
+    pub function: FunctionFlags,
+    /// Fetch dependencies anew instead of taking them from the cache
+    #[arg(long)]
+    pub fresh: bool,
+    /// Where to.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+}
+
+/// What `deploy` says about the function; goes over function.toml.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Function (over function.toml)")]
+pub struct FunctionFlags {
+    /// Its name [default: the folder's or file's]
+    #[arg(long)]
+    pub name: Option<FunctionName>,
+    /// python3.N, nodejsN.x, provided.al2023, wasm or web [default: by what is there]
+    #[arg(long)]
+    pub runtime: Option<Runtime>,
+    /// Its entry point, such as app.handler [default: by runtime]
+    #[arg(long)]
+    pub handler: Option<String>,
+    /// Memory limit, MB
+    #[arg(long, value_name = "MB")]
+    pub memory_mb: Option<u32>,
+    /// Longest time one call may take, seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout_s: Option<u32>,
+    /// An environment variable; may be given many times
+    #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = variable)]
+    pub environment: Vec<(String, String)>,
+    /// Give it no public URL, and take away the one it has
+    #[arg(long)]
+    pub no_url: bool,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+impl From<FunctionFlags> for Manifest {
+    fn from(flags: FunctionFlags) -> Manifest {
+        Manifest {
+            name: flags.name,
+            runtime: flags.runtime,
+            handler: flags.handler,
+            memory_mb: flags.memory_mb,
+            timeout_s: flags.timeout_s,
+            url: flags.no_url.then_some(false),
+            environment: (!flags.environment.is_empty()).then(|| flags.environment.into_iter().collect()),
+            ..Manifest::default()
+        }
+    }
+}
+
+/// `updraft invoke`
+#[derive(Debug, Args)]
+pub struct Invoke {
+    /// The function's name or ARN
+    pub name: String,
+    /// The event: JSON, @FILE, or - for standard input
+    #[arg(long, short, value_name = "JSON|@FILE|-", default_value = "{}")]
+    pub payload: String,
+    /// Have it run later and don't wait
+    #[arg(long = "async")]
+    pub asynchronous: bool,
+    /// Print the end of the log on standard error
+    #[arg(long, conflicts_with = "asynchronous")]
+    pub tail: bool,
+    /// Where.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+}
+
+/// `updraft ls`
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// Where.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+}
+
+/// `updraft get`
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The function's name or ARN
+    pub name: String,
+    /// Where.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+}
+
+/// `updraft rm`
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Names or ARNs
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Where.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+}
+
+/// `updraft logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The function's name
+    pub name: String,
+    /// Go on with new lines as they come
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only what is newer: 10m, 2h, 3d, or an instant such as 2026-11-23T10:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// At most this many of the newest lines
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub lines: u32,
+    /// Where.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+}
+
+/// `updraft config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every setting, and where its value comes from
+    Show(ConfigArguments),
+    /// Say whether the settings are acceptable
+    Check(ConfigArguments),
+}
+
+/// Arguments of both.
+#[derive(Debug, Args)]
+pub struct ConfigArguments {
+    /// Whose defaults apply
+    #[arg(long = "for", value_name = "COMMAND", value_enum, default_value_t = ModeArgument::Serve)]
+    pub mode: ModeArgument,
+    /// Settings.
+    #[command(flatten)]
+    pub platform: Platform,
+}
+
+/// A command that starts the platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeArgument {
+    /// updraft serve
+    Serve,
+    /// updraft dev
+    Dev,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_but_secrets_is_a_flag_and_every_one_is_in_the_docs() {
+        use crate::config::settings::{Kind, SETTINGS};
+        let documentation = include_str!("../../../docs/configuration.md");
+        let mut command = Cli::command();
+        let help = command.find_subcommand_mut("serve").unwrap().render_long_help().to_string();
+        for setting in SETTINGS {
+            assert_eq!(
+                help.contains(&format!("--{} ", setting.flag())),
+                setting.kind != Kind::Secret,
+                "{}",
+                setting.key
+            );
+            assert!(documentation.contains(&format!("`{}`", setting.key)), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn flags_become_a_manifest() {
+        let words = ["updraft", "deploy", "x.zip", "--runtime", "python3.11", "-e", "A=1=2", "-e", "B=", "--no-url"];
+        let Command::Deploy(deploy) = Cli::try_parse_from(words).unwrap().command else { panic!("not deploy") };
+        let manifest = Manifest::from(deploy.function);
+        let environment = manifest.environment.unwrap();
+        assert_eq!((environment["A"].as_str(), environment["B"].as_str(), manifest.url), ("1=2", "", Some(false)));
+        for bad in [["--env", "A"], ["--env", "=1"], ["--runtime", "java"], ["--name", "a b"]] {
+            assert!(Cli::try_parse_from(["updraft", "deploy"].into_iter().chain(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

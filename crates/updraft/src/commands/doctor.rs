@@ -1,0 +1,80 @@
+//! `updraft doctor`: what this host offers, what it lacks, and what that means for functions.
+
+use std::path::Path;
+
+use comfy_table::{Cell, Color};
+use serde_json::{Value, json};
+use updraft_sandbox::{Mechanism, State};
+
+use crate::{deploy::tool, output::Output};
+
+/// The tools a deploy may need, and for what.
+const TOOLS: &[(&str, &str)] = &[
+    ("pip", "fetches what requirements.txt declares"),
+    ("npm", "fetches what package.json declares"),
+    ("cargo", "compiles folders with a Cargo.toml"),
+];
+
+/// Prints every mechanism with its state. Finding something missing is a result, not a failure.
+pub fn run(output: &Output) -> anyhow::Result<()> {
+    let mechanisms = updraft_sandbox::probe();
+    if output.is_json() {
+        let isolation: Vec<Value> = mechanisms.iter().map(to_json).collect();
+        let tools: Vec<Value> = TOOLS.iter().map(|(name, _)| json!({ "name": name, "found": find(name) })).collect();
+        return Ok(output.document(&json!({ "isolation": isolation, "tools": tools }))?);
+    }
+    output.table(&["ISOLATION", "", ""], mechanisms.iter().map(row).collect())?;
+    output.line("")?;
+    let tools = TOOLS.iter().map(|(name, purpose)| match find(name) {
+        Some(version) => vec![Cell::new(name), Cell::new("✓").fg(Color::Green), Cell::new(version)],
+        None => vec![Cell::new(name), Cell::new("–").fg(Color::Yellow), Cell::new(format!("not found; it {purpose}"))],
+    });
+    output.table(&["BUILD TOOLS", "", ""], tools.collect())?;
+    output.line("")?;
+    let weak = mechanisms.iter().filter_map(weakness).count();
+    Ok(output.line(match weak {
+        0 => "everything is here: functions run fully isolated".to_owned(),
+        _ => {
+            format!("{weak} missing: `updraft serve` refuses to start functions, `updraft dev` does without and warns")
+        }
+    })?)
+}
+
+/// What running without a mechanism means; `None` where it works.
+pub fn weakness(mechanism: &Mechanism) -> Option<String> {
+    let why = match &mechanism.state {
+        State::Present(_) => return None,
+        State::Missing(why) | State::Unusable(why) => why,
+    };
+    Some(format!("{}: {why}; {}", mechanism.name, mechanism.consequence))
+}
+
+fn row(mechanism: &Mechanism) -> Vec<Cell> {
+    let (mark, colour, text) = match &mechanism.state {
+        State::Present(detail) => ("✓", Color::Green, detail.clone()),
+        State::Missing(why) => ("✗", Color::Red, format!("missing: {why}; {}", mechanism.consequence)),
+        State::Unusable(why) => ("✗", Color::Red, format!("unusable: {why}; {}", mechanism.consequence)),
+    };
+    vec![Cell::new(mechanism.name), Cell::new(mark).fg(colour), Cell::new(text)]
+}
+
+fn to_json(mechanism: &Mechanism) -> Value {
+    let (state, detail) = match &mechanism.state {
+        State::Present(detail) => ("present", detail),
+        State::Missing(why) => ("missing", why),
+        State::Unusable(why) => ("unusable", why),
+    };
+    json!({ "name": mechanism.name, "state": state, "detail": detail, "consequence": mechanism.consequence })
+}
+
+fn find(name: &str) -> Option<String> {
+    if name == "pip" {
+        let python = tool::find_python(None).ok()?;
+        return version(&python.program, &["-m", "pip", "--version"]);
+    }
+    version(&tool::find_program(name)?, &["--version"])
+}
+
+fn version(program: &Path, arguments: &[&str]) -> Option<String> {
+    tool::first_line(program, arguments).map(|line| line.split(" from ").next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,97 @@
+//! `updraft serve`: the platform as a service. One line on standard output when it is ready, its log on
+//! standard error; SIGTERM and SIGINT drain, a second one ends at once.
+
+use std::io::IsTerminal;
+
+use owo_colors::{Stream, Style};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::load;
+use crate::{
+    cli,
+    config::{Config, Mode},
+    logging,
+    output::{Output, paint},
+    platform::Platform,
+    problem::{Exit, Problem},
+};
+
+/// Serves until told to stop.
+pub fn run(arguments: cli::Serve, output: &Output) -> anyhow::Result<()> {
+    let (config, _) = load(Mode::Serve, &arguments.platform, output)?;
+    logging::start(&config)?;
+    runtime()?.block_on(async {
+        let stop = StopSignals::listen()?;
+        let platform = start(&config).await?;
+        match &config.root {
+            Some(_) => tracing::warn!("root credentials are set, but signatures are not checked yet: whoever reaches the port may do anything"),
+            None => tracing::warn!("no root credentials are set, and signatures are not checked yet: whoever reaches the port may do anything"),
+        }
+        output.line(format!("listening on http://{}", platform.local_addr()))?;
+        Box::pin(platform.run(stop.first())).await.map_err(stopped)
+    })
+}
+
+/// The asynchronous runtime the platform lives on.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Starts the platform; a failure is [`Exit::Start`] with all its causes.
+pub async fn start(config: &Config) -> Result<Platform, anyhow::Error> {
+    Box::pin(Platform::start(config)).await.map_err(|error| classified(error, "the platform could not start"))
+}
+
+/// A platform that stopped by itself.
+pub fn stopped(error: anyhow::Error) -> anyhow::Error {
+    classified(error, "the platform stopped")
+}
+
+fn classified(error: anyhow::Error, what: &str) -> anyhow::Error {
+    if error.is::<Problem>() {
+        return error;
+    }
+    let text = format!("{error:#}");
+    let problem = Problem::new(Exit::Start, what).because(&text);
+    let problem = if text.to_lowercase().contains("in use") {
+        problem.try_next("stop what uses it, or choose others with --listen and --data")
+    } else {
+        problem
+    };
+    problem.into()
+}
+
+/// SIGINT and SIGTERM, heard from the moment this exists.
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// Begins to listen.
+    pub fn listen() -> anyhow::Result<StopSignals> {
+        Ok(StopSignals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Completes with the first signal. From then on a second one ends the process at once.
+    pub async fn first(mut self) {
+        self.next().await;
+        if std::io::stderr().is_terminal() {
+            eprintln!("{}", paint("stopping; once more to stop at once", Stream::Stderr, Style::new().dimmed()));
+        } else {
+            tracing::info!("stopping");
+        }
+        tokio::spawn(async move {
+            let code = self.next().await;
+            std::process::exit(code);
+        });
+    }
+
+    /// The exit code a shell would show for the signal.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 130,
+            _ = self.terminate.recv() => 143,
+        }
+    }
+}

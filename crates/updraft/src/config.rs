@@ -1,0 +1,271 @@
+//! The platform's configuration: every setting, merged and checked, as one value that flows down from here.
+//!
+//! Refuses what could only fail later: an address that is not loopback, half a pair of credentials, a number
+//! out of bounds. Nothing below the binary reads a file, a variable or a flag.
+
+pub mod layers;
+pub mod settings;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+};
+
+use updraft_types::{AccountId, Region};
+
+use crate::problem::Problem;
+use layers::{Merged, Sources};
+
+/// Whose defaults apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `updraft dev`: lenient, on a developer's machine.
+    Dev,
+    /// `updraft serve`: strict.
+    Serve,
+}
+
+/// Everything the platform is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// A loopback address; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The data directory; made if it is not there.
+    pub data: PathBuf,
+    /// In every ARN and function URL.
+    pub region: Region,
+    /// In every ARN.
+    pub account: AccountId,
+    /// Root credentials, if set.
+    pub root: Option<Credentials>,
+    /// What to do where a sandbox mechanism is missing.
+    pub isolation: Isolation,
+    /// Which interpreters may run a function.
+    pub interpreters: Interpreters,
+    /// How long functions' logs are kept, days.
+    pub log_retention_days: u32,
+    /// How much log is kept for each function, bytes.
+    pub log_bytes_max: u64,
+    /// A tracing filter for the platform's own log.
+    pub log: String,
+    /// How the platform's own log is written.
+    pub log_format: LogFormat,
+}
+
+/// A key pair. Its debug form keeps the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The access key id.
+    pub access_key_id: String,
+    /// The secret access key.
+    pub secret_access_key: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({})", self.access_key_id)
+    }
+}
+
+/// What to do where the kernel lacks a sandbox mechanism.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Refuse to start functions.
+    Required,
+    /// Warn, and do without it.
+    BestEffort,
+}
+
+/// Which interpreter may run a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interpreters {
+    /// The version it names.
+    Exact,
+    /// That, or else the nearest one on this host, with a warning.
+    Nearest,
+}
+
+/// How the platform's own log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads all layers and checks the result.
+    pub fn load(mode: Mode, sources: &Sources<'_>) -> Result<(Config, Merged), Problem> {
+        let merged = Merged::read(mode, sources)?;
+        Ok((Config::from_merged(&merged)?, merged))
+    }
+
+    fn from_merged(merged: &Merged) -> Result<Config, Problem> {
+        Ok(Config {
+            listen: listen(merged)?,
+            data: data(merged)?,
+            region: merged.parse("region")?,
+            account: merged.parse("account")?,
+            root: root(merged)?,
+            isolation: [Isolation::Required, Isolation::BestEffort][merged.choice("isolation")?],
+            interpreters: [Interpreters::Exact, Interpreters::Nearest][merged.choice("interpreters")?],
+            log_retention_days: bounded(merged, "log_retention_days", 1, 3_650)?,
+            log_bytes_max: u64::from(bounded(merged, "log_megabytes_max", 1, 1_000_000)?) * 1_000_000,
+            log: log_filter(merged)?,
+            log_format: [LogFormat::Auto, LogFormat::Text, LogFormat::Json][merged.choice("log_format")?],
+        })
+    }
+}
+
+/// The process's variables that start with `UPDRAFT_`.
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("UPDRAFT_"))
+        .collect()
+}
+
+fn listen(merged: &Merged) -> Result<SocketAddr, Problem> {
+    let value = merged.value("listen");
+    let address = value.text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    let address = address.ok_or_else(|| value.problem("expected HOST:PORT, such as 127.0.0.1:4566"))?;
+    if !address.ip().is_loopback() {
+        return Err(value
+            .problem("signatures are not checked yet, so whoever reaches the port could run code on this machine")
+            .try_next("listen on 127.0.0.1 or [::1], and reach it from elsewhere through an SSH tunnel"));
+    }
+    Ok(address)
+}
+
+fn data(merged: &Merged) -> Result<PathBuf, Problem> {
+    let value = merged.value("data");
+    if value.text.is_empty() {
+        return Err(value.problem("expected a folder"));
+    }
+    Ok(PathBuf::from(&value.text))
+}
+
+fn root(merged: &Merged) -> Result<Option<Credentials>, Problem> {
+    let (id, secret) = (merged.value("root_access_key_id"), merged.value("root_secret_access_key"));
+    match (id.text.is_empty(), secret.text.is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) => {
+            Ok(Some(Credentials { access_key_id: id.text.clone(), secret_access_key: secret.text.clone() }))
+        }
+        (true, false) => Err(Problem::usage("root_secret_access_key is set and root_access_key_id is not")),
+        (false, true) => Err(Problem::usage("root_access_key_id is set and root_secret_access_key is not")),
+    }
+}
+
+fn bounded(merged: &Merged, key: &str, min: u32, max: u32) -> Result<u32, Problem> {
+    let number: u32 = merged.parse(key)?;
+    if !(min..=max).contains(&number) {
+        return Err(merged.value(key).problem(format!("expected {min} to {max}")));
+    }
+    Ok(number)
+}
+
+fn log_filter(merged: &Merged) -> Result<String, Problem> {
+    let value = merged.value("log");
+    tracing_subscriber::EnvFilter::try_new(&value.text).map_err(|error| value.problem(error))?;
+    Ok(value.text.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{layers::Origin, settings::Flags, *};
+
+    struct Case {
+        file: &'static str,
+        environment: &'static [(&'static str, &'static str)],
+        flags: &'static [(&'static str, &'static str)],
+    }
+
+    const NOTHING: Case = Case { file: "", environment: &[], flags: &[] };
+
+    fn load(mode: Mode, case: Case) -> Result<(Config, Merged), Problem> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("updraft.toml");
+        std::fs::write(&path, case.file).unwrap();
+        let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let flags = Flags(case.flags.iter().map(|(key, value)| (*key, value.to_string())).collect());
+        Config::load(mode, &Sources { file: Some(&path), environment: &owned(case.environment), flags: &flags })
+    }
+
+    fn refusal(case: Case) -> String {
+        match load(Mode::Serve, case) {
+            Ok(_) => panic!("accepted"),
+            Err(problem) => format!("{problem:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_differ_between_dev_and_serve_where_they_should() {
+        let (serve, _) = load(Mode::Serve, NOTHING).unwrap();
+        let (dev, _) = load(Mode::Dev, NOTHING).unwrap();
+        assert_eq!(serve.listen.to_string(), "127.0.0.1:4566");
+        assert_eq!((serve.isolation, dev.isolation), (Isolation::Required, Isolation::BestEffort));
+        assert_eq!((serve.interpreters, dev.interpreters), (Interpreters::Exact, Interpreters::Nearest));
+        assert_eq!(serve.root, None);
+        assert_eq!(dev.root.unwrap().access_key_id, "test");
+    }
+
+    #[test]
+    fn a_later_layer_wins_and_its_origin_is_kept() {
+        let (config, merged) = load(
+            Mode::Serve,
+            Case {
+                file: "region = \"eu-west-1\"\naccount = \"111111111111\"\nlisten = \"127.0.0.1:1\"\nlog_retention_days = 3",
+                environment: &[("UPDRAFT_ACCOUNT", "222222222222"), ("UPDRAFT_LISTEN", "127.0.0.1:2")],
+                flags: &[("listen", "127.0.0.1:3")],
+            },
+        )
+        .unwrap();
+        assert_eq!(config.listen.port(), 3);
+        assert_eq!(config.account.as_str(), "222222222222");
+        assert_eq!(config.region.as_str(), "eu-west-1");
+        assert_eq!(config.log_retention_days, 3);
+        assert_eq!(merged.value("listen").origin, Origin::Flag("listen".into()));
+        assert_eq!(merged.value("account").origin, Origin::Environment("UPDRAFT_ACCOUNT".into()));
+        assert!(matches!(merged.value("region").origin, Origin::File(_)));
+        assert_eq!(merged.value("data").origin, Origin::Default);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_a_suggestion() {
+        assert!(refusal(Case { file: "lisen = \"x\"", ..NOTHING }).contains("did you mean `listen`?"));
+        assert!(refusal(Case { file: "log-format = \"x\"", ..NOTHING }).contains("did you mean `log_format`?"));
+        assert!(refusal(Case { file: "log_format = \"jsn\"", ..NOTHING }).contains("did you mean `json`?"));
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_warned_about() {
+        let case = Case { environment: &[("UPDRAFT_LISTN", "x"), ("UPDRAFT_SOMETHING_ELSE_ENTIRELY", "x")], ..NOTHING };
+        let (_, merged) = load(Mode::Serve, case).unwrap();
+        assert_eq!(merged.warnings.len(), 1);
+        assert!(merged.warnings[0].contains("UPDRAFT_LISTEN"));
+    }
+
+    #[test]
+    fn only_loopback_is_listened_on() {
+        for open in ["0.0.0.0:4566", "[::]:4566", "192.0.2.1:80"] {
+            let flags: &'static [_] = Box::leak(Box::new([("listen", open)]));
+            assert!(refusal(Case { flags, ..NOTHING }).contains("signatures are not checked yet"), "{open}");
+        }
+        assert!(load(Mode::Serve, Case { flags: &[("listen", "[::1]:0")], ..NOTHING }).is_ok());
+    }
+
+    #[test]
+    fn wrong_values_name_their_layer() {
+        assert!(refusal(Case { file: "log_retention_days = \"3\"", ..NOTHING }).contains("whole number"));
+        assert!(refusal(Case { file: "listen = 4566", ..NOTHING }).contains("text in quotes"));
+        assert!(refusal(Case { environment: &[("UPDRAFT_REGION", "x")], ..NOTHING }).contains("UPDRAFT_REGION"));
+        assert!(refusal(Case { flags: &[("log_retention_days", "0")], ..NOTHING }).contains("1 to 3650"));
+        assert!(refusal(Case { file: "root_access_key_id = \"a\"", ..NOTHING }).contains("root_secret_access_key"));
+    }
+}

@@ -1,0 +1,204 @@
+//! The one table of the platform's settings. A flag, an environment variable, a key of `updraft.toml`, a line
+//! of `updraft config show` and a line of help all come from the same row.
+
+use std::collections::BTreeMap;
+
+use clap::{Arg, ArgMatches, Command, builder::PossibleValuesParser};
+
+/// One setting.
+pub struct Setting {
+    /// Its key in `updraft.toml`; also its flag with hyphens, and its variable in capitals after `UPDRAFT_`.
+    pub key: &'static str,
+    /// What help shows in place of the value.
+    pub value_name: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// The value where nothing else is said; empty means not set.
+    pub default: &'static str,
+    /// The default under `updraft dev`, where it differs.
+    pub default_in_dev: Option<&'static str>,
+    /// What values look like.
+    pub kind: Kind,
+}
+
+/// What a setting's values look like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// Text that is never shown, nor taken from the command line, where others could read it.
+    Secret,
+    /// A whole number.
+    Integer,
+    /// One of these.
+    Choice(&'static [&'static str]),
+}
+
+impl Setting {
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("UPDRAFT_{}", self.key.to_uppercase())
+    }
+
+    /// The flag, without its hyphens in front.
+    pub fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+}
+
+/// Every setting, in the order they are shown.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "listen",
+        value_name: "ADDRESS",
+        help: "Where to listen; port 0 picks a free one",
+        default: "127.0.0.1:4566",
+        default_in_dev: None,
+        kind: Kind::Text,
+    },
+    Setting {
+        key: "data",
+        value_name: "DIR",
+        help: "Where functions, code and logs are kept",
+        default: ".updraft",
+        default_in_dev: None,
+        kind: Kind::Text,
+    },
+    Setting {
+        key: "region",
+        value_name: "REGION",
+        help: "The region in every ARN and function URL",
+        default: "us-east-1",
+        default_in_dev: None,
+        kind: Kind::Text,
+    },
+    Setting {
+        key: "account",
+        value_name: "ID",
+        help: "The account in every ARN, twelve digits",
+        default: "000000000000",
+        default_in_dev: None,
+        kind: Kind::Text,
+    },
+    Setting {
+        key: "root_access_key_id",
+        value_name: "ID",
+        help: "The root credentials' key id",
+        default: "",
+        default_in_dev: Some("test"),
+        kind: Kind::Text,
+    },
+    Setting {
+        key: "root_secret_access_key",
+        value_name: "KEY",
+        help: "The root credentials' secret; from the file or the environment only",
+        default: "",
+        default_in_dev: Some("test"),
+        kind: Kind::Secret,
+    },
+    Setting {
+        key: "isolation",
+        value_name: "HOW",
+        help: "What to do where the kernel lacks a sandbox mechanism: refuse to start, or warn and do without",
+        default: "required",
+        default_in_dev: Some("best-effort"),
+        kind: Kind::Choice(&["required", "best-effort"]),
+    },
+    Setting {
+        key: "interpreters",
+        value_name: "WHICH",
+        help: "Which interpreter may run a function: the version it names, or else the nearest one here",
+        default: "exact",
+        default_in_dev: Some("nearest"),
+        kind: Kind::Choice(&["exact", "nearest"]),
+    },
+    Setting {
+        key: "log_retention_days",
+        value_name: "DAYS",
+        help: "How long functions' logs are kept",
+        default: "14",
+        default_in_dev: None,
+        kind: Kind::Integer,
+    },
+    Setting {
+        key: "log_megabytes_max",
+        value_name: "MB",
+        help: "How much log is kept for each function",
+        default: "64",
+        default_in_dev: None,
+        kind: Kind::Integer,
+    },
+    Setting {
+        key: "log",
+        value_name: "FILTER",
+        help: "How much the platform says about itself: error, warn, info, debug, trace, or a tracing filter",
+        default: "info",
+        default_in_dev: Some("warn"),
+        kind: Kind::Text,
+    },
+    Setting {
+        key: "log_format",
+        value_name: "FORMAT",
+        help: "How it says that; auto is text on a terminal and JSON otherwise",
+        default: "auto",
+        default_in_dev: None,
+        kind: Kind::Choice(&["auto", "text", "json"]),
+    },
+];
+
+/// Every key, for suggestions.
+pub fn keys() -> Vec<&'static str> {
+    SETTINGS.iter().map(|setting| setting.key).collect()
+}
+
+/// The settings given as flags.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags(pub BTreeMap<&'static str, String>);
+
+impl clap::FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Flags::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for setting in SETTINGS.iter().filter(|setting| setting.kind != Kind::Secret) {
+            if let Some(value) = matches.get_one::<String>(setting.key) {
+                self.0.insert(setting.key, value.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl clap::Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        SETTINGS
+            .iter()
+            .filter(|setting| setting.kind != Kind::Secret)
+            .fold(command, |command, setting| command.arg(argument(setting)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn argument(setting: &'static Setting) -> Arg {
+    let default = match (setting.default, setting.default_in_dev) {
+        ("", None) => String::new(),
+        ("", Some(dev)) => format!(" [default in dev: {dev}]"),
+        (default, None) => format!(" [default: {default}]"),
+        (default, Some(dev)) => format!(" [default: {default}; in dev: {dev}]"),
+    };
+    let argument = Arg::new(setting.key)
+        .long(setting.flag())
+        .value_name(setting.value_name)
+        .help(format!("{}{default} [env: {}]", setting.help, setting.variable()))
+        .help_heading("Platform");
+    match setting.kind {
+        Kind::Choice(values) => argument.value_parser(PossibleValuesParser::new(values)),
+        Kind::Text | Kind::Integer | Kind::Secret => argument,
+    }
+}

@@ -1,0 +1,283 @@
+//! Makes the platform's function equal to what was prepared, by creating it or changing only what differs,
+//! and waits until that is in force.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::Prepared;
+use crate::{
+    client::{
+        Client, Error,
+        lambda::{Summary, Warning},
+        segment,
+    },
+    output::{Output, size},
+    problem::{Exit, Problem},
+};
+
+/// The execution role sent along; the API requires one, and nothing here assumes it.
+const ROLE: &str = "arn:aws:iam::000000000000:role/updraft";
+
+/// How often the function's state is looked at while it is being prepared.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long a preparation is waited for.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// A function in force.
+pub struct Deployed {
+    /// Its configuration.
+    pub summary: Summary,
+    /// What was done to it.
+    pub action: Action,
+    /// Its URL by host name, if it has one.
+    pub url: Option<String>,
+    /// Its URL by path, if it has one; works without resolving a host name.
+    pub path_url: Option<String>,
+}
+
+/// What a push did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It is new.
+    Created,
+    /// Code or configuration changed.
+    Updated,
+    /// It was already so.
+    Unchanged,
+}
+
+impl Action {
+    /// As shown to people and scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Created => "created",
+            Action::Updated => "updated",
+            Action::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// Creates or updates the function and its URL.
+pub fn push(prepared: &Prepared, client: &Client, output: &Output) -> Result<Deployed, Problem> {
+    let name = prepared.name.as_str();
+    let action = match client.configuration(name) {
+        Ok(current) => update(prepared, client, output, &current)?,
+        Err(error) if error.is_not_found() => {
+            create(prepared, client, output)?;
+            Action::Created
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let summary = settle(client, name, output)?;
+    check(&summary, action)?;
+    let url = match (client.function_url(name)?, prepared.url) {
+        (Some(url), true) => Some(url),
+        (None, true) => Some(client.create_function_url(name)?),
+        (Some(_), false) => {
+            client.delete_function_url(name)?;
+            None
+        }
+        (None, false) => None,
+    };
+    let path_url = url.as_ref().map(|_| format!("{}/fn/{}/", client.url(), segment(name)));
+    Ok(Deployed { summary, action, url, path_url })
+}
+
+fn create(prepared: &Prepared, client: &Client, output: &Output) -> Result<(), Problem> {
+    let (Some(runtime), Some(handler)) = (prepared.runtime, &prepared.handler) else {
+        return Err(Problem::usage(format!(
+            "there is no function {} yet, and a zip does not say how to run it",
+            prepared.name
+        ))
+        .try_next("give --runtime and --handler"));
+    };
+    let mut parameters = json!({
+        "FunctionName": prepared.name.as_str(),
+        "Runtime": runtime.to_string(),
+        "Handler": handler,
+        "Role": ROLE,
+        "Code": { "ZipFile": BASE64.encode(&prepared.zip) },
+    });
+    for (key, value) in differences(prepared, &Summary::default()) {
+        parameters[key] = value;
+    }
+    let bar = output.upload(format!("Uploading {}", prepared.name), prepared.zip.len() as u64 * 4 / 3);
+    pass_on(client.create_function(&parameters, &|bytes| bar.at(bytes))?, output);
+    Ok(())
+}
+
+/// Changes what differs. Configuration goes first; if that leaves the old code unfit, the new code decides.
+fn update(prepared: &Prepared, client: &Client, output: &Output, current: &Summary) -> Result<Action, Problem> {
+    let name = prepared.name.as_str();
+    let code_differs = BASE64.encode(Sha256::digest(&prepared.zip)) != current.code_sha256;
+    let failed_before = current.state == "Failed" || current.last_update_status.as_deref() == Some("Failed");
+    let configuration = differences(prepared, current);
+    if !configuration.is_empty() {
+        wait_for_calm(client, name)?;
+        let parameters = Value::Object(configuration.clone());
+        pass_on(client.update_configuration(name, &parameters)?, output);
+    }
+    if code_differs || failed_before {
+        wait_for_calm(client, name)?;
+        let bar = output.upload(format!("Uploading {name}"), prepared.zip.len() as u64 * 4 / 3);
+        pass_on(client.update_code(name, &prepared.zip, &|bytes| bar.at(bytes))?, output);
+        return Ok(Action::Updated);
+    }
+    Ok(if configuration.is_empty() { Action::Unchanged } else { Action::Updated })
+}
+
+/// The parameters of UpdateFunctionConfiguration that differ from `current`.
+fn differences(prepared: &Prepared, current: &Summary) -> Map<String, Value> {
+    let mut differences = Map::new();
+    let mut set = |key: &str, differs: bool, value: Value| {
+        if differs {
+            differences.insert(key.to_owned(), value);
+        }
+    };
+    if let Some(runtime) = prepared.runtime.map(|runtime| runtime.to_string()) {
+        set("Runtime", runtime != current.runtime, json!(runtime));
+    }
+    if let Some(handler) = &prepared.handler {
+        set("Handler", *handler != current.handler, json!(handler));
+    }
+    if let Some(memory) = prepared.memory_mb {
+        set("MemorySize", memory != current.memory_size, json!(memory));
+    }
+    if let Some(timeout) = prepared.timeout_s {
+        set("Timeout", timeout != current.timeout, json!(timeout));
+    }
+    if let Some(variables) = &prepared.environment {
+        set("Environment", *variables != current.environment.variables, json!({ "Variables": variables }));
+    }
+    differences
+}
+
+fn pass_on(warning: Warning, output: &Output) {
+    if let Some(warning) = warning {
+        output.warn(warning);
+    }
+}
+
+/// Waits, with a sign of life, until nothing about the function is in progress.
+fn settle(client: &Client, name: &str, output: &Output) -> Result<Summary, Problem> {
+    let step = output.step_quietly(format!("Preparing {name}"));
+    let summary = wait_for_calm(client, name)?;
+    drop(step);
+    Ok(summary)
+}
+
+fn wait_for_calm(client: &Client, name: &str) -> Result<Summary, Problem> {
+    let begun = Instant::now();
+    loop {
+        let summary = client.configuration(name).map_err(|error: Error| Problem::from(error))?;
+        if summary.state != "Pending" && summary.last_update_status.as_deref() != Some("InProgress") {
+            return Ok(summary);
+        }
+        if begun.elapsed() > WAIT_MAX {
+            return Err(Problem::new(Exit::Deploy, format!("{name} is still being prepared"))
+                .because(format!("waited {} seconds", WAIT_MAX.as_secs()))
+                .try_next("look at the platform's own log"));
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Says why the platform could not prepare what it accepted.
+fn check(summary: &Summary, action: Action) -> Result<(), Problem> {
+    let name = &summary.function_name;
+    if summary.state == "Failed" {
+        return Err(Problem::new(Exit::Deploy, format!("{name} could not be prepared"))
+            .because(summary.state_reason.as_deref().unwrap_or("the platform gave no reason"))
+            .try_next("mend it and deploy again"));
+    }
+    if summary.last_update_status.as_deref() == Some("Failed") && action != Action::Created {
+        return Err(Problem::new(Exit::Deploy, format!("the new {name} could not be prepared"))
+            .because(summary.last_update_status_reason.as_deref().unwrap_or("the platform gave no reason"))
+            .try_next("mend it and deploy again; the version before still serves"));
+    }
+    Ok(())
+}
+
+impl Deployed {
+    /// A few lines for a person.
+    pub fn lines(&self) -> Vec<String> {
+        let Summary { function_name, runtime, handler, memory_size, timeout, code_size, .. } = &self.summary;
+        let mut lines = vec![
+            format!("{function_name} {}", self.action.as_str()),
+            format!("  runs     {handler} on {runtime}, {memory_size} MB, {timeout} s"),
+            format!("  package  {}", size(*code_size)),
+        ];
+        lines.extend(self.path_url.iter().map(|url| format!("  url      {url}")));
+        lines.extend(self.url.iter().map(|url| format!("           {url}")));
+        lines
+    }
+
+    /// The same for a script.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "FunctionName": self.summary.function_name,
+            "FunctionArn": self.summary.function_arn,
+            "Action": self.action.as_str(),
+            "Runtime": self.summary.runtime,
+            "Handler": self.summary.handler,
+            "CodeSize": self.summary.code_size,
+            "CodeSha256": self.summary.code_sha256,
+            "FunctionUrl": self.url,
+            "PathUrl": self.path_url,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepared() -> Prepared {
+        Prepared {
+            name: "hello".parse().unwrap(),
+            runtime: Some("python3.11".parse().unwrap()),
+            handler: Some("app.handler".into()),
+            memory_mb: Some(128),
+            timeout_s: None,
+            environment: Some([("A".to_owned(), "1".to_owned())].into()),
+            url: true,
+            zip: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_sent() {
+        let mut current = Summary {
+            runtime: "python3.11".into(),
+            handler: "app.handler".into(),
+            memory_size: 128,
+            timeout: 60,
+            ..Summary::default()
+        };
+        current.environment.variables = prepared().environment.unwrap();
+        assert!(differences(&prepared(), &current).is_empty());
+        current.memory_size = 256;
+        current.environment.variables.insert("B".into(), "2".into());
+        let found = differences(&prepared(), &current);
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["Environment", "MemorySize"]);
+        assert_eq!(found["Environment"], json!({ "Variables": { "A": "1" } }));
+    }
+
+    #[test]
+    fn a_failed_preparation_is_exit_code_six() {
+        let failed = Summary { state: "Failed".into(), state_reason: Some("no".into()), ..Summary::default() };
+        assert_eq!(check(&failed, Action::Created).unwrap_err().exit(), Exit::Deploy);
+        let update =
+            Summary { state: "Active".into(), last_update_status: Some("Failed".into()), ..Summary::default() };
+        assert_eq!(check(&update, Action::Updated).unwrap_err().exit(), Exit::Deploy);
+        let fine = Summary { state: "Active".into(), ..Summary::default() };
+        assert!(check(&fine, Action::Updated).is_ok());
+    }
+}

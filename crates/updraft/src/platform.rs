@@ -1,0 +1,119 @@
+//! The composition root: builds every part from one [`Config`], joins them, and runs them until told to stop.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+use updraft_node::{Executors, Service};
+use updraft_process::ProcessExecutor;
+use updraft_sandbox::Spawner;
+use updraft_server::Server;
+use updraft_store::Store;
+use updraft_wasm::WasmExecutor;
+
+use crate::config::{Config, Interpreters, Isolation};
+
+/// A platform that listens.
+pub struct Platform {
+    server: Server,
+    service: Service,
+}
+
+impl Platform {
+    /// Opens the data directory, starts every part and binds the listener.
+    pub async fn start(config: &Config) -> anyhow::Result<Platform> {
+        let directory = open_directory(&config.data)
+            .with_context(|| format!("the data directory {} cannot be used", config.data.display()))?;
+        // First, so that a directory in use is found out before anything of its owner is touched.
+        let store = Store::open(updraft_store::Config { directory: directory.clone() }).await?;
+        let executors = executors(config, &directory)?;
+        let (service, handle) = Service::open(node(config, &directory), store, executors).await?;
+        let server = updraft_server::bind(server(config), handle).await?;
+        Ok(Self { server, service })
+    }
+
+    /// Where it listens; the port is the one really bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Serves until `shutdown` completes, then drains: first the doors, then the node behind them.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let (doors_closed, node_may_stop) = oneshot::channel::<()>();
+        let doors = async {
+            self.server.run(shutdown).await;
+            drop(doors_closed);
+        };
+        let node = self.service.run(async {
+            // The sender is only ever dropped; that is the signal.
+            let _ = node_may_stop.await;
+        });
+        tokio::join!(doors, node);
+        Ok(())
+    }
+}
+
+/// Makes the data directory, for its owner alone, and gives its absolute path.
+fn open_directory(path: &Path) -> io::Result<PathBuf> {
+    if !path.is_dir() {
+        fs::create_dir_all(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    path.canonicalize()
+}
+
+fn executors(config: &Config, directory: &Path) -> anyhow::Result<Executors> {
+    let spawner = Spawner::start(updraft_sandbox::Config {
+        cgroup_name: cgroup_name(directory),
+        require: match config.isolation {
+            Isolation::Required => updraft_sandbox::Require::All,
+            Isolation::BestEffort => updraft_sandbox::Require::BestEffort,
+        },
+    })?;
+    let mut process = updraft_process::Config::new(directory.join("runtimes"), config.region.clone());
+    process.versions = match config.interpreters {
+        Interpreters::Exact => updraft_process::discover::Policy::Exact,
+        Interpreters::Nearest => updraft_process::discover::Policy::Nearest,
+    };
+    let wasm = updraft_wasm::Config::new(directory.join("wasm"), config.region.clone());
+    Ok(Executors {
+        process: Arc::new(ProcessExecutor::new(process, spawner)?),
+        wasm: Arc::new(WasmExecutor::new(wasm)?),
+    })
+}
+
+/// Unique to the data directory, so that a restart finds what its predecessor left and nothing else.
+fn cgroup_name(directory: &Path) -> String {
+    let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
+    let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("updraft-{short}")
+}
+
+fn node(config: &Config, directory: &Path) -> updraft_node::Config {
+    updraft_node::Config {
+        region: config.region.clone(),
+        packages_directory: directory.join("packages"),
+        capacity: updraft_node::CapacityLimits::default(),
+        admission: updraft_node::AdmissionLimits::default(),
+        placement: updraft_node::PlacementLimits::default(),
+        wait_max: Duration::from_secs(30),
+        keep_alive: updraft_node::KeepAlivePolicy::default(),
+        logs: updraft_node::logs::Config {
+            age_max: Duration::from_secs(u64::from(config.log_retention_days) * 24 * 3600),
+            bytes_max_per_function: config.log_bytes_max,
+        },
+        drain_max: Duration::from_secs(10),
+    }
+}
+
+fn server(config: &Config) -> updraft_server::Config {
+    updraft_server::Config::new(config.listen, config.account.clone())
+}

@@ -1,0 +1,294 @@
+"""Functions that fail while they run, clients that give up, and a platform at its limits."""
+
+import json
+import re
+import resource
+import selectors
+import socket
+import threading
+import time
+
+import pytest
+from botocore.exceptions import ClientError
+
+from harness import DEADLINE_S, EXAMPLES, component, wait_until, zip_of
+
+FAULTS = """
+import os, signal, time
+held = []
+def handler(event, context):
+    kind = event.get("kind")
+    if kind == "sleep":
+        print("going to sleep")
+        time.sleep(100)
+    if kind == "exit":
+        print("leaving")
+        os._exit(event["code"])
+    if kind == "signal":
+        signal.signal(event["signal"], signal.SIG_DFL) if event["signal"] != 9 else None
+        os.kill(os.getpid(), event["signal"])
+        time.sleep(5)
+    if kind == "memory":
+        for _ in range(64):
+            held.append(bytearray(os.urandom(1 << 16)) * 256)
+    if kind == "fork bomb":
+        children = 0
+        try:
+            while children < 100000:
+                if os.fork() == 0:
+                    time.sleep(100)
+                    os._exit(0)
+                children += 1
+        except OSError:
+            pass
+        return children
+    if kind == "fill":
+        try:
+            with open("/tmp/fill", "wb") as file:
+                for _ in range(1024):
+                    file.write(bytes(1 << 20))
+        except OSError as error:
+            return error.errno
+    return "fine"
+"""
+
+
+@pytest.fixture
+def faulty(platform, name):
+    platform.create(name, zip_of({"app.py": FAULTS}), Timeout=20, MemorySize=128)
+    return name
+
+
+def test_a_timeout_is_lambdas_and_the_next_call_works(platform, client, faulty):
+    client.update_function_configuration(FunctionName=faulty, Timeout=1)
+    client.get_waiter("function_updated_v2").wait(FunctionName=faulty)
+    answer = platform.invoke(faulty, {"kind": "sleep"}, LogType="Tail")
+    assert (answer.status, answer.error) == (200, "Unhandled")
+    request = answer.raw["ResponseMetadata"]["RequestId"]
+    assert answer.value == {
+        "errorType": "Sandbox.Timedout",
+        "errorMessage": f"RequestId: {request} Error: Task timed out after 1.00 seconds",
+    }
+    assert "going to sleep" in answer.log
+    assert re.search(r"REPORT RequestId: .*\tStatus: timeout", answer.log)
+    assert platform.invoke(faulty).expect_ok() == "fine"
+
+
+@pytest.mark.parametrize(
+    "event, said",
+    [
+        ({"kind": "exit", "code": 0}, "Runtime exited without providing a reason"),
+        ({"kind": "exit", "code": 3}, "Runtime exited with error: exit status 3"),
+        ({"kind": "signal", "signal": 11}, "Runtime exited with error: signal: segmentation fault"),
+        ({"kind": "signal", "signal": 6}, "Runtime exited with error: signal: aborted"),
+        ({"kind": "signal", "signal": 9}, "Runtime exited with error: signal: killed"),
+    ],
+    ids=lambda value: json.dumps(value),
+)
+def test_a_crash_is_lambdas_and_the_next_call_works(platform, faulty, event, said):
+    answer = platform.invoke(faulty, event, LogType="Tail")
+    request = answer.raw["ResponseMetadata"]["RequestId"]
+    assert answer.error == "Unhandled"
+    assert answer.value == {"errorType": "Runtime.ExitError", "errorMessage": f"RequestId: {request} Error: {said}"}
+    assert "Error Type: Runtime.ExitError" in answer.log
+    assert platform.invoke(faulty).expect_ok() == "fine"
+
+
+def test_too_much_memory_ends_the_function_and_nobody_else(platform, faulty):
+    answer = platform.invoke(faulty, {"kind": "memory"}, LogType="Tail")
+    assert answer.error == "Unhandled"
+    assert answer.value["errorType"] == "Runtime.OutOfMemory"
+    assert "signal: killed" in answer.value["errorMessage"]
+    assert platform.is_healthy()
+    assert platform.invoke(faulty).expect_ok() == "fine"
+
+
+def test_processes_and_disk_are_bounded(platform, faulty):
+    assert platform.invoke(faulty, {"kind": "fork bomb"}).expect_ok() < 2000
+    assert platform.is_healthy()
+
+
+def test_the_private_disk_is_bounded(platform, client, faulty):
+    client.update_function_configuration(FunctionName=faulty, MemorySize=2048)
+    client.get_waiter("function_updated_v2").wait(FunctionName=faulty)
+    assert platform.invoke(faulty, {"kind": "fill"}).expect_ok() == 28, "ENOSPC"
+
+
+def test_a_function_cannot_write_its_code_or_see_the_platform(platform, name):
+    code = """
+import os
+def attempt(action):
+    try:
+        action()
+        return "done"
+    except OSError as error:
+        return type(error).__name__
+def handler(event, context):
+    return {
+        "code": attempt(lambda: open("/var/task/app.py", "a")),
+        "root": attempt(lambda: open("/new", "w")),
+        "etc": attempt(lambda: open("/etc/new", "w")),
+        "tmp": attempt(lambda: open("/tmp/new", "w")),
+        "host": os.path.exists(event["secret"]),
+        "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
+        "uid": os.getuid() if os.getuid() else None,
+        "links": sorted(os.listdir("/sys/class/net")) if os.path.exists("/sys/class/net") else ["lo"],
+    }
+"""
+    platform.create(name, zip_of({"app.py": code}))
+    secret = platform.data.parent / "secret"
+    secret.write_text("for the platform's eyes")
+    seen = platform.invoke(name, {"secret": str(secret)}).expect_ok()
+    assert (seen["code"], seen["root"], seen["etc"]) == ("OSError", "OSError", "OSError") or all(
+        seen[place] in ("OSError", "PermissionError", "FileNotFoundError") for place in ("code", "root", "etc")
+    )
+    assert (seen["tmp"], seen["host"]) == ("done", False)
+    assert seen["processes"] <= 3
+    assert seen["links"] == ["lo"]
+
+
+def test_a_function_reaches_no_network(platform, name):
+    listener = socket.create_server(("127.0.0.1", 0))
+    code = """
+import socket
+def handler(event, context):
+    try:
+        socket.create_connection(("127.0.0.1", event["port"]), timeout=3).close()
+        return "reached"
+    except OSError as error:
+        return type(error).__name__
+"""
+    platform.create(name, zip_of({"app.py": code}), Timeout=10)
+    assert platform.invoke(name, {"port": listener.getsockname()[1]}).expect_ok() != "reached"
+    listener.close()
+
+
+@pytest.mark.parametrize("sent", ["create", "invoke", "url"])
+def test_a_body_cut_off_half_way_does_nothing(platform, client, name, sent):
+    code = "import json\ndef handler(event, context):\n    print('ran')\n    return 1\n"
+    target = f"{name}-cut"
+    if sent == "create":
+        path = "/2015-03-31/functions"
+        body = json.dumps({"FunctionName": target, "Handler": "app.handler"}).encode()
+    else:
+        platform.create(name, zip_of({"app.py": code}))
+        path = f"/2015-03-31/functions/{name}/invocations" if sent == "invoke" else f"/fn/{name}/"
+        body = b'{"half": '
+    for framing in ("length", "chunked"):
+        with platform.socket() as connection:
+            head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            if framing == "length":
+                connection.sendall(f"{head}content-length: {len(body) + 1000}\r\n\r\n".encode() + body)
+            else:
+                chunk = f"{len(body):x}\r\n".encode() + body + b"\r\n"
+                connection.sendall(f"{head}transfer-encoding: chunked\r\n\r\n".encode() + chunk)
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(DEADLINE_S)
+            answer = connection.recv(4096)
+        assert not answer.startswith(b"HTTP/1.1 2"), answer
+    assert platform.is_healthy()
+    if sent == "create":
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            client.get_function(FunctionName=target)
+    else:
+        assert platform.invoke(name, LogType="Tail").expect_ok() == 1
+        lines = platform.updraft("logs", name).stdout.splitlines()
+        assert len([line for line in lines if line.endswith("ran")]) == 1
+
+
+def test_requests_that_make_no_sense_are_answered(platform):
+    for raw in [
+        b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"POST /2015-03-31/functions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n[]",
+        b"POST /2015-03-31/functions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\n{",
+        b"PATCH /2015-03-31/functions/x HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"GET /2015-03-31/functions/%FF%00 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"GET /2015-03-31/functions?MaxItems=many HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"GET /2015-03-31/functions?Marker=%00 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"NONSENSE\r\n\r\n",
+    ]:
+        with platform.socket() as connection:
+            connection.sendall(raw)
+            answer = connection.recv(65536)
+        assert re.match(rb"HTTP/1.[01] 4\d\d ", answer), (raw, answer)
+    assert platform.is_healthy()
+
+
+@pytest.mark.slow
+def test_an_endless_component_delays_nobody(platform, name, folder):
+    """Loops for ever in WebAssembly, on more calls than there are cores, while others are answered."""
+    package = zip_of({"loop.wasm": component("loop", "plain", folder)})
+    platform.create(name, package, runtime="wasm", handler="loop.wasm", Timeout=5)
+    other = f"{name}-other"
+    quick = zip_of({"hello.wasm": (EXAMPLES / "edge/hello.wasm").read_bytes()})
+    platform.create(other, quick, runtime="wasm", handler="hello.wasm")
+    stuck, done = [], threading.Event()
+
+    def loop():
+        stuck.append(platform.invoke(name))
+        if len(stuck) == 4:
+            done.set()
+
+    threads = [threading.Thread(target=loop) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    answered = 0
+    while not done.is_set():
+        assert platform.invoke(other).error is None
+        answered += 1
+    for thread in threads:
+        thread.join()
+    assert answered > 4, "the other component was answered while four loops ran"
+    assert {answer.value["errorType"] for answer in stuck} == {"Sandbox.Timedout"}
+    platform.client().delete_function(FunctionName=other)
+
+
+@pytest.mark.slow
+def test_a_flood_is_answered_429_and_then_over(private):
+    """More calls at once than an account may have: the surplus is told so, and nobody else is harmed."""
+    platform = private()
+    code = "import time\ndef handler(event, context):\n    time.sleep(event['s'])\n    return 1\n"
+    platform.create("slow", zip_of({"app.py": code}), Timeout=120, MemorySize=8192)
+    limit = platform.client().get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    wanted = limit + 50
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted + 200:
+        pytest.skip(f"this host allows {hard} open files, and the flood takes {wanted}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted + 200), hard))
+    body = json.dumps({"s": 60}).encode()
+    request = (
+        b"POST /2015-03-31/functions/slow/invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: "
+        + str(len(body)).encode()
+        + b"\r\n\r\n"
+        + body
+    )
+    answers = []
+    with selectors.DefaultSelector() as selector:
+        connections = []
+        for _ in range(wanted):
+            connection = platform.socket()
+            connection.sendall(request)
+            selector.register(connection, selectors.EVENT_READ)
+            connections.append(connection)
+        end = time.monotonic() + DEADLINE_S
+        while len(answers) < 50 and time.monotonic() < end:
+            for key, _ in selector.select(1):
+                answers.append(key.fileobj.recv(65536))
+                selector.unregister(key.fileobj)
+        for connection in connections:
+            connection.close()
+    assert len(answers) >= 50
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 429 "), answer
+        assert b"TooManyRequestsException" in answer
+        assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["Type"] == "User"
+    assert platform.is_healthy()
+
+    def works():
+        try:
+            return platform.invoke("slow", {"s": 0}).expect_ok() == 1
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "TooManyRequestsException"
+            return False
+
+    wait_until(works, "the function works again once its callers have given up")

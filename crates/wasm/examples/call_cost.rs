@@ -1,0 +1,49 @@
+//! Prints what a call costs, ns: into a reused instance, into a fresh one, and starting alone.
+//!
+//!     cargo run --release -p updraft-wasm --example call_cost [CALLS]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::time::Instant;
+
+use support::{Place, answer, edge, get};
+use updraft_types::Payload;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let calls: u32 = std::env::args().nth(1).map_or(100_000, |count| count.parse().expect("CALLS is a number"));
+    let place = Place::new(&edge());
+    let executor = place.executor();
+    let (instance, _) = place.start(&executor).await.expect("the edge example starts");
+
+    let report = |what: &str, count: u32, since: Instant| {
+        println!("{what:<28} {:>8} ns", since.elapsed().as_nanos() / u128::from(count));
+    };
+    for _ in 0..3 {
+        let since = Instant::now();
+        for _ in 0..calls {
+            answer(&instance, get("/")).await.expect("the edge example answers");
+        }
+        report("reused instance, GET /", calls, since);
+
+        let since = Instant::now();
+        for _ in 0..calls {
+            answer(&instance, Payload::Event("{}".into())).await.expect("the edge example answers");
+        }
+        report("reused instance, event", calls, since);
+
+        let since = Instant::now();
+        for _ in 0..calls / 10 {
+            let (instance, _) = place.start(&executor).await.expect("the edge example starts");
+            answer(&instance, get("/")).await.expect("the edge example answers");
+        }
+        report("fresh instance with a call", calls / 10, since);
+
+        let since = Instant::now();
+        for _ in 0..calls / 10 {
+            place.start(&executor).await.expect("the edge example starts");
+        }
+        report("start and end", calls / 10, since);
+    }
+}

@@ -1,0 +1,128 @@
+//! A reply's body: what the guest has written, and the guest itself, still writing.
+//!
+//! Polling the body runs the guest, on whatever task reads the reply; there is nobody else to. The body ends
+//! when the guest has ended too, so whoever has seen its end knows the instance is free. Dropping it drops the
+//! guest. Nothing is buffered beyond the two chunks that `wasi:http`'s own stream holds.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt;
+use updraft_types::{Body, BoxError, Fault, body};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use crate::instance::Running;
+
+/// The body of a reply whose head is out; `guest` is `None` if it ended already.
+///
+/// The usual small reply of a guest that has ended is taken out at once and needs no further polling.
+pub(crate) fn body(outgoing: HyperOutgoingBody, guest: Option<Running>) -> Body {
+    let mut reply = Written { outgoing: Some(outgoing), guest, ahead: VecDeque::new(), failure: None };
+    if reply.guest.is_none() {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        match reply.next(&mut context) {
+            Poll::Ready(None) => return body::empty(),
+            Poll::Ready(Some(Ok(first))) => match (first.into_data(), reply.next(&mut context)) {
+                (Ok(data), Poll::Ready(None)) => return body::full(data),
+                (first, second) => {
+                    reply.ahead.push_back(Ok(first.map_or_else(|frame| frame, Frame::data)));
+                    if let Poll::Ready(Some(second)) = second {
+                        reply.ahead.push_back(second);
+                    }
+                }
+            },
+            Poll::Ready(Some(Err(fault))) => reply.ahead.push_back(Err(fault)),
+            Poll::Pending => {}
+        }
+    }
+    reply.boxed_unsync()
+}
+
+/// Runs `guest` to its end for a reply that has no body, such as one to HEAD. A body it writes all the same, or
+/// promises and does not write, is of no interest.
+pub(crate) async fn discard(outgoing: HyperOutgoingBody, guest: Option<Running>) -> Result<(), Fault> {
+    let Some(mut guest) = guest else { return Ok(()) };
+    let mut outgoing = Some(outgoing);
+    poll_fn(|context| {
+        if let Poll::Ready(result) = guest.as_mut().poll(context) {
+            return Poll::Ready(result);
+        }
+        while let Some(body) = &mut outgoing {
+            match poll_unconstrained(body, context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(_)) | None) => outgoing = None,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+struct Written {
+    /// Until it has ended or broken.
+    outgoing: Option<HyperOutgoingBody>,
+    /// Until it has ended.
+    guest: Option<Running>,
+    /// Taken out already.
+    ahead: VecDeque<Result<Frame<Bytes>, Fault>>,
+    /// Told once everything that was written before it is out.
+    failure: Option<Fault>,
+}
+
+impl Written {
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        if let Some(frame) = self.ahead.pop_front() {
+            return Poll::Ready(Some(frame));
+        }
+        if let Some(guest) = &mut self.guest {
+            if let Poll::Ready(result) = guest.as_mut().poll(context) {
+                self.guest = None;
+                self.failure = result.err();
+            }
+        }
+        if let Some(outgoing) = &mut self.outgoing {
+            match poll_unconstrained(outgoing, context) {
+                Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
+                Poll::Ready(None) => self.outgoing = None,
+                Poll::Ready(Some(Err(_))) => self.break_off("short of its content-length, or never finished"),
+                // Nobody is left to write the rest.
+                Poll::Pending if self.guest.is_none() => self.break_off("never finished"),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        match self.guest {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(self.failure.take().map(Err)),
+        }
+    }
+
+    fn break_off(&mut self, how: &str) {
+        self.outgoing = None;
+        self.failure.get_or_insert_with(|| Fault::Crash { reason: format!("the response body was {how}") });
+    }
+}
+
+/// Polls past tokio's cooperative budget: here `Pending` has to mean that nothing has been written, and the
+/// chunks a guest can have written are two at most.
+fn poll_unconstrained(
+    outgoing: &mut HyperOutgoingBody,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, wasmtime_wasi_http::Error>>> {
+    pin!(tokio::task::unconstrained(outgoing.frame())).poll(context)
+}
+
+impl HttpBody for Written {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.next(context).map_err(BoxError::from)
+    }
+}
