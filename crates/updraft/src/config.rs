@@ -11,6 +11,7 @@ use std::{
     fmt,
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
+    time::Duration,
 };
 
 use updraft_types::{AccountId, Region};
@@ -44,6 +45,18 @@ pub struct Config {
     pub isolation: Isolation,
     /// Which interpreters may run a function.
     pub interpreters: Interpreters,
+    /// What the node may hold.
+    pub capacity: updraft_node::CapacityLimits,
+    /// What bounds an account.
+    pub admission: updraft_node::AdmissionLimits,
+    /// What bounds a function.
+    pub placement: updraft_node::PlacementLimits,
+    /// Longest a caller waits for an instance.
+    pub queue_wait: Duration,
+    /// How long an instance without work is kept.
+    pub keep_alive: Duration,
+    /// How long running invocations may take to finish at a stop.
+    pub drain: Duration,
     /// How long functions' logs are kept, days.
     pub log_retention_days: u32,
     /// How much log is kept for each function, bytes.
@@ -114,6 +127,23 @@ impl Config {
             root: root(merged)?,
             isolation: [Isolation::Required, Isolation::BestEffort][merged.choice("isolation")?],
             interpreters: [Interpreters::Exact, Interpreters::Nearest][merged.choice("interpreters")?],
+            capacity: updraft_node::CapacityLimits {
+                memory_mb_max: match merged.value("memory_mb_max").text.is_empty() {
+                    true => updraft_node::CapacityLimits::default().memory_mb_max,
+                    false => u64::from(bounded(merged, "memory_mb_max", 128, 1_000_000_000)?),
+                },
+                instances_max: bounded(merged, "instances_max", 1, 4_000)?,
+            },
+            admission: updraft_node::AdmissionLimits {
+                in_flight_max: bounded(merged, "concurrency_max", 1, 1_000_000)?,
+            },
+            placement: updraft_node::PlacementLimits {
+                instances_max: bounded(merged, "function_instances_max", 1, 4_000)?,
+                waiting_max: bounded(merged, "queue_max", 1, 1_000_000)?,
+            },
+            queue_wait: seconds(merged, "queue_wait_s", 900)?,
+            keep_alive: seconds(merged, "keep_alive_s", 86_400)?,
+            drain: seconds(merged, "drain_s", 3_600)?,
             log_retention_days: bounded(merged, "log_retention_days", 1, 3_650)?,
             log_bytes_max: u64::from(bounded(merged, "log_megabytes_max", 1, 1_000_000)?) * 1_000_000,
             log: log_filter(merged)?,
@@ -168,6 +198,10 @@ fn bounded(merged: &Merged, key: &str, min: u32, max: u32) -> Result<u32, Proble
         return Err(merged.value(key).problem(format!("expected {min} to {max}")));
     }
     Ok(number)
+}
+
+fn seconds(merged: &Merged, key: &str, max: u32) -> Result<Duration, Problem> {
+    Ok(Duration::from_secs(u64::from(bounded(merged, key, 0, max)?)))
 }
 
 fn log_filter(merged: &Merged) -> Result<String, Problem> {

@@ -83,7 +83,8 @@ fn executors(config: &Config, directory: &Path) -> anyhow::Result<Executors> {
         Interpreters::Exact => updraft_process::discover::Policy::Exact,
         Interpreters::Nearest => updraft_process::discover::Policy::Nearest,
     };
-    let wasm = updraft_wasm::Config::new(directory.join("wasm"), config.region.clone());
+    let mut wasm = updraft_wasm::Config::new(directory.join("wasm"), config.region.clone());
+    wasm.instances_max = config.capacity.instances_max;
     Ok(Executors {
         process: Arc::new(ProcessExecutor::new(process, spawner)?),
         wasm: Arc::new(WasmExecutor::new(wasm)?),
@@ -101,19 +102,20 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
     updraft_node::Config {
         region: config.region.clone(),
         packages_directory: directory.join("packages"),
-        capacity: updraft_node::CapacityLimits::default(),
-        admission: updraft_node::AdmissionLimits::default(),
-        placement: updraft_node::PlacementLimits::default(),
-        wait_max: Duration::from_secs(30),
-        keep_alive: updraft_node::KeepAlivePolicy::default(),
+        capacity: config.capacity,
+        admission: config.admission,
+        placement: config.placement,
+        wait_max: config.queue_wait,
+        keep_alive: updraft_node::KeepAlivePolicy { window: config.keep_alive },
         logs: updraft_node::logs::Config {
             age_max: Duration::from_secs(u64::from(config.log_retention_days) * 24 * 3600),
             bytes_max_per_function: config.log_bytes_max,
         },
-        drain_max: Duration::from_secs(10),
+        drain_max: config.drain,
     }
 }
 
 fn server(config: &Config) -> updraft_server::Config {
-    updraft_server::Config::new(config.listen, config.account.clone())
+    let defaults = updraft_server::Config::new(config.listen, config.account.clone());
+    updraft_server::Config { drain_max: config.drain, ..defaults }
 }

@@ -26,8 +26,8 @@ const URL_VARIABLES: [&str; 2] = ["AWS_ENDPOINT_URL_LAMBDA", "AWS_ENDPOINT_URL"]
 impl Endpoint {
     /// Whether the command line or a variable says where the platform is.
     pub fn is_said(given: Option<&str>, variables: &BTreeMap<String, String>) -> bool {
-        let is_set = |name: &&str| variables.get(*name).is_some_and(|value| !value.is_empty());
-        given.is_some() || URL_VARIABLES.iter().any(|name| is_set(&name))
+        let is_set = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
+        given.is_some() || URL_VARIABLES.iter().any(|name| is_set(name))
     }
 
     /// Reads `AWS_ENDPOINT_URL_LAMBDA`, `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_DEFAULT_REGION` and the credential

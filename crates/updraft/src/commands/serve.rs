@@ -51,14 +51,7 @@ fn classified(error: anyhow::Error, what: &str) -> anyhow::Error {
     if error.is::<Problem>() {
         return error;
     }
-    let text = format!("{error:#}");
-    let problem = Problem::new(Exit::Start, what).because(&text);
-    let problem = if text.to_lowercase().contains("in use") {
-        problem.try_next("stop what uses it, or choose others with --listen and --data")
-    } else {
-        problem
-    };
-    problem.into()
+    Problem::new(Exit::Start, what).because(format!("{error:#}")).into()
 }
 
 /// SIGINT and SIGTERM, heard from the moment this exists.

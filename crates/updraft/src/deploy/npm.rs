@@ -69,12 +69,14 @@ pub fn install(build: &Build<'_>) -> Result<Installed, Problem> {
         step.done(if wanted.build { "Built with npm" } else { "Fetched Node.js packages" });
         Ok(())
     })?;
-    let leave_out: &[&str] = if wanted.build { &[] } else { DECLARING };
-    let mut entries = Filter::new(&place, leave_out)?.entries()?;
-    if !wanted.build {
-        entries.retain(|entry| entry.name.starts_with("node_modules/"));
-    }
-    Ok(Installed { entries, replaces_sources: wanted.build })
+    Ok(Installed { entries: result(&place, wanted.build)?, replaces_sources: wanted.build })
+}
+
+/// What goes into the package of what npm left: everything after a build, else the dependencies alone.
+fn result(place: &Path, built: bool) -> Result<Vec<Entry>, Problem> {
+    let mut entries = Filter::new(place, &[])?.entries()?;
+    entries.retain(|entry| built || entry.name.starts_with("node_modules/"));
+    Ok(entries)
 }
 
 fn npm(build: &Build<'_>, place: &Path, step: &Step, arguments: &[&str]) -> Result<(), Problem> {
@@ -130,6 +132,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("package.json"), text).unwrap();
         Wanted::read(folder.path()).map(|wanted| (wanted.dependencies, wanted.build, wanted.whole_folder))
+    }
+
+    #[test]
+    fn dependencies_keep_their_own_package_json() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir_all(place.path().join("node_modules/hono")).unwrap();
+        for name in
+            ["package.json", "package-lock.json", "node_modules/hono/package.json", "node_modules/.package-lock.json"]
+        {
+            fs::write(place.path().join(name), "{}").unwrap();
+        }
+        let names = |built| -> Vec<String> {
+            result(place.path(), built).unwrap().into_iter().map(|entry| entry.name).collect()
+        };
+        assert_eq!(names(false), ["node_modules/hono/package.json"]);
+        assert_eq!(names(true), ["node_modules/hono/package.json", "package-lock.json", "package.json"]);
     }
 
     #[test]
