@@ -11,6 +11,11 @@ use updraft_types::{BoxError, Fault, body::fault_of, limits::PAYLOAD_BYTES_MAX};
 /// What one unit of the budget stands for, bytes.
 const UNIT_BYTES: usize = 1 << 10;
 
+/// Most bytes of a refused body that are taken and thrown away.
+const DISCARD_BYTES_MAX: u64 = 256 << 20;
+/// Longest pause within a body that is thrown away.
+const DISCARD_PAUSE_MAX: Duration = Duration::from_secs(2);
+
 /// Why a request's body was not read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
@@ -56,6 +61,7 @@ impl Budget {
     {
         let declared = body.size_hint().exact().unwrap_or(0);
         if declared > bytes_max as u64 {
+            discard(body).await;
             return Err(Error::TooLarge);
         }
         let mut gathered = Gathered::new(usize::try_from(declared).unwrap_or(0));
@@ -69,6 +75,8 @@ impl Budget {
             };
             let Ok(data) = frame.into_data() else { continue };
             if gathered.len() + data.len() > bytes_max {
+                drop((gathered, units));
+                discard(body).await;
                 return Err(Error::TooLarge);
             }
             let needed = (gathered.len() + data.len()).div_ceil(UNIT_BYTES);
@@ -84,6 +92,24 @@ impl Budget {
             gathered.push(data);
         }
         Ok(Held { bytes: gathered.into_bytes(), _units: units })
+    }
+}
+
+/// Takes what is left of a body that is refused, within reason: a client that is still sending when its connection
+/// closes would see a broken connection instead of the answer.
+async fn discard<B>(mut body: B)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    if body.size_hint().lower() > DISCARD_BYTES_MAX {
+        return;
+    }
+    let mut discarded = 0;
+    while discarded <= DISCARD_BYTES_MAX {
+        match tokio::time::timeout(DISCARD_PAUSE_MAX, body.frame()).await {
+            Ok(Some(Ok(frame))) => discarded += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Ok(None | Some(Err(_))) | Err(_) => return,
+        }
     }
 }
 

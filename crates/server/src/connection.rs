@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::watch, time::Instant};
 use updraft_types::Body;
 
-use crate::{Config, doors::Doors};
+use crate::{Config, doors::Doors, stall::StallGuard};
 
 /// Most bytes of one request's headers. Their number is bounded by hyper: 100.
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -49,7 +49,7 @@ pub(crate) fn serve(
     config: &Config,
     mut stopping: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let header_read_timeout = config.header_read_timeout;
+    let (header_read_timeout, write_stall_max) = (config.header_read_timeout, config.write_stall_max);
     async move {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
@@ -64,7 +64,7 @@ pub(crate) fn serve(
             let (doors, peer) = (doors.clone(), peer.clone());
             async move { Ok::<Response<Body>, Infallible>(doors.serve(request, &peer).await) }
         });
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(StallGuard::new(stream, write_stall_max));
         let ended = match protocol {
             Protocol::Http1 => {
                 let mut builder = http1::Builder::new();

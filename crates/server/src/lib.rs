@@ -19,6 +19,7 @@ mod json;
 mod lambda;
 mod respond;
 mod route;
+mod stall;
 mod trace;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -48,6 +49,8 @@ pub struct Config {
     pub header_read_timeout: Duration,
     /// Longest pause within a request body that has to be read whole.
     pub body_pause_max: Duration,
+    /// Longest a client may leave an answer unread before its connection is closed.
+    pub write_stall_max: Duration,
     /// Most bytes of request bodies held in memory at once, over all connections.
     pub body_bytes_in_flight_max: usize,
     /// How long running requests may take to finish once the server is told to stop.
@@ -63,6 +66,7 @@ impl Config {
             connections_max: 4_096,
             header_read_timeout: Duration::from_secs(60),
             body_pause_max: Duration::from_secs(30),
+            write_stall_max: Duration::from_secs(60),
             body_bytes_in_flight_max: 512 << 20,
             drain_max: Duration::from_secs(10),
         }

@@ -161,7 +161,8 @@ async fn a_url_reaches_its_function_both_ways() {
     let twice = platform.send("POST", "/2021-10-31/functions/echo/url", &[], r#"{"AuthType":"NONE"}"#).await;
     assert_eq!(twice.status, 409);
 
-    let by_host = platform.send("POST", "/a%20b?x=1&x=2", &[("host", &host), ("content-type", "text/plain")], "hi").await;
+    let by_host =
+        platform.send("POST", "/a%20b?x=1&x=2", &[("host", &host), ("content-type", "text/plain")], "hi").await;
     let event = by_host.json();
     assert_eq!((by_host.status, &event["rawPath"], &event["body"]), (200, &json!("/a%20b"), &json!("hi")));
     assert_eq!(event["queryStringParameters"], json!({ "x": "1,2" }));
@@ -247,7 +248,8 @@ async fn logs_are_read_and_followed_until_the_platform_stops() {
     let invoke = format!("{FUNCTIONS}/echo/invocations");
     platform.send("POST", &invoke, &[], "1").await;
     let kept = platform.get("/_updraft/v1/logs/echo?limit=100").await;
-    let lines: Vec<Value> = kept.body.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let lines: Vec<Value> =
+        kept.body.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
     assert!(lines[0]["text"].as_str().unwrap().starts_with("START RequestId: "), "{lines:?}");
     assert_eq!(platform.get("/_updraft/v1/logs/absent").await.status, 404);
 
@@ -279,7 +281,8 @@ async fn odd_connections_do_no_harm() {
     platform.create("echo", "python3.12", json!({})).await;
     // A body cut off half-way changes nothing and is not answered with success.
     let mut stream = TcpStream::connect(platform.address).await.unwrap();
-    let head = "POST /2015-03-31/functions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{\"FunctionName\":";
+    let head =
+        "POST /2015-03-31/functions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{\"FunctionName\":";
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
     let mut answer = Vec::new();
@@ -305,8 +308,7 @@ async fn odd_connections_do_no_harm() {
     // HTTP/2 by prior knowledge.
     let stream = TcpStream::connect(platform.address).await.unwrap();
     let executor = hyper_util::rt::TokioExecutor::new();
-    let (mut client, connection) =
-        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.unwrap();
+    let (mut client, connection) = hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     let request = http::Request::get("http://localhost/healthz").body(Full::<Bytes>::default()).unwrap();
     assert_eq!(client.send_request(request).await.unwrap().status(), 200);
@@ -328,4 +330,30 @@ async fn only_loopback_is_listened_on() {
     let taken = bind(&platform.address.to_string()).await.unwrap_err();
     assert!(matches!(taken, updraft_server::BindError::InUse { .. }));
     platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopping_server_finishes_what_it_has() {
+    let platform = Platform::start().await;
+    platform.create("site", "web", json!({ "Handler": "node server.js" })).await;
+    platform.settled("site").await;
+    platform.create_url("site", json!({ "AuthType": "NONE" })).await;
+    let mut stream = TcpStream::connect(platform.address).await.unwrap();
+    let head = "POST /fn/site/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nab";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 64];
+    let count = stream.read(&mut answer).await.unwrap();
+    assert!(answer[..count].starts_with(b"HTTP/1.1 200"));
+    let address = platform.address;
+    let stopping = tokio::spawn(platform.stop());
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stream.write_all(b"cd").await.unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    let whole = [&answer[..count], &rest[..]].concat();
+    let text = String::from_utf8_lossy(&whole);
+    assert!(text.contains("ab") && text.contains("cd"), "{text}");
+    stopping.await.unwrap();
 }

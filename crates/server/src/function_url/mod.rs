@@ -123,8 +123,8 @@ async fn as_event(
     peer: &Peer,
     id: RequestId,
 ) -> Response<Body> {
+    let host = host_of(&request).map(str::to_owned);
     let (mut head, body) = request.into_parts();
-    let host = host_of(&Request::from_parts(head.clone(), ())).map(str::to_owned);
     headers::to_function(&mut head, target.path, peer);
     let held = match doors.budget.read(body, PAYLOAD_BYTES_MAX).await {
         Ok(held) => held,

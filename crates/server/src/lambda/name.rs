@@ -251,8 +251,8 @@ mod tests {
 
     use super::*;
 
-    fn parsed(text: &str) -> Option<(Option<&str>, Option<&str>, &str, Option<&str>)> {
-        parse(text, Pattern::Namespaced).map(|parsed| (parsed.region, parsed.account, parsed.name, parsed.qualifier))
+    fn parsed(text: &str) -> Option<Parsed<'_>> {
+        parse(text, Pattern::Namespaced)
     }
 
     /// Accepted and refused as in AWS's recorded test_function_name_and_qualifier_validation.
@@ -274,7 +274,8 @@ mod tests {
             ("us-east-1:f", (region, None, "f", None)),
             ("f.g", (None, None, "f.g", None)),
         ] {
-            assert_eq!(parsed(text), Some(expected), "{text}");
+            let (region, account, name, qualifier) = expected;
+            assert_eq!(parsed(text), Some(Parsed { region, account, name, qualifier }), "{text}");
         }
         for text in [
             "",

@@ -1,5 +1,7 @@
 //! A platform for the tests of the doors: a node on a temporary store, instances that echo.
 
+#![expect(clippy::unwrap_used, reason = "a test helper fails its test by panicking")]
+
 use std::{
     io::{Cursor, Write},
     net::SocketAddr,
@@ -26,37 +28,37 @@ use updraft_store::Store;
 use updraft_types::{Fault, Function, Payload, body, function::Configuration};
 
 /// A running platform.
-pub struct Platform {
-    pub address: SocketAddr,
-    pub node: Handle,
+pub(crate) struct Platform {
+    pub(crate) address: SocketAddr,
+    pub(crate) node: Handle,
     stop: Vec<oneshot::Sender<()>>,
     tasks: Vec<JoinHandle<()>>,
     _directory: tempfile::TempDir,
 }
 
 /// A whole answer.
-pub struct Answer {
-    pub status: u16,
-    pub headers: http::HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.header("x-amzn-errortype")
     }
 }
 
 impl Platform {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = updraft_store::Config { directory: directory.path().to_owned() };
         let config = updraft_node::Config {
@@ -84,24 +86,18 @@ impl Platform {
         let service = tokio::spawn(service.run(async {
             let _ = node_stopped.await;
         }));
-        Self {
-            address,
-            node,
-            stop: vec![stop_server, stop_node],
-            tasks: vec![server, service],
-            _directory: directory,
-        }
+        Self { address, node, stop: vec![stop_server, stop_node], tasks: vec![server, service], _directory: directory }
     }
 
     /// Stops the doors, then the node, and waits for both.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for (stop, task) in self.stop.into_iter().zip(self.tasks) {
             stop.send(()).unwrap();
             task.await.unwrap();
         }
     }
 
-    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut request = http::Request::builder().method(method).uri(target);
         if !headers.iter().any(|(name, _)| *name == "host") {
             request = request.header("host", self.address.to_string());
@@ -121,12 +117,12 @@ impl Platform {
         Answer { status: head.status.as_u16(), headers: head.headers, body }
     }
 
-    pub async fn get(&self, target: &str) -> Answer {
+    pub(crate) async fn get(&self, target: &str) -> Answer {
         self.send("GET", target, &[], "").await
     }
 
     /// CreateFunction with `changes` to the usual parameters.
-    pub async fn create(&self, name: &str, runtime: &str, changes: Value) -> Answer {
+    pub(crate) async fn create(&self, name: &str, runtime: &str, changes: Value) -> Answer {
         let mut parameters = json!({
             "FunctionName": name,
             "Runtime": runtime,
@@ -139,7 +135,7 @@ impl Platform {
     }
 
     /// Waits as boto3's waiters do.
-    pub async fn settled(&self, name: &str) {
+    pub(crate) async fn settled(&self, name: &str) {
         for _ in 0..1_000 {
             let now = self.get(&format!("/2015-03-31/functions/{name}/configuration")).await.json();
             if now["State"] == "Active" && now["LastUpdateStatus"] == "Successful" {
@@ -151,7 +147,7 @@ impl Platform {
     }
 
     /// CreateFunctionUrlConfig; answers the URL's host and port.
-    pub async fn create_url(&self, name: &str, parameters: Value) -> String {
+    pub(crate) async fn create_url(&self, name: &str, parameters: Value) -> String {
         let target = format!("/2021-10-31/functions/{name}/url");
         let created = self.send("POST", &target, &[], &parameters.to_string()).await;
         assert_eq!(created.status, 201);
@@ -161,7 +157,7 @@ impl Platform {
 }
 
 /// A zip of one file.
-pub fn zip(name: &str, content: &[u8]) -> Vec<u8> {
+pub(crate) fn zip(name: &str, content: &[u8]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
     writer.write_all(content).unwrap();
