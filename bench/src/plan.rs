@@ -30,7 +30,7 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Load before a measurement of a server that is ready at once.
     pub(crate) warmup: Duration,
-    /// Load before the first measurement of one that starts a process for each connection.
+    /// Load before a measurement of one that may first have to start a process for each connection.
     pub(crate) process_warmup: Duration,
     /// Length of one measurement.
     pub(crate) measured: Duration,
@@ -57,7 +57,7 @@ impl Plan {
         let plan = Self {
             rounds: 5,
             warmup: Duration::from_millis(500),
-            process_warmup: Duration::from_secs(6),
+            process_warmup: Duration::from_secs(4),
             measured: Duration::from_secs(3),
             cold_functions: 40,
             idle_functions: 1_000,
@@ -70,7 +70,7 @@ impl Plan {
             true => Self {
                 rounds: 2,
                 warmup: Duration::from_millis(200),
-                process_warmup: Duration::from_secs(3),
+                process_warmup: Duration::from_secs(2),
                 measured: Duration::from_millis(700),
                 cold_functions: 8,
                 settling: Duration::from_secs(2),

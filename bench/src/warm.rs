@@ -42,7 +42,7 @@ pub(crate) fn measure(site: &Site, plan: &Plan, scratch: &Path, notes: &mut Note
     let mut rows: Vec<WarmRow> = entrants.iter().map(row).collect();
     for round in 0..plan.rounds {
         for ((id, _, target), row) in entrants.iter().zip(&mut rows) {
-            let turn = take_turn(id, target, plan, round).with_context(|| format!("{id}, round {}", round + 1));
+            let turn = take_turn(id, target, plan).with_context(|| format!("{id}, round {}", round + 1));
             match turn {
                 Ok(turn) => {
                     let (rate, single) = (turn.rate, turn.single.p50_us);
@@ -62,9 +62,9 @@ pub(crate) fn measure(site: &Site, plan: &Plan, scratch: &Path, notes: &mut Note
     Ok(rows)
 }
 
-fn take_turn(id: &str, target: &Target, plan: &Plan, round: usize) -> Result<WarmRound> {
+fn take_turn(id: &str, target: &Target, plan: &Plan) -> Result<WarmRound> {
     let starts_processes = id.starts_with("updraft-python") || id.starts_with("updraft-node");
-    let warmup = if starts_processes && round == 0 { plan.process_warmup } else { plan.warmup };
+    let warmup = if starts_processes { plan.process_warmup } else { plan.warmup };
     let load = |connections, warmup| -> Result<Sample> {
         let sample = load::run(target, Shape { connections, warmup, measured: plan.measured })?;
         let first = sample.first_error.as_deref().unwrap_or_default();
@@ -117,7 +117,8 @@ impl<'a> Field<'a> {
             field.enter("node", peers::serve_node(&site.interpreters.node, &site.repository, scratch)?);
         }
         if SERVERS.iter().any(|(id, _)| id.starts_with("updraft") && plan.wants_server(id)) {
-            let entered = field.enter_platform(site, plan, scratch).context("starting Updraft for the warm part");
+            let entered =
+                field.enter_platform(site, plan, scratch, notes).context("starting Updraft for the warm part");
             if let Err(error) = entered {
                 notes.error(format!("{error:#}"))?;
             }
@@ -130,7 +131,7 @@ impl<'a> Field<'a> {
         self.peers.push(server);
     }
 
-    fn enter_platform(&mut self, site: &'a Site, plan: &Plan, scratch: &Path) -> Result<()> {
+    fn enter_platform(&mut self, site: &'a Site, plan: &Plan, scratch: &Path, notes: &mut Notes) -> Result<()> {
         let platform = Platform::start(site, scratch)?;
         let kinds = [("wasm", Kind::Wasm), ("web", Kind::Web), ("python", Kind::Python), ("node", Kind::Node)];
         let wanted = |name: &str| {
@@ -143,6 +144,10 @@ impl<'a> Field<'a> {
             .map(|(name, kind)| Function { name: name.to_owned(), kind, number: 0 })
             .collect();
         platform.deploy(&functions)?;
+        for (name, version) in [("python", "Python"), ("node", "Node.js")].into_iter().filter(|(name, _)| wanted(name))
+        {
+            notes.version(version, platform.interpreter(name)?.1);
+        }
         for (id, _) in SERVERS.iter().filter(|(id, _)| plan.wants_server(id)) {
             let target = match *id {
                 "updraft-wasm" => platform.url("wasm", Kind::Wasm),

@@ -137,7 +137,7 @@ class RuntimeApi {
     const headEnd = data.indexOf('\r\n\r\n');
     if (headEnd < 0) return false;
     const lines = data.latin1Slice(0, headEnd).split('\r\n');
-    const headers = {};
+    const headers = { ':status': lines[0].split(' ')[1] };
     for (let index = 1; index < lines.length; index += 1) {
       const colon = lines[index].indexOf(':');
       headers[lines[index].slice(0, colon).toLowerCase()] = lines[index].slice(colon + 1).trim();
@@ -156,9 +156,30 @@ class RuntimeApi {
     return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }));
   }
 
+  // The next event. A connection that has gone stale is made anew once.
   async next() {
+    if (this.socket !== null) {
+      try {
+        this.socket.write(this.nextRequest);
+        return await this.event(this.expect());
+      } catch {
+        this.drop();
+      }
+    }
     this.connect().write(this.nextRequest);
-    return this.expect();
+    return this.event(this.expect());
+  }
+
+  async event(expected) {
+    const response = await expected;
+    if (response.headers[':status'] !== '200') throw new Error('the platform refuses to hand out events');
+    return response;
+  }
+
+  drop() {
+    this.socket?.destroy();
+    this.socket = null;
+    this.waiting = [];
   }
 
   head(where, contentType, extra) {
@@ -182,7 +203,7 @@ class RuntimeApi {
       if (bytes.length <= PIPELINED_BYTES_MAX) {
         socket.write(Buffer.concat([Buffer.from(head, 'latin1'), bytes, Buffer.from(this.nextRequest, 'latin1')]));
         const accepted = this.expect();
-        const next = this.expect();
+        const next = this.event(this.expect());
         await Promise.all([accepted, next]);
         return await next;
       }
@@ -191,8 +212,7 @@ class RuntimeApi {
       await this.expect();
     } catch {
       // Refusing a body that is too large, the platform may hang up on the rest of it.
-      this.socket?.destroy();
-      this.socket = null;
+      this.drop();
     }
     return this.next();
   }

@@ -142,8 +142,9 @@ class RuntimeApi:
             if not piece:
                 raise OSError("the platform closed the connection")
             data += piece
-        headers = {}
-        for line in data[:head_end].decode("latin-1").split("\r\n")[1:]:
+        lines = data[:head_end].decode("latin-1").split("\r\n")
+        headers = {":status": lines[0].split(" ")[1]}
+        for line in lines[1:]:
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
         start = head_end + 4
@@ -167,10 +168,22 @@ class RuntimeApi:
         return headers, body
 
     def next(self):
-        if self._socket is None:
-            self._connect()
+        """The next event. A connection that has gone stale is made anew once."""
+        if self._socket is not None:
+            try:
+                self._socket.sendall(self._next)
+                return self._event()
+            except OSError:
+                self._close()
+        self._connect()
         self._socket.sendall(self._next)
-        return self._receive()
+        return self._event()
+
+    def _event(self):
+        headers, body = self._receive()
+        if headers[":status"] != "200":
+            raise OSError("the platform refuses to hand out events")
+        return headers, body
 
     def post(self, path, body, content_type="application/json", extra=""):
         """Posts and waits for the answer."""
@@ -186,7 +199,7 @@ class RuntimeApi:
                 self._send(path, body, content_type, extra, self._next)
                 self._receive()
                 if self._socket is not None:
-                    return self._receive()
+                    return self._event()
             else:
                 self._send(path, body, content_type, extra, b"")
                 self._receive()

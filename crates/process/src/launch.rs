@@ -109,15 +109,14 @@ impl ProcessExecutor {
     fn shell_command(&self, line: &str) -> Command {
         let mut command =
             Command { words: vec!["/bin/sh".into(), "-c".into(), shell_line(line)], ..Command::default() };
-        let is_wanted: [(&str, fn(Runtime) -> bool); 2] = [
-            ("python3", |runtime| matches!(runtime, Runtime::Python { .. })),
-            ("node", |runtime| matches!(runtime, Runtime::Nodejs { .. })),
-        ];
-        for (program, is_it) in is_wanted {
+        for program in ["python3", "node"] {
             if SYSTEM_PATH.iter().any(|directory| PathBuf::from(directory).join(program).exists()) {
                 continue;
             }
-            let newest = self.interpreters().iter().rfind(|interpreter| is_it(interpreter.runtime));
+            let newest = self.interpreters().iter().rfind(|interpreter| match interpreter.runtime {
+                Runtime::Python { .. } => program == "python3",
+                _ => program == "node",
+            });
             if let Some((interpreter, bin)) = newest.and_then(|newest| Some((newest, newest.path.parent()?))) {
                 command.prefixes.extend(interpreter.prefixes.iter().cloned());
                 command.search_path.push(bin.display().to_string());

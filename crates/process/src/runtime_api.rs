@@ -425,6 +425,6 @@ mod tests {
     #[test]
     fn a_trace_is_made_of_the_request_id() {
         let trace = trace_of("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", 1_795_426_830_045);
-        assert_eq!(trace, "Root=1-6b03e5ae-0f1e2d3c4b5a69788796a5b4;Sampled=0");
+        assert_eq!(trace, "Root=1-6b040a0e-0f1e2d3c4b5a69788796a5b4;Sampled=0");
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! Polling the body runs the guest, on whatever task reads the reply; there is nobody else to. The body ends
 //! when the guest has ended too, so whoever has seen its end knows the instance is free. Dropping it drops the
-//! guest. Nothing is buffered beyond the two chunks that `wasi:http`'s own stream holds.
+//! guest. Nothing is buffered beyond the few chunks that `wasi:http`'s own stream holds.
 
 use std::{
     collections::VecDeque,
     future::poll_fn,
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt;
 use updraft_types::{Body, BoxError, Fault, body};
@@ -21,27 +21,33 @@ use crate::instance::Running;
 
 /// The body of a reply whose head is out; `guest` is `None` if it ended already.
 ///
-/// The usual small reply of a guest that has ended is taken out at once and needs no further polling.
+/// What a guest that has ended wrote is all there: it is taken out at once, and a plain body needs no further
+/// polling and has a known length.
 pub(crate) fn body(outgoing: HyperOutgoingBody, guest: Option<Running>) -> Body {
     let mut reply = Written { outgoing: Some(outgoing), guest, ahead: VecDeque::new(), failure: None };
     if reply.guest.is_none() {
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        match reply.next(&mut context) {
-            Poll::Ready(None) => return body::empty(),
-            Poll::Ready(Some(Ok(first))) => match (first.into_data(), reply.next(&mut context)) {
-                (Ok(data), Poll::Ready(None)) => return body::full(data),
-                (first, second) => {
-                    reply.ahead.push_back(Ok(first.map_or_else(|frame| frame, Frame::data)));
-                    if let Poll::Ready(Some(second)) = second {
-                        reply.ahead.push_back(second);
-                    }
-                }
-            },
-            Poll::Ready(Some(Err(fault))) => reply.ahead.push_back(Err(fault)),
-            Poll::Pending => {}
+        let (frames, plain) = reply.rest();
+        if plain {
+            return joined(frames);
         }
+        reply.ahead = frames;
     }
     reply.boxed_unsync()
+}
+
+/// The bytes of `frames`, none of which is a trailer or a failure.
+fn joined(frames: VecDeque<Result<Frame<Bytes>, Fault>>) -> Body {
+    let mut pieces = frames.into_iter().flatten().filter_map(|frame| frame.into_data().ok());
+    match (pieces.next(), pieces.next()) {
+        (None, _) => body::empty(),
+        (Some(only), None) => body::full(only),
+        (Some(first), Some(second)) => {
+            let mut whole = BytesMut::from(first);
+            whole.extend_from_slice(&second);
+            pieces.for_each(|piece| whole.extend_from_slice(&piece));
+            body::full(whole.freeze())
+        }
+    }
 }
 
 /// Runs `guest` to its end for a reply that has no body, such as one to HEAD. A body it writes all the same, or
@@ -81,11 +87,11 @@ impl Written {
         if let Some(frame) = self.ahead.pop_front() {
             return Poll::Ready(Some(frame));
         }
-        if let Some(guest) = &mut self.guest {
-            if let Poll::Ready(result) = guest.as_mut().poll(context) {
-                self.guest = None;
-                self.failure = result.err();
-            }
+        if let Some(guest) = &mut self.guest
+            && let Poll::Ready(result) = guest.as_mut().poll(context)
+        {
+            self.guest = None;
+            self.failure = result.err();
         }
         if let Some(outgoing) = &mut self.outgoing {
             match poll_unconstrained(outgoing, context) {
@@ -103,14 +109,26 @@ impl Written {
         }
     }
 
+    /// All that is left of a guest that has ended, and whether it is data alone.
+    fn rest(&mut self) -> (VecDeque<Result<Frame<Bytes>, Fault>>, bool) {
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut frames, mut plain) = (VecDeque::new(), true);
+        // Without a guest there is nothing to wait for, so the body's end or its failure comes without a pause.
+        while let Poll::Ready(Some(frame)) = self.next(&mut context) {
+            plain &= frame.as_ref().is_ok_and(Frame::is_data);
+            frames.push_back(frame);
+        }
+        (frames, plain)
+    }
+
     fn break_off(&mut self, how: &str) {
         self.outgoing = None;
         self.failure.get_or_insert_with(|| Fault::Crash { reason: format!("the response body was {how}") });
     }
 }
 
-/// Polls past tokio's cooperative budget: here `Pending` has to mean that nothing has been written, and the
-/// chunks a guest can have written are two at most.
+/// Polls past tokio's cooperative budget: here `Pending` has to mean that nothing has been written. The chunks a
+/// guest can have written are few.
 fn poll_unconstrained(
     outgoing: &mut HyperOutgoingBody,
     context: &mut Context<'_>,

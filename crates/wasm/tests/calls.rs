@@ -1,11 +1,13 @@
 //! Calls into instances: what comes back, when, and what is left of the instance.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod support;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
 use support::{Place, answer, call, edge, get, guest, request};
 use tokio::sync::mpsc;
@@ -138,17 +140,28 @@ async fn a_trap_is_a_crash_with_its_reason() {
 
 #[tokio::test]
 async fn a_trap_after_the_reply_began_ends_its_body() {
-    // Two chunks wait in the stream, so the third write gives the reader its turn.
-    let begin = "(call $begin (local.get $reply) (i32.const 200)) (call $write) (call $write) (call $write)";
+    // A few chunks wait in the stream; past them the guest does, and its reader gets its turn.
+    let begin = format!("(call $begin (local.get $reply) (i32.const 200)) {}", "(call $write)".repeat(10));
     let (_place, instance, _) = started(&guest(&format!("{begin} unreachable"))).await;
     let Ok(Reply::Http(response)) = instance.clone().call(call(get("/"))).await else { panic!("no reply") };
     let mut reply = response.into_body();
-    for _ in 0..3 {
+    for _ in 0..10 {
         assert_eq!(reply.frame().await.unwrap().unwrap().into_data().unwrap(), "some words");
     }
     let error = reply.frame().await.unwrap().unwrap_err();
     assert!(matches!(body::fault_of(error), Ok(Fault::Crash { .. })));
     assert!(!instance.is_alive());
+}
+
+#[tokio::test]
+async fn a_reply_written_in_pieces_comes_whole_and_in_order() {
+    let (_place, instance, _) = started(&edge()).await;
+    let Ok(Reply::Http(response)) = instance.clone().call(call(Payload::Event("7".into()))).await else { panic!() };
+    // The guest ended in one go, so the length is known though the guest never said it.
+    let length = response.body().size_hint().exact().unwrap();
+    let text = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(text, "{\"greeting\":\"Good \\\"day\\\"\",\"served\":1,\"payload\":7}\n");
+    assert_eq!(text.len() as u64, length);
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ const DRAWN: [(&str, &[&str]); 10] = [
     ("process", &["sandbox", "executor", "types"]),
     ("node", &["engine", "store", "executor", "types"]),
     ("server", &["node", "types"]),
-    ("updraft", &["server", "node", "process", "wasm", "store", "types"]),
+    // The binary joins all parts; from the sandbox it takes the helper process it becomes and what doctor shows.
+    ("updraft", &["server", "node", "process", "sandbox", "wasm", "store", "types"]),
 ];
 /// All that the crate of pure decisions may take from outside.
 const ENGINE_OUTSIDE: [&str; 2] = ["serde", "thiserror"];

@@ -186,8 +186,8 @@ mod tests {
         let executable = home.join("bin/node");
         std::fs::create_dir(home.join("bin")).unwrap();
         std::fs::write(&executable, "").unwrap();
-        assert_eq!(mountable(vec![home.clone()], &executable, Some(&home)), [executable.clone()]);
-        assert_eq!(mountable(vec!["/".into()], &executable, Some(&home)), [executable.clone()]);
+        assert_eq!(mountable(vec![home.clone()], &executable, Some(&home)), std::slice::from_ref(&executable));
+        assert_eq!(mountable(vec!["/".into()], &executable, Some(&home)), std::slice::from_ref(&executable));
         assert_eq!(mountable(vec![home.join("bin")], &executable, Some(&home)), [home.join("bin")]);
     }
 

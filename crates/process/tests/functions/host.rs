@@ -22,7 +22,7 @@ pub(crate) struct Host {
 /// A function and its package.
 pub(crate) struct Deployed {
     pub(crate) function: Function,
-    pub(crate) package: TempDir,
+    pub(crate) package: Arc<TempDir>,
     executor: Arc<ProcessExecutor>,
 }
 
@@ -30,6 +30,7 @@ pub(crate) struct Deployed {
 pub(crate) struct Running {
     pub(crate) instance: Arc<dyn Instance>,
     pub(crate) output: Arc<Lines>,
+    _package: Arc<TempDir>,
 }
 
 impl Host {
@@ -59,7 +60,7 @@ impl Host {
     }
 
     pub(crate) fn deploy(&self, runtime: &str, handler: &str, files: &[(&str, &str)]) -> Deployed {
-        let package = tempfile::tempdir().unwrap();
+        let package = Arc::new(tempfile::tempdir().unwrap());
         readable(package.path(), 0o755);
         for (name, content) in files {
             let path = package.path().join(name);
@@ -94,7 +95,7 @@ impl Deployed {
     pub(crate) async fn start(&self) -> Running {
         let (instance, output) = self.try_start().await;
         match instance {
-            Ok(instance) => Running { instance, output },
+            Ok(instance) => Running { instance, output, _package: self.package.clone() },
             Err(fault) => panic!("it did not start: {fault:?}\n{}", output.text()),
         }
     }

@@ -29,7 +29,8 @@ fn main() {
     updraft_sandbox::run_helper_if_asked();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let filters: Vec<&String> =
+        arguments.iter().filter(|argument| !argument.starts_with('-') && *argument != "terse").collect();
     let chosen = |name: &str| {
         filters.is_empty()
             || filters

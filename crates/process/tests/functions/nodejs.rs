@@ -124,7 +124,7 @@ exports.callback = (event, context, callback) => callback(new Custom('called bac
     assert!(body.contains("/var/task/index.js:4"), "{body}");
     let output = running.output.text();
     assert!(
-        output.contains("\tERROR\tInvoke Error \t{\"errorType\":\"Custom\",\"errorMessage\":\"went wrong\",\"code\":7"),
+        output.contains("\tERROR\tInvoke Error \t{\"errorType\":\"Custom\",\"errorMessage\":\"went wrong\",\"name\":\"Custom\",\"code\":7"),
         "{output}"
     );
     let (error_type, body) = running.handler_error("\"text\"").await;

@@ -216,9 +216,9 @@ class Platform:
             try:
                 command = pathlib.Path(f"/proc/{entry}/cmdline").read_bytes()
                 mounts = pathlib.Path(f"/proc/{entry}/mountinfo").read_bytes()
+                shares_ours = os.readlink(f"/proc/{entry}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
             except OSError:
                 continue
-            shares_ours = os.path.realpath(f"/proc/{entry}/ns/mnt") == os.path.realpath("/proc/self/ns/mnt")
             if (name in command and b"serve" in command) or (name in mounts and not shares_ours):
                 left.append((int(entry), command.replace(b"\0", b" ").decode(errors="replace").strip()))
         return left

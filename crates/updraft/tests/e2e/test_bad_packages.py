@@ -106,7 +106,7 @@ def test_an_unusable_zip_is_refused_and_leaves_nothing(platform, client, name, s
         assert response["ResponseMetadata"]["HTTPStatusCode"] == 400, response
         assert response["Error"]["Code"] == "InvalidParameterValueException"
         assert response["Error"]["Message"]
-        if "bomb" in kind:
+        if kind == "bomb":
             assert response["Error"]["Message"] == "Unzipped size must be smaller than 262144000 bytes"
     with pytest.raises(client.exceptions.ResourceNotFoundException):
         client.get_function(FunctionName=name)
@@ -197,7 +197,7 @@ def failure_of(platform, name, code, **more):
         (NODE, "app.nothing", "", ["Runtime.HandlerNotFound", "nothing"]),
         (NODE, "app.handler", "exports.handler = (", ["Runtime.UserCodeSyntaxError", "SyntaxError"]),
         (NODE, "app.handler", "require('nonexistent-thing')", ["Runtime.ImportModuleError", "nonexistent-thing"]),
-        (NODE, "app.handler", "exports.handler = async () => 10n", ["BigInt"]),
+        (NODE, "app.handler", "exports.handler = async () => 10n", ["Unable to stringify response body"]),
         (NODE, "app.handler", "exports.handler = async () => { throw new TypeError('t') }", ["TypeError", "t"]),
         (NODE, "app.handler", "exports.handler = async () => process.exit(5)", ["Runtime.ExitError", "status 5"]),
     ],
@@ -271,7 +271,8 @@ def test_a_web_command_that_cannot_start_says_why(platform, name):
     text = failure_of(
         platform, name, zip_of({"x": ""}), runtime="web", handler="no-such-program --flag", Timeout=10
     )
-    assert "no-such-program" in text
+    assert "exit status 127" in text
+    assert "no-such-program" in platform.updraft("logs", name).stdout
 
 
 BAD_SETTINGS = [
@@ -331,11 +332,3 @@ def test_settings_at_their_bounds_are_taken(platform, client, name):
         Environment={"Variables": {"LARGE": "x" * 4_000}},
     )
     assert platform.invoke(name).expect_ok() == "good"
-
-
-def test_an_architecture_this_host_is_not_is_refused(platform, name):
-    if os.uname().machine != "x86_64":
-        pytest.skip("this host is not x86_64")
-    with pytest.raises(ClientError) as caught:
-        platform.create(name, GOOD, Architectures=["arm64"])
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from harness import BINARY, DEADLINE_S, NODE, PYTHON, client_environment, wait_until, zip_of
+from harness import BINARY, DEADLINE_S, EXAMPLES, NODE, PYTHON, client_environment, wait_until, zip_of
 
 ECHO = "def handler(event, context):\n    print('saw', event)\n    return event\n"
 
@@ -42,7 +43,7 @@ def test_help_names_every_command_and_exit_code(folder):
 
 def test_a_function_lives_on_the_command_line(platform, name, folder):
     (folder / "app.py").write_text(ECHO)
-    deployed = platform.updraft("deploy", folder, "--name", name, "--memory-mb", "256", "-e", "A=1")
+    deployed = platform.updraft("deploy", folder, "--name", name, "--memory-mb", "256", "-e", "MODE=1")
     assert f"/fn/{name}" in deployed.stdout + deployed.stderr or "lambda-url" in deployed.stdout + deployed.stderr
     assert json.loads(platform.updraft("invoke", name, "--payload", '{"n": 1}').stdout) == {"n": 1}
     (folder / "event.json").write_text('{"n": 2}')
@@ -71,6 +72,10 @@ def test_a_zip_and_a_component_are_deployed(platform, name, folder):
     (folder / "package.zip").write_bytes(zip_of({"app.py": ECHO}))
     platform.updraft("deploy", folder / "package.zip", "--name", name, "--runtime", PYTHON, "--handler", "app.handler")
     assert platform.invoke(name, {"z": 1}).expect_ok() == {"z": 1}
+    platform.updraft("rm", name)
+    shutil.copy(EXAMPLES / "edge/hello.wasm", folder / "greeting.wasm")
+    platform.updraft("deploy", folder / "greeting.wasm", "--name", name)
+    assert platform.request("GET", f"/fn/{name}/")[0] == 200
 
 
 def test_exit_codes_tell_what_went_wrong(platform, name, folder):

@@ -87,7 +87,8 @@ def test_thumbnail(platform, deploy):
 def test_api(platform, deploy):
     api = deploy("api")
     status, _, body = platform.request("GET", f"/fn/{api}/convert?value=42.195&from=km&to=mi")
-    assert (status, json.loads(body)["result"]) == (200, 26.2187574565)
+    assert status == 200, (body, platform.updraft("logs", api).stdout)
+    assert json.loads(body)["result"] == 26.2187574565
     body = json.dumps([{"value": 1, "from": "kg", "to": "g"}, {"value": 12, "from": "in", "to": "ft"}])
     status, _, body = platform.request(
         "POST", f"/fn/{api}/conversions", body=body, headers={"content-type": "application/json"}

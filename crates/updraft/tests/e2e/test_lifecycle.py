@@ -5,6 +5,7 @@ import hashlib
 import json
 import pathlib
 import re
+import threading
 import urllib.request
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_function_lives_from_create_to_delete(platform, client, name):
         Description="first",
         Timeout=7,
         MemorySize=256,
-        Environment={"Variables": {"A": "1"}},
+        Environment={"Variables": {"FIRST": "1"}},
         Tags={"team": "cloud"},
     )
     assert made["ResponseMetadata"]["HTTPStatusCode"] == 201
@@ -66,7 +67,7 @@ def test_a_function_lives_from_create_to_delete(platform, client, name):
         "Role": ROLE,
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{name}"},
     }
-    first = {"Description": "first", "Timeout": 7, "MemorySize": 256, "Environment": {"Variables": {"A": "1"}}}
+    first = {"Description": "first", "Timeout": 7, "MemorySize": 256, "Environment": {"Variables": {"FIRST": "1"}}}
     first |= {"CodeSha256": sha256(ONE), "CodeSize": len(ONE)}
     same_as_aws(made, "created", **common, **first)
     assert re.fullmatch(UUID, made["RevisionId"])
@@ -87,13 +88,13 @@ def test_a_function_lives_from_create_to_delete(platform, client, name):
     assert platform.invoke(name).expect_ok() == 2
 
     changed = client.update_function_configuration(
-        FunctionName=name, Description="second", Timeout=9, MemorySize=512, Environment={"Variables": {"B": "2"}}
+        FunctionName=name, Description="second", Timeout=9, MemorySize=512, Environment={"Variables": {"SECOND": "2"}}
     )
     third = second | {
         "Description": "second",
         "Timeout": 9,
         "MemorySize": 512,
-        "Environment": {"Variables": {"B": "2"}},
+        "Environment": {"Variables": {"SECOND": "2"}},
     }
     same_as_aws(changed, "updating", **common, **third)
     client.get_waiter("function_updated_v2").wait(FunctionName=name)
@@ -117,7 +118,7 @@ def test_listing_goes_page_by_page(private):
     client = platform.client()
     names = [f"list-{number:02}" for number in range(7)]
     for name in reversed(names):
-        platform.create(name, ONE, wait=False)
+        platform.create(name, ONE, wait=False, Environment={"Variables": {"FIRST": "1"}})
     for name in names:
         client.get_waiter("function_active_v2").wait(FunctionName=name)
     first = client.list_functions(MaxItems=3)
@@ -148,6 +149,48 @@ def test_a_change_of_another_revision_is_refused(platform, client, name):
     now = client.get_function(FunctionName=name)["Configuration"]
     assert (now["Description"], now["CodeSha256"]) == ("meanwhile", sha256(ONE))
     assert now["RevisionId"] != seen
+
+
+def test_an_update_leaves_no_gap(platform, client, name):
+    """Callers see the old code or the new, never neither, and never the old again once the new is in force."""
+    code = "def handler(event, context):\n    return {version}\n"
+    platform.create(name, zip_of({"app.py": code.format(version=0)}))
+    seen, failures, over = [], [], threading.Event()
+
+    def call():
+        mine = []
+        try:
+            while not over.is_set():
+                mine.append(platform.invoke(name, client=client).expect_ok())
+        except Exception as error:
+            failures.append(error)
+        seen.append(mine)
+
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for version in range(1, 6):
+        client.update_function_code(FunctionName=name, ZipFile=zip_of({"app.py": code.format(version=version)}))
+        client.get_waiter("function_updated_v2").wait(FunctionName=name)
+        assert platform.invoke(name).expect_ok() == version
+    over.set()
+    for caller in callers:
+        caller.join()
+    assert not failures, failures
+    for mine in seen:
+        assert mine == sorted(mine)
+        assert len(mine) > 5
+
+
+def test_a_name_can_be_used_anew(platform, client, name):
+    platform.create(name, ONE, Tags={"a": "1"})
+    platform.open_url(name)
+    assert platform.invoke(name).expect_ok() == 1
+    client.delete_function(FunctionName=name)
+    platform.create(name, TWO)
+    assert platform.invoke(name).expect_ok() == 2
+    assert "Tags" not in client.get_function(FunctionName=name)
+    refused("ResourceNotFoundException", 404, client.get_function_url_config, FunctionName=name)
 
 
 def test_a_dry_run_changes_nothing(platform, client, name):
@@ -304,7 +347,7 @@ def test_the_aws_command_line_does_it_all(platform, name, folder):
     assert made["State"] == "Pending"
     platform.aws("lambda", "wait", "function-active-v2", "--function-name", name)
     answer = folder / "answer.json"
-    invoke = ("lambda", "invoke", "--function-name", name, "--cli-binary-format", "raw-in-base64-out")
+    invoke = ("lambda", "invoke", "--function-name", name)
     said = platform.aws(*invoke, "--payload", '{"x": 1}', "--log-type", "Tail", str(answer))
     assert (said["StatusCode"], said["ExecutedVersion"], answer.read_text()) == (200, "$LATEST", "1")
     assert "REPORT RequestId: " in base64.b64decode(said["LogResult"]).decode()

@@ -10,8 +10,11 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// Most characters of an address repeated in the log.
 const AUTHORITY_CHARACTERS_MAX: usize = 100;
-/// Most bytes a guest writes to a body at once; two such chunks wait for their reader at most.
-const CHUNK_BYTES_MAX: usize = 64 << 10;
+/// Most bytes a guest writes to a body at once.
+const CHUNK_BYTES_MAX: usize = 32 << 10;
+/// Most chunks that wait for a body's reader, less the one that is always allowed. A guest that writes a few lines
+/// one by one ends without having waited once.
+const CHUNKS_WAITING_MAX: usize = 3;
 
 /// What `wasi:http` asks its host.
 pub(crate) struct Hooks(pub(crate) Arc<dyn Guest>);
@@ -44,6 +47,10 @@ impl WasiHttpHooks for Hooks {
         let authority: String = authority.chars().take(AUTHORITY_CHARACTERS_MAX).collect();
         self.0.log(format!("outgoing HTTP request to {authority:?} refused: no egress is granted\n").as_bytes());
         Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        CHUNKS_WAITING_MAX
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
