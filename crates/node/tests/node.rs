@@ -1,5 +1,7 @@
 //! A node on a real store with fake instances: deployment, dispatch, limits, recovery.
 
+#![allow(clippy::unwrap_used, reason = "a panic here is the failure being reported")]
+
 use std::{
     io::{Cursor, Write},
     sync::{

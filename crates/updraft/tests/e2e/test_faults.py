@@ -1,17 +1,13 @@
-"""Functions that fail while they run, clients that give up, and a platform at its limits."""
+"""Functions that fail while they run, and clients that give up or make no sense."""
 
 import json
 import re
-import resource
-import selectors
 import socket
 import threading
-import time
 
 import pytest
-from botocore.exceptions import ClientError
 
-from harness import DEADLINE_S, EXAMPLES, component, wait_until, zip_of
+from harness import DEADLINE_S, EXAMPLES, component, zip_of
 
 FAULTS = """
 import os, signal, time
@@ -253,57 +249,3 @@ def test_an_endless_component_delays_nobody(platform, name, folder):
     assert answered > 4, "the other component was answered while four loops ran"
     assert {answer.value["errorType"] for answer in stuck} == {"Sandbox.Timedout"}
     platform.client().delete_function(FunctionName=other)
-
-
-@pytest.mark.slow
-def test_a_flood_is_answered_429_and_then_over(private):
-    """More calls at once than an account may have: the surplus is told so, and nobody else is harmed."""
-    platform = private()
-    code = "import time\ndef handler(event, context):\n    time.sleep(event['s'])\n    return 1\n"
-    platform.create("slow", zip_of({"app.py": code}), Timeout=120, MemorySize=8192)
-    limit = platform.client().get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
-    wanted = limit + 50
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < wanted + 200:
-        pytest.skip(f"this host allows {hard} open files, and the flood takes {wanted}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted + 200), hard))
-    body = json.dumps({"s": 10}).encode()
-    request = (
-        b"POST /2015-03-31/functions/slow/invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: "
-        + str(len(body)).encode()
-        + b"\r\n\r\n"
-        + body
-    )
-    refusals = []
-    with selectors.DefaultSelector() as selector:
-        connections = []
-        for _ in range(wanted):
-            connection = platform.socket()
-            connection.sendall(request)
-            selector.register(connection, selectors.EVENT_READ)
-            connections.append(connection)
-        end = time.monotonic() + DEADLINE_S
-        while len(refusals) < wanted - limit and time.monotonic() < end:
-            for key, _ in selector.select(1):
-                answer = key.fileobj.recv(65536)
-                selector.unregister(key.fileobj)
-                if not answer.startswith(b"HTTP/1.1 200 "):
-                    refusals.append(answer)
-        for connection in connections:
-            connection.close()
-    assert len(refusals) >= wanted - limit
-    for refusal in refusals:
-        assert refusal.startswith(b"HTTP/1.1 429 "), refusal
-        assert b"TooManyRequestsException" in refusal
-        assert json.loads(refusal.split(b"\r\n\r\n", 1)[1])["Type"] == "User"
-    assert platform.is_healthy()
-
-    def works():
-        try:
-            return platform.invoke("slow", {"s": 0}).expect_ok() == 1
-        except ClientError as error:
-            assert error.response["Error"]["Code"] == "TooManyRequestsException"
-            return False
-
-    # What had begun runs to its end, as on Lambda.
-    wait_until(works, "the function works again once its callers have given up")

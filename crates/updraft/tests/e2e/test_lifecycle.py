@@ -340,6 +340,7 @@ def test_an_operation_that_is_not_there_yet_says_so(client):
 def test_the_aws_command_line_does_it_all(platform, name, folder):
     (folder / "one.zip").write_bytes(ONE)
     (folder / "two.zip").write_bytes(TWO)
+    (folder / "event.json").write_text('{"x": 1}')
     made = platform.aws(
         *("lambda", "create-function", "--function-name", name, "--runtime", PYTHON, "--handler", "app.handler"),
         *("--role", ROLE, "--zip-file", f"fileb://{folder}/one.zip", "--tags", "team=cloud"),
@@ -357,7 +358,8 @@ def test_the_aws_command_line_does_it_all(platform, name, folder):
     platform.aws("lambda", "wait", "function-updated-v2", "--function-name", name)
     platform.aws("lambda", "update-function-configuration", "--function-name", name, "--timeout", "11")
     platform.aws("lambda", "wait", "function-updated-v2", "--function-name", name)
-    platform.aws(*invoke, str(answer))
+    # A payload in this form is taken by both versions of the command line.
+    platform.aws(*invoke, "--payload", f"fileb://{folder}/event.json", str(answer))
     assert answer.read_text() == "2"
     listed = platform.aws("lambda", "list-functions")["Functions"]
     assert [one["Timeout"] for one in listed if one["FunctionName"] == name] == [11]
