@@ -63,16 +63,35 @@ pub enum Require {
     BestEffort,
 }
 
-/// Starts sandboxes. Clones share one helper process, which ends with the last of them and of their sandboxes.
+/// Starts sandboxes. Clones share one helper process, which ends with the last of them and of their sandboxes. If
+/// it is killed, its sandboxes die with it, and the next spawn starts another.
 #[derive(Clone)]
 pub struct Spawner {
-    shared: Arc<Shared>,
+    config: Arc<Config>,
+    current: Arc<Mutex<Arc<Shared>>>,
 }
 
-/// Ends the reader, and with it the helper, when the last spawner and sandbox are gone.
+/// One helper. Ends the reader, and with it the helper, when the last spawner and sandbox are gone.
 pub(crate) struct Shared {
     link: Arc<Link>,
     reader: AbortHandle,
+}
+
+impl Shared {
+    fn start(config: &Config) -> Result<Self, Error> {
+        let (child, socket, missing) = start_helper(&config.cgroup_name).map_err(Error::Start)?;
+        if let (Require::All, Some((mechanism, why))) = (config.require, missing.first()) {
+            return Err(Error::Missing { mechanism: mechanism.clone(), why: why.clone() });
+        }
+        for (mechanism, why) in missing {
+            tracing::warn!(mechanism, why, "sandboxes go without a limit this host cannot hold");
+        }
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| Error::Start(error.into()))?;
+        let socket = sys::watch(socket).map_err(Error::Start)?;
+        let link = Arc::new(Link { socket, number: AtomicU64::new(0), books: Mutex::default() });
+        let reader = tokio::spawn(read_replies(Arc::clone(&link), child)).abort_handle();
+        Ok(Self { link, reader })
+    }
 }
 
 impl Drop for Shared {
@@ -128,18 +147,18 @@ impl Spawner {
     /// [`Error::Missing`] when [`Require::All`] cannot be had, [`Error::Start`] when there is no helper.
     pub fn start(config: Config) -> Result<Self, Error> {
         crate::spec::check_name(&config.cgroup_name)?;
-        let (child, socket, missing) = start_helper(&config.cgroup_name).map_err(Error::Start)?;
-        if let (Require::All, Some((mechanism, why))) = (config.require, missing.first()) {
-            return Err(Error::Missing { mechanism: mechanism.clone(), why: why.clone() });
+        let shared = Shared::start(&config)?;
+        Ok(Self { config: Arc::new(config), current: Arc::new(Mutex::new(Arc::new(shared))) })
+    }
+
+    /// The helper, started anew if the last one is gone; then this blocks for some milliseconds.
+    fn helper(&self) -> Result<Arc<Shared>, Error> {
+        let mut current = self.current.lock();
+        if current.link.books.lock().closed {
+            *current = Arc::new(Shared::start(&self.config)?);
+            tracing::warn!("another sandbox helper was started");
         }
-        for (mechanism, why) in missing {
-            tracing::warn!(mechanism, why, "sandboxes go without a limit this host cannot hold");
-        }
-        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| Error::Start(error.into()))?;
-        let socket = sys::watch(socket).map_err(Error::Start)?;
-        let link = Arc::new(Link { socket, number: AtomicU64::new(0), books: Mutex::default() });
-        let reader = tokio::spawn(read_replies(Arc::clone(&link), child)).abort_handle();
-        Ok(Self { shared: Arc::new(Shared { link, reader }) })
+        Ok(Arc::clone(&current))
     }
 
     /// Builds a sandbox and starts its command. Returns once the command is executing. Dropping the future
@@ -151,7 +170,8 @@ impl Spawner {
     pub async fn spawn(&self, spec: Spec) -> Result<Sandbox, Error> {
         spec.check()?;
         let listeners = spec.listen.len();
-        let link = &self.shared.link;
+        let shared = self.helper()?;
+        let link = &shared.link;
         let (ours, theirs) = wire::pair().map_err(Error::Start)?;
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| Error::Start(error.into()))?;
         let control = sys::watch(ours).map_err(Error::Start)?;
@@ -167,7 +187,7 @@ impl Spawner {
         link.socket.async_io(Interest::WRITABLE, send).await.map_err(|_| Error::HelperGone)?;
         drop(theirs);
         let started = answered.await.map_err(|_| Error::HelperGone)??;
-        Sandbox::await_ready(started, control, listeners, Arc::clone(&self.shared)).await
+        Sandbox::await_ready(started, control, listeners, Arc::clone(&shared)).await
     }
 }
 
