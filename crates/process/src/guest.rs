@@ -53,9 +53,10 @@ impl Process {
         fault_of(*self.ended.get_or_init(|| exit))
     }
 
-    /// Waits until it has ended, then says how.
+    /// Waits until it has ended, then says how. From then on it is not alive, whether or not the watch has noticed.
     pub(crate) async fn ended(&self) -> Fault {
-        fault_of(self.sandbox.exited().await)
+        let exit = self.sandbox.exited().await;
+        fault_of(*self.ended.get_or_init(|| exit))
     }
 }
 

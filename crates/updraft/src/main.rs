@@ -20,11 +20,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// A request makes some dozens of short-lived allocations on whichever thread serves it; glibc's allocator shows
-/// up in profiles with a tenth of the time of a warm request, this one with a third of that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     updraft_sandbox::run_helper_if_asked();
     match commands::run(cli::Cli::parse()) {

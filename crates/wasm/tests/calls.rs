@@ -157,11 +157,12 @@ async fn a_trap_after_the_reply_began_ends_its_body() {
 async fn a_reply_written_in_pieces_comes_whole_and_in_order() {
     let (_place, instance, _) = started(&edge()).await;
     let Ok(Reply::Http(response)) = instance.clone().call(call(Payload::Event("7".into()))).await else { panic!() };
-    // The guest ended in one go, so the length is known though the guest never said it.
-    let length = response.body().size_hint().exact().unwrap();
+    // Where the guest ended in one go, which a busy machine does not promise, the length is known though it never
+    // said it.
+    let length = response.body().size_hint().exact();
     let text = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(text, "{\"greeting\":\"Good \\\"day\\\"\",\"served\":1,\"payload\":7}\n");
-    assert_eq!(text.len() as u64, length);
+    assert!(length.is_none_or(|length| length == text.len() as u64), "{length:?}");
 }
 
 #[tokio::test]

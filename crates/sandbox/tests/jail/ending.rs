@@ -21,7 +21,10 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("giving_up_a_spawn_leaves_nothing", giving_up_a_spawn_leaves_nothing),
     ("dropping_the_spawner_ends_the_helper", dropping_the_spawner_ends_the_helper),
     ("killing_the_platform_leaves_nothing", killing_the_platform_leaves_nothing),
-    ("a_killed_helper_takes_its_sandboxes_along_and_is_replaced", a_killed_helper_takes_its_sandboxes_along_and_is_replaced),
+    (
+        "a_killed_helper_takes_its_sandboxes_along_and_is_replaced",
+        a_killed_helper_takes_its_sandboxes_along_and_is_replaced,
+    ),
     ("a_start_removes_what_was_left", start_removes_what_was_left),
     ("without_its_limits_a_strict_platform_does_not_start", strict_platform_does_not_start),
 ];
