@@ -135,7 +135,17 @@ impl Helper {
         })
     }
 
+    /// Serves until the platform is gone, which also shows as a reply that cannot be sent, and then ends everything.
     fn run(mut self) -> io::Result<()> {
+        let served = self.serve();
+        self.end();
+        match served {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            served => served,
+        }
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
         loop {
             let mut events = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
@@ -150,7 +160,6 @@ impl Helper {
                 self.reap()?;
             }
             if asked && !self.answer()? {
-                self.end();
                 return Ok(());
             }
             self.tidy();
@@ -259,6 +268,7 @@ impl Helper {
         let _ = self.children.read_signal();
         while let Some((pid, status, time)) = sys::reap() {
             let Some(init) = self.inits.remove(&pid) else { continue };
+            self.lingering.push(init.slot);
             match init.id {
                 Some(id) => {
                     let last = self.last(&init, status, time);
@@ -270,7 +280,6 @@ impl Helper {
                     self.blanks.retain(|blank| *blank != pid);
                 }
             }
-            self.lingering.push(init.slot);
         }
         Ok(())
     }
