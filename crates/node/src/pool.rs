@@ -56,6 +56,18 @@ struct State {
     is_closed: bool,
 }
 
+impl State {
+    /// Takes the first caller that still waits; those before it have gone.
+    fn next_waiting(&mut self) -> Option<oneshot::Sender<Result<Lease, Miss>>> {
+        loop {
+            let waiter = self.waiting.pop_front()?;
+            if !waiter.is_closed() {
+                return Some(waiter);
+            }
+        }
+    }
+}
+
 /// One running instance.
 pub(crate) struct Member {
     pub(crate) instance: Arc<dyn Instance>,
@@ -331,12 +343,12 @@ impl Pool {
         loop {
             let (waiter, member) = {
                 let mut state = self.state.lock();
-                state.waiting.retain(|waiter| !waiter.is_closed());
-                if state.waiting.is_empty() {
+                let Some(waiter) = state.next_waiting() else { return };
+                let Some(member) = self.take_slot(&mut state) else {
+                    state.waiting.push_front(waiter);
                     return;
-                }
-                let Some(member) = self.take_slot(&mut state) else { return };
-                (state.waiting.pop_front().expect("it was just seen"), member)
+                };
+                (waiter, member)
             };
             // A caller that has just gone drops the lease, which comes back here.
             let _ = waiter.send(Ok(Lease { member, init: None, pool: self.clone() }));
@@ -404,8 +416,7 @@ impl Pool {
                 None
             } else {
                 state.running += 1;
-                state.waiting.retain(|waiter| !waiter.is_closed());
-                let waiter = state.waiting.pop_front();
+                let waiter = state.next_waiting();
                 member.busy.store(u32::from(waiter.is_some()), Ordering::Relaxed);
                 if waiter.is_none() || self.concurrency > 1 {
                     state.free.push(member.clone());
@@ -431,8 +442,7 @@ impl Pool {
         let waiter = {
             let mut state = self.state.lock();
             state.starting -= 1;
-            state.waiting.retain(|waiter| !waiter.is_closed());
-            state.waiting.pop_front()
+            state.next_waiting()
         };
         if let Some(waiter) = waiter {
             // An error means that the caller has gone; the log has the failure.
