@@ -4,7 +4,7 @@
 //! to followers and, in few large rows, to the store. Writing never waits: a sink that is full loses lines and
 //! says how many. Reading flushes first, so a reader sees everything written before it asked.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, io::Write, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use updraft_store::{
     Store,
-    logs::{Entry, Retention, Sweep},
+    logs::{Entry, Lines, Retention, Sweep},
 };
 use updraft_types::{
     FunctionId, InstanceId, Timestamp,
@@ -21,6 +21,8 @@ use updraft_types::{
 
 /// Bytes one sink holds between two flushes.
 const SINK_BYTES_MAX: usize = 2 << 20;
+/// Room that a sink keeps for the start of a line, bytes.
+const PARTIAL_BYTES_KEPT: usize = 1 << 10;
 /// Time between two flushes.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// Time between two rounds of retention.
@@ -170,10 +172,10 @@ impl Handle {
         }
         for entry in entries {
             let Some(sender) = followers.get(&entry.function) else { continue };
-            let stream: Arc<str> = entry.stream.as_str().into();
-            for (at, text) in &entry.lines {
+            for (at, text) in entry.lines.iter() {
+                let text = Bytes::copy_from_slice(text);
                 // An error means that the last follower has just left.
-                let _ = sender.send(Line { at: *at, stream: stream.clone(), text: text.clone() });
+                let _ = sender.send(Line { at, stream: entry.stream.clone(), text });
             }
         }
     }
@@ -206,8 +208,7 @@ pub(crate) struct Sink {
 struct SinkState {
     /// The start of a line whose newline has not come yet.
     partial: Vec<u8>,
-    lines: Vec<(Timestamp, Bytes)>,
-    bytes: usize,
+    lines: Lines,
     lost: u64,
     is_dirty: bool,
     /// The end of what was written since [`Sink::begin_tail`].
@@ -216,10 +217,12 @@ struct SinkState {
 
 impl Sink {
     /// Adds one whole line of the platform's own.
-    pub(crate) fn line(self: &Arc<Self>, text: String) {
+    pub(crate) fn line(self: &Arc<Self>, at: Timestamp, text: fmt::Arguments<'_>) {
         let mut state = self.state.lock();
         state.end_partial();
-        state.push(Bytes::from(text));
+        // Formatted where partial lines are gathered: that buffer is empty now, and kept.
+        state.partial.write_fmt(text).expect("memory takes what is written");
+        state.end_partial_at(at);
         self.mark_dirty(&mut state);
     }
 
@@ -249,11 +252,12 @@ impl Sink {
         if state.lost > 0 {
             let text = format!("[updraft] {} lines were lost: output came faster than it is kept", state.lost);
             state.lost = 0;
-            state.lines.push((Timestamp::now(), text.into()));
+            state.lines.push(Timestamp::now(), text.as_bytes());
         }
-        state.bytes = 0;
-        let lines = std::mem::take(&mut state.lines);
-        (!lines.is_empty()).then(|| Entry { function: self.function.clone(), stream: self.stream.to_string(), lines })
+        // As much as this time is the best guess for the next.
+        let next = Lines::expecting(state.lines.size_bytes());
+        let lines = std::mem::replace(&mut state.lines, next);
+        (!lines.is_empty()).then(|| Entry { function: self.function.clone(), stream: self.stream.clone(), lines })
     }
 }
 
@@ -273,7 +277,7 @@ impl SinkState {
         let mut rest = output;
         while let Some(newline) = rest.iter().position(|byte| *byte == b'\n') {
             if self.partial.is_empty() && newline <= LOG_LINE_BYTES_MAX {
-                self.push(Bytes::copy_from_slice(&rest[..newline]));
+                self.push_at(Timestamp::now(), &rest[..newline]);
             } else {
                 self.extend_partial(&rest[..newline]);
                 self.end_partial();
@@ -295,25 +299,31 @@ impl SinkState {
 
     fn end_partial(&mut self) {
         if !self.partial.is_empty() {
-            let line = std::mem::take(&mut self.partial);
-            self.push(line.into());
+            self.end_partial_at(Timestamp::now());
         }
     }
 
-    fn push(&mut self, text: Bytes) {
+    fn end_partial_at(&mut self, at: Timestamp) {
+        let mut line = std::mem::take(&mut self.partial);
+        self.push_at(at, &line);
+        line.clear();
+        line.shrink_to(PARTIAL_BYTES_KEPT);
+        self.partial = line;
+    }
+
+    fn push_at(&mut self, at: Timestamp, text: &[u8]) {
         if let Some(tail) = &mut self.tail {
-            tail.extend_from_slice(&text);
+            tail.extend_from_slice(text);
             tail.push(b'\n');
             if tail.len() > 4 * LOG_TAIL_BYTES {
                 tail.drain(..tail.len() - LOG_TAIL_BYTES);
             }
         }
-        if self.bytes + text.len() > SINK_BYTES_MAX {
+        if self.lines.size_bytes() + text.len() > SINK_BYTES_MAX {
             self.lost += 1;
             return;
         }
-        self.bytes += text.len() + size_of::<(Timestamp, Bytes)>();
-        self.lines.push((Timestamp::now(), text));
+        self.lines.push(at, text);
     }
 }
 
@@ -335,7 +345,7 @@ mod tests {
     use super::*;
 
     fn texts(state: &SinkState) -> Vec<&[u8]> {
-        state.lines.iter().map(|(_, text)| &text[..]).collect()
+        state.lines.iter().map(|(_, text)| text).collect()
     }
 
     #[test]
@@ -354,13 +364,13 @@ mod tests {
     fn an_endless_line_is_cut_and_a_flood_is_counted() {
         let mut state = SinkState::default();
         state.write(&vec![b'x'; 2 * LOG_LINE_BYTES_MAX + 1]);
-        assert_eq!(state.lines.len(), 2);
+        assert_eq!(state.lines.iter().count(), 2);
         for _ in 0..SINK_BYTES_MAX / 1000 {
             state.write(&[b'y'; 1000]);
             state.write(b"\n");
         }
         assert!(state.lost > 0);
-        assert!(state.bytes <= SINK_BYTES_MAX + LOG_LINE_BYTES_MAX);
+        assert!(state.lines.size_bytes() <= SINK_BYTES_MAX + LOG_LINE_BYTES_MAX);
     }
 
     #[test]

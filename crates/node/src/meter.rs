@@ -2,6 +2,7 @@
 //! says of it. One [`Attempt`] is made per call and it ends exactly once, however the call ends.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -71,7 +72,7 @@ impl Attempt {
             sink.begin_tail();
             Arc::default()
         });
-        sink.line(format!("START RequestId: {request} Version: $LATEST"));
+        sink.line(Timestamp::now(), format_args!("START RequestId: {request} Version: $LATEST"));
         Self { request, sink, began: Instant::now(), init, memory_mb, tail, has_ended: false, lease }
     }
 
@@ -100,30 +101,51 @@ impl Attempt {
     }
 
     fn write_report(&self, usage: &Usage, ending: &Ending<'_>) {
-        let request = self.request;
+        let (request, now) = (self.request, Timestamp::now());
         if let Ending::Failed(Fault::Timeout { limit_ms }) = ending {
             let (seconds, hundredths) = (limit_ms / 1000, limit_ms % 1000 / 10);
-            let now = Timestamp::now();
-            self.sink.line(format!("{now} {request} Task timed out after {seconds}.{hundredths:02} seconds"));
+            self.sink.line(now, format_args!("{now} {request} Task timed out after {seconds}.{hundredths:02} seconds"));
         }
         if let Ending::Failed(Fault::Platform { reason }) = ending {
             tracing::error!(%request, reason, "the platform could not run a function");
         }
-        self.sink.line(format!("END RequestId: {request}"));
-        let init = usage.init.map_or_else(String::new, |init| format!("\tInit Duration: {:.2} ms", milliseconds(init)));
-        let status = match ending {
-            Ending::Complete => String::new(),
-            Ending::Failed(Fault::Timeout { .. }) => "\tStatus: timeout".to_owned(),
-            Ending::Failed(fault) => format!("\tStatus: error\tError Type: {}", fault.error_type()),
-            Ending::Abandoned => "\tStatus: error\tError Type: Caller.Gone".to_owned(),
-        };
-        self.sink.line(format!(
-            "REPORT RequestId: {request}\tDuration: {:.2} ms\tBilled Duration: {} ms\tMemory Size: {} MB\tMax Memory Used: {} MB{init}{status}",
-            milliseconds(usage.duration),
-            usage.billed_ms(),
-            usage.memory_mb,
-            usage.memory_mb_max,
-        ));
+        self.sink.line(now, format_args!("END RequestId: {request}"));
+        self.sink.line(now, format_args!("{}", Report { request, usage, ending }));
+    }
+}
+
+/// The REPORT line.
+struct Report<'a> {
+    request: RequestId,
+    usage: &'a Usage,
+    ending: &'a Ending<'a>,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Usage { duration, init, memory_mb, memory_mb_max } = self.usage;
+        let (duration, billed_ms) = (Milliseconds(*duration), self.usage.billed_ms());
+        write!(f, "REPORT RequestId: {}\tDuration: {duration} ms\tBilled Duration: {billed_ms} ms", self.request)?;
+        write!(f, "\tMemory Size: {memory_mb} MB\tMax Memory Used: {memory_mb_max} MB")?;
+        if let Some(init) = init {
+            write!(f, "\tInit Duration: {} ms", Milliseconds(*init))?;
+        }
+        match self.ending {
+            Ending::Complete => Ok(()),
+            Ending::Failed(Fault::Timeout { .. }) => f.write_str("\tStatus: timeout"),
+            Ending::Failed(fault) => write!(f, "\tStatus: error\tError Type: {}", fault.error_type()),
+            Ending::Abandoned => f.write_str("\tStatus: error\tError Type: Caller.Gone"),
+        }
+    }
+}
+
+/// A duration in milliseconds with two decimals.
+struct Milliseconds(Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hundredths = (self.0.as_nanos() + 5_000) / 10_000;
+        write!(f, "{}.{:02}", hundredths / 100, hundredths % 100)
     }
 }
 
@@ -133,10 +155,6 @@ impl Drop for Attempt {
             self.end(Ending::Abandoned);
         }
     }
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }
 
 /// A reply's body that ends its attempt when it ends, fails, runs out of time or is dropped.
@@ -211,6 +229,20 @@ impl Drop for MeteredBody {
         let is_complete = self.inner.take().is_some_and(|inner| inner.is_end_stream());
         if is_complete && !self.attempt.has_ended {
             self.attempt.end(Ending::Complete);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_have_two_decimals() {
+        for (ns, text) in
+            [(0, "0.00"), (4_999, "0.00"), (5_000, "0.01"), (1_234_567, "1.23"), (61_000_095_000, "61000.10")]
+        {
+            assert_eq!(Milliseconds(Duration::from_nanos(ns)).to_string(), text);
         }
     }
 }

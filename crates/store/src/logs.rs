@@ -9,9 +9,11 @@
 //! verbs fail until the next start.
 
 mod chunk;
+mod lines;
 mod read;
 mod retention;
 
+pub use lines::Lines;
 pub use read::READ_BYTES_MAX;
 pub use retention::{Retention, Sweep};
 
@@ -53,9 +55,9 @@ pub struct Entry {
     /// Whose lines they are.
     pub function: FunctionId,
     /// The log stream: `2026/11/23/[$LATEST]` and 32 hexadecimal digits.
-    pub stream: String,
-    /// The lines in the order they were written, each without its newline; any bytes.
-    pub lines: Vec<(Timestamp, Bytes)>,
+    pub stream: Arc<str>,
+    /// The lines in the order they were written.
+    pub lines: Lines,
 }
 
 /// One line read back.
@@ -109,7 +111,7 @@ impl Logs {
 
     /// Stores lines: all of them or none. An entry becomes one row, or several if it is very large.
     pub async fn append(&self, entries: Vec<Entry>) -> Result<(), Error> {
-        let chunks: Arc<[_]> = entries.into_iter().flat_map(chunk::encode).collect();
+        let chunks: Arc<[_]> = entries.into_iter().flat_map(chunk::rows).collect();
         let size_bytes = chunks.iter().map(chunk::Chunk::size_bytes).sum::<u64>();
         let permits = u32::try_from(size_bytes).unwrap_or(u32::MAX).min(APPENDING_BYTES_MAX);
         let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| Failure::Closed)?;

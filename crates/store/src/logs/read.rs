@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use updraft_types::{FunctionId, Timestamp};
 
-use super::{Line, chunk};
+use super::{Line, chunk, lines};
 
 /// Most bytes of text one read answers.
 pub const READ_BYTES_MAX: usize = 64 << 20;
@@ -35,7 +35,7 @@ pub(super) fn newest(
         if window.is_past(row.get(2)?) {
             break;
         }
-        for (index, line) in chunk::decode(row.get_ref(3)?.as_blob()?).enumerate() {
+        for (index, line) in lines::decode(row.get_ref(3)?.as_blob()?).enumerate() {
             match line {
                 Ok((at, text)) if at >= since => window.add((at, id, index), &stream, text),
                 Ok(_) => {}

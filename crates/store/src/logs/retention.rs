@@ -114,7 +114,6 @@ fn bytes_max(retention: Retention) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
 
     use crate::{Config, Store, logs::Entry};
 
@@ -122,7 +121,11 @@ mod tests {
 
     fn entry(name: &str, at: u64, length: usize) -> Entry {
         let function = FunctionId { account: "000000000000".parse().unwrap(), name: name.parse().unwrap() };
-        Entry { function, stream: "s".into(), lines: vec![(Timestamp::from_ms(at), Bytes::from(vec![b'x'; length]))] }
+        Entry {
+            function,
+            stream: "s".into(),
+            lines: [(Timestamp::from_ms(at), vec![b'x'; length])].into_iter().collect(),
+        }
     }
 
     #[tokio::test]

@@ -52,7 +52,8 @@ async fn any_bytes_and_any_times_come_back() {
     let fixture = Fixture::open().await;
     let times = [0, 1, i64::MAX as u64, u64::MAX, 5];
     let lines: Vec<_> = times.iter().map(|&at| (Timestamp::from_ms(at), Bytes::from_static(b"\0\n\xff\xfe"))).collect();
-    let entry = Entry { function: id("a"), stream: "2026/11/23/[$LATEST]0".into(), lines: lines.clone() };
+    let entry =
+        Entry { function: id("a"), stream: "2026/11/23/[$LATEST]0".into(), lines: lines.iter().cloned().collect() };
     fixture.store.logs().append(vec![entry]).await.unwrap();
     let mut expected = lines;
     expected.sort();
@@ -66,7 +67,7 @@ async fn a_burst_larger_than_a_chunk_is_kept_whole() {
     let lines: Vec<_> = (0..50_000_u64)
         .map(|at| (Timestamp::from_ms(at), Bytes::from(format!("line {at}: {}", "x".repeat(60)))))
         .collect();
-    let entry = Entry { function: id("a"), stream: "s".into(), lines: lines.clone() };
+    let entry = Entry { function: id("a"), stream: "s".into(), lines: lines.iter().cloned().collect() };
     fixture.store.logs().append(vec![entry]).await.unwrap();
     let read = fixture.store.logs().read(&id("a"), Timestamp::from_ms(0), usize::MAX).await.unwrap();
     assert!(read.iter().map(|line| (line.at, line.text.clone())).eq(lines));

@@ -70,7 +70,9 @@ impl Model {
     fn newest(&self, name: u8, since: u64, limit: usize) -> Vec<(Timestamp, String, Bytes)> {
         let chunks = self.logs.get(&name).into_iter().flatten();
         let mut lines: Vec<_> = chunks
-            .flat_map(|chunk| chunk.lines.iter().map(|(at, text)| (*at, chunk.stream.clone(), text.clone())))
+            .flat_map(|chunk| {
+                chunk.lines.iter().map(|(at, text)| (at, chunk.stream.to_string(), Bytes::copy_from_slice(text)))
+            })
             .filter(|(at, ..)| at.as_ms() >= since)
             .collect();
         lines.sort_by_key(|(at, ..)| *at);
@@ -119,13 +121,14 @@ async fn apply(fixture: &mut Fixture, model: &mut Model, step: Step) {
             model.blobs.remove(&key);
         }
         Step::Append { entries } => {
-            let lines = |lines: Lines| {
-                lines.into_iter().map(|(at, text)| (Timestamp::from_ms(at), Bytes::from(text))).collect::<Vec<_>>()
-            };
+            let lines = |lines: Lines| lines.into_iter().map(|(at, text)| (Timestamp::from_ms(at), text)).collect();
             let mut appended = Vec::new();
             for (name, stream, texts) in entries {
-                let entry =
-                    Entry { function: id(&format!("f{name}")), stream: format!("s{stream}"), lines: lines(texts) };
+                let entry = Entry {
+                    function: id(&format!("f{name}")),
+                    stream: format!("s{stream}").into(),
+                    lines: lines(texts),
+                };
                 appended.push(entry.clone());
                 model.logs.entry(name).or_default().push(entry);
             }
@@ -145,7 +148,7 @@ async fn apply(fixture: &mut Fixture, model: &mut Model, step: Step) {
             let retention = Retention { older_than, bytes_max_per_function: u64::MAX };
             while store.logs().retain(retention).await.unwrap() == Sweep::Unfinished {}
             for chunks in model.logs.values_mut() {
-                chunks.retain(|chunk| chunk.lines.iter().any(|(at, _)| *at >= older_than));
+                chunks.retain(|chunk| chunk.lines.iter().any(|(at, _)| at >= older_than));
             }
         }
         Step::Reopen => {
