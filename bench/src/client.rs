@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::{http1, interrupt};
 
@@ -26,6 +26,8 @@ pub(crate) struct Client {
 pub(crate) struct Reply {
     /// HTTP status.
     pub(crate) status: u16,
+    /// Whether the function failed, although the status is 200.
+    pub(crate) function_failed: bool,
     /// The body.
     pub(crate) body: Vec<u8>,
     /// From the first byte sent to the last received.
@@ -49,6 +51,13 @@ impl Client {
 
     /// Sends one request and waits for its answer, whatever its status; a function's failure is an error.
     pub(crate) fn send(&mut self, request: &[u8]) -> Result<Reply> {
+        let reply = self.try_send(request)?;
+        ensure!(!reply.function_failed, "the function failed: {}", reply.text());
+        Ok(reply)
+    }
+
+    /// Sends one request and waits for its answer, whatever it is.
+    pub(crate) fn try_send(&mut self, request: &[u8]) -> Result<Reply> {
         interrupt::check()?;
         let mut received = Vec::with_capacity(16_384);
         let mut piece = [0; 16_384];
@@ -60,13 +69,10 @@ impl Client {
             ensure!(count > 0, "the server closed the connection");
             received.extend_from_slice(&piece[..count]);
             if let Some(answer) = http1::parse(&received)? {
-                let reply = Reply { status: answer.status, body: answer.body.into_owned(), took };
-                let (function_failed, closes) = (answer.function_failed, answer.closes);
+                let (status, function_failed, closes) = (answer.status, answer.function_failed, answer.closes);
+                let reply = Reply { status, function_failed, body: answer.body.into_owned(), took };
                 if closes {
                     *self = Self::connect(self.address)?;
-                }
-                if function_failed {
-                    bail!("the function failed: {}", reply.text());
                 }
                 return Ok(reply);
             }

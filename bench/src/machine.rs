@@ -52,7 +52,8 @@ pub(crate) fn state_versions(repository: &Path, notes: &mut Notes) -> Result<()>
     Ok(())
 }
 
-fn revision(repository: &Path) -> String {
+/// The sources' revision, and whether they were changed since.
+pub(crate) fn revision(repository: &Path) -> String {
     let git = |arguments: &[&str]| output(Command::new("git").arg("-C").arg(repository).args(arguments));
     let Ok(revision) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "not in a repository".to_owned() };
     // What the bench itself writes does not make its next run one of changed sources.

@@ -10,6 +10,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -40,6 +41,7 @@ mod platform;
 mod processes;
 mod report;
 mod results;
+mod soak;
 mod targets;
 mod warm;
 
@@ -75,6 +77,14 @@ struct Arguments {
 enum Subcommands {
     /// Write the table in docs/benchmarks.md again from the recorded results.
     Render,
+    /// Loads the platform for a while with functions that misbehave, and looks whether anything is left of it.
+    ///
+    /// Records the outcome in bench/results/soak.json and docs/benchmarks.md. Ends with 1 if something is left.
+    Soak {
+        /// How long.
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+        minutes: u64,
+    },
     /// The bare server to compare with, until ended.
     #[command(hide = true)]
     BareHyper,
@@ -85,6 +95,10 @@ fn main() -> Result<ExitCode> {
     match arguments.command {
         Some(Subcommands::BareHyper) => bare::serve().map(|()| ExitCode::SUCCESS),
         Some(Subcommands::Render) => report::write_document(&repository()).map(|()| ExitCode::SUCCESS),
+        Some(Subcommands::Soak { minutes }) => {
+            interrupt::listen()?;
+            run_soak(Duration::from_secs(60 * minutes))
+        }
         None => {
             let plan = Plan::new(arguments.quick, arguments.rounds, arguments.only)?;
             interrupt::listen()?;
@@ -118,6 +132,20 @@ fn run(plan: &Plan, json: &Path) -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_soak(duration: Duration) -> Result<ExitCode> {
+    let repository = repository();
+    let interpreters = Interpreters::find().context("both Python 3 and Node.js are needed")?;
+    let site = Site { binary: platform_binary(&repository)?, interpreters, repository };
+    let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(site.repository.join("target"))?;
+    eprintln!("soak:");
+    let soak = soak::run(&site, duration, scratch.path())?;
+    println!("{}", soak.table());
+    if env::var_os(BINARY_VARIABLE).is_none() {
+        report::record_soak(&site.repository, &soak)?;
+    }
+    Ok(if soak.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn measure(site: &Site, plan: &Plan) -> Result<Results> {

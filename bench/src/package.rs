@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Wasm,
     /// `bench/functions/server.mjs`
     Web,
+    /// `bench/functions/soak.py`
+    Soak,
 }
 
 impl Kind {
@@ -36,7 +38,13 @@ impl Kind {
             Kind::Node => "index.handler",
             Kind::Wasm => "hello.wasm",
             Kind::Web => "node server.mjs",
+            Kind::Soak => "soak.handler",
         }
+    }
+
+    /// The function's Timeout, seconds.
+    pub(crate) fn timeout_s(self) -> u32 {
+        if self == Kind::Soak { 2 } else { 30 }
     }
 
     /// The package as a zip, unlike that of any other `number`.
@@ -46,10 +54,11 @@ impl Kind {
             Kind::Node => ("index.mjs", "bench/functions/index.mjs"),
             Kind::Wasm => ("hello.wasm", "examples/edge/hello.wasm"),
             Kind::Web => ("server.mjs", "bench/functions/server.mjs"),
+            Kind::Soak => ("soak.py", "bench/functions/soak.py"),
         };
         let mut content = fs::read(repository.join(source)).with_context(|| format!("reading {source}"))?;
         match self {
-            Kind::Python => content.extend(format!("\n# {number}\n").bytes()),
+            Kind::Python | Kind::Soak => content.extend(format!("\n# {number}\n").bytes()),
             Kind::Node | Kind::Web => content.extend(format!("\n// {number}\n").bytes()),
             Kind::Wasm => content.extend(custom_section(number)),
         }
@@ -77,7 +86,7 @@ mod tests {
     #[test]
     fn packages_differ_by_their_number_only() {
         let repository = crate::repository();
-        for kind in [Kind::Python, Kind::Node, Kind::Wasm, Kind::Web] {
+        for kind in [Kind::Python, Kind::Node, Kind::Wasm, Kind::Web, Kind::Soak] {
             let unpacked = |number| {
                 let mut zip = zip::ZipArchive::new(Cursor::new(kind.zip(&repository, number).unwrap())).unwrap();
                 let mut content = Vec::new();

@@ -60,6 +60,11 @@ pub(crate) struct Function {
 impl<'a> Platform<'a> {
     /// Starts the platform on a data folder in `scratch`, which an earlier one may have left.
     pub(crate) fn start(site: &'a Site, scratch: &Path) -> Result<Self> {
+        Self::start_with(site, scratch, &[])
+    }
+
+    /// The same with some of its settings given as environment variables.
+    pub(crate) fn start_with(site: &'a Site, scratch: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let data = scratch.join("updraft");
         let mut command = Command::new(&site.binary);
         for (name, _) in std::env::vars_os() {
@@ -67,6 +72,7 @@ impl<'a> Platform<'a> {
                 command.env_remove(name);
             }
         }
+        command.envs(settings.iter().copied());
         command.current_dir(scratch).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
         Ok(Self { site, server: Server::start("updraft", command, scratch, address_in_url)? })
     }
@@ -74,6 +80,11 @@ impl<'a> Platform<'a> {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.server.id()
     }
 
     /// Ends it in order.
@@ -120,7 +131,7 @@ impl<'a> Platform<'a> {
         let body = json!({
             "FunctionName": function.name, "Runtime": runtime, "Handler": function.kind.handler(),
             "Role": "arn:aws:iam::000000000000:role/bench", "Code": { "ZipFile": STANDARD.encode(zip) },
-            "MemorySize": 128, "Timeout": 30,
+            "MemorySize": 128, "Timeout": function.kind.timeout_s(),
         });
         call(client, "POST", "/2015-03-31/functions", &body, 201)?;
         let path = format!("/2015-03-31/functions/{}/configuration", function.name);
@@ -146,7 +157,19 @@ impl<'a> Platform<'a> {
 
     /// Lambda's Invoke with the event `{}`.
     pub(crate) fn invoke(&self, function: &str, kind: Kind) -> Target {
-        self.target(invoke_request(self.address(), function, &json!({})), kind)
+        self.invoke_with(function, kind, &json!({}))
+    }
+
+    /// The same with an event.
+    pub(crate) fn invoke_with(&self, function: &str, kind: Kind, event: &Value) -> Target {
+        self.target(invoke_request(self.address(), function, event), kind)
+    }
+
+    /// Deletes a function.
+    pub(crate) fn delete(&self, function: &str) -> Result<()> {
+        let path = format!("/2015-03-31/functions/{function}");
+        let request = http1::request("DELETE", &path, self.address(), &[("authorization", AUTHORIZATION)], b"");
+        Client::connect(self.address())?.send(&request)?.expect(204).map(drop)
     }
 
     fn target(&self, request: Vec<u8>, kind: Kind) -> Target {
@@ -167,7 +190,7 @@ impl<'a> Platform<'a> {
 impl Site {
     fn runtime(&self, kind: Kind) -> String {
         match kind {
-            Kind::Python => format!("python3.{}", self.interpreters.python.release),
+            Kind::Python | Kind::Soak => format!("python3.{}", self.interpreters.python.release),
             Kind::Node => format!("nodejs{}.x", self.interpreters.node.release),
             Kind::Wasm => "wasm".to_owned(),
             Kind::Web => "web".to_owned(),

@@ -17,6 +17,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// The process it descends from.
+    pub(crate) fn parent(&self) -> u32 {
+        self.parent
+    }
+
     /// Whether this very process still runs (a zombie does not).
     pub(crate) fn is_running(&self) -> bool {
         read(self.id).is_some_and(|now| now.started_ticks == self.started_ticks && now.state != 'Z')

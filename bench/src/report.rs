@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     results::{FORMAT, Latency, Results, WarmRow, quantile},
+    soak::Soak,
     targets::{self, Side, Unit, Verdict},
 };
 
@@ -16,6 +17,9 @@ const DOCUMENT: &str = "docs/benchmarks.md";
 const RECORD: &str = "bench/results/latest.json";
 const BEGIN: &str = "<!-- figures: written by `cargo xtask bench`, do not edit -->";
 const END: &str = "<!-- end of figures -->";
+const SOAK_RECORD: &str = "bench/results/soak.json";
+const SOAK_BEGIN: &str = "<!-- soak: written by `cargo xtask bench soak`, do not edit -->";
+const SOAK_END: &str = "<!-- end of soak -->";
 const UNRECORDED: &str = "No complete run has been recorded yet: `cargo xtask bench` records one.\n";
 
 /// Keeps these results as the recorded ones, and writes the document's table from them.
@@ -26,12 +30,29 @@ pub(crate) fn record(repository: &Path, results: &Results) -> Result<()> {
     write_document(repository)
 }
 
-/// Writes the document's table from the recorded results.
+/// Keeps this soak as the recorded one, and writes the document's table from it.
+pub(crate) fn record_soak(repository: &Path, soak: &Soak) -> Result<()> {
+    fs::write(repository.join(SOAK_RECORD), serde_json::to_string_pretty(soak)? + "\n")?;
+    write_document(repository)
+}
+
+/// Writes the document's tables from what is recorded.
 pub(crate) fn write_document(repository: &Path) -> Result<()> {
     let path = repository.join(DOCUMENT);
     let document = fs::read_to_string(&path).with_context(|| format!("reading {DOCUMENT}"))?;
-    let (before, _, after) = split(&document)?;
-    Ok(fs::write(path, format!("{before}{BEGIN}\n\n{}\n{END}{after}", recorded_table(repository)?))?)
+    let (before, _, after) = split(&document, BEGIN, END)?;
+    let document = format!("{before}{BEGIN}\n\n{}\n{END}{after}", recorded_table(repository)?);
+    let (before, _, after) = split(&document, SOAK_BEGIN, SOAK_END)?;
+    Ok(fs::write(path, format!("{before}{SOAK_BEGIN}\n\n{}\n{SOAK_END}{after}", recorded_soak(repository)?))?)
+}
+
+fn recorded_soak(repository: &Path) -> Result<String> {
+    let path = repository.join(SOAK_RECORD);
+    if !path.exists() {
+        return Ok("No soak has been recorded yet: `cargo xtask bench soak` records one.\n".to_owned());
+    }
+    let soak: Soak = serde_json::from_slice(&fs::read(path)?).with_context(|| format!("reading {SOAK_RECORD}"))?;
+    Ok(soak.table())
 }
 
 fn recorded_table(repository: &Path) -> Result<String> {
@@ -45,9 +66,9 @@ fn recorded_table(repository: &Path) -> Result<String> {
 }
 
 /// What stands before the markers, between them and after them.
-fn split(document: &str) -> Result<(&str, &str, &str)> {
-    let (before, rest) = document.split_once(BEGIN).with_context(|| format!("no line {BEGIN} in {DOCUMENT}"))?;
-    let (figures, after) = rest.split_once(END).with_context(|| format!("no line {END} in {DOCUMENT}"))?;
+fn split<'a>(document: &'a str, begin: &str, end: &str) -> Result<(&'a str, &'a str, &'a str)> {
+    let (before, rest) = document.split_once(begin).with_context(|| format!("no line {begin} in {DOCUMENT}"))?;
+    let (figures, after) = rest.split_once(end).with_context(|| format!("no line {end} in {DOCUMENT}"))?;
     Ok((before, figures, after))
 }
 
@@ -201,9 +222,12 @@ mod tests {
     fn the_document_holds_exactly_the_recorded_results() {
         let repository = crate::repository();
         let document = fs::read_to_string(repository.join(DOCUMENT)).unwrap();
-        let (_, figures, _) = split(&document).unwrap();
-        let expected = recorded_table(&repository).unwrap();
-        assert_eq!(figures.trim(), expected.trim(), "run: cargo run -p updraft-bench -- render");
+        for (begin, end, expected) in
+            [(BEGIN, END, recorded_table(&repository)), (SOAK_BEGIN, SOAK_END, recorded_soak(&repository))]
+        {
+            let (_, figures, _) = split(&document, begin, end).unwrap();
+            assert_eq!(figures.trim(), expected.unwrap().trim(), "run: cargo run -p updraft-bench -- render");
+        }
     }
 
     #[test]
