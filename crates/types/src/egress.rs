@@ -216,6 +216,11 @@ impl FromStr for Rule {
                 Host::Address(address) => Target::Network(Network::of_address(address)),
             },
         };
+        if let Target::Name(name) | Target::Below(name) = &target
+            && name.is_localhost()
+        {
+            return Err(wrong("no rule can open it: it is the loopback".into()));
+        }
         if let Target::Network(network) = &target
             && let Some(why) = reach::never_within(*network)
         {

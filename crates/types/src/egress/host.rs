@@ -26,6 +26,11 @@ impl HostName {
         &self.0
     }
 
+    /// Whether it is `localhost` or below it, which leads nowhere else by definition (RFC 6761).
+    pub fn is_localhost(&self) -> bool {
+        self.as_str() == "localhost" || self.as_str().ends_with(".localhost")
+    }
+
     /// Whether it ends in `parent` with at least one label before.
     pub fn is_below(&self, parent: &HostName) -> bool {
         self.0.strip_suffix(parent.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))

@@ -293,6 +293,8 @@ fn rules_are_read_and_written_alike() {
         ("a.*.example.com:443", "parts between dots"),
         ("169.254.169.254:80", "no rule can open it"),
         ("127.0.0.1:80", "no rule can open it"),
+        ("localhost:80", "no rule can open it"),
+        ("*.localhost:80", "no rule can open it"),
         ("127.0.0.0/8:80", "no rule can open it"),
         ("[::1]:80", "no rule can open it"),
         ("[fe80::/64]:80", "no rule can open it"),
