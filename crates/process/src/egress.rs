@@ -206,9 +206,22 @@ async fn serve(stream: TcpStream, desk: &Arc<Desk>) {
     match desk.plan.way(local) {
         Way::Proxy => proxy::serve(stream, desk).await,
         Way::To(host, port) => match desk.dial(&host, port).await {
-            Ok(outside) => relay::relay(stream, outside, &desk.totals, IDLE_MAX).await,
+            Ok(outside) => carry(stream, outside, desk).await,
             // The guest's connect has succeeded by now; a reset is the promptest way to take it back.
-            Err(_) => drop(stream.set_zero_linger()),
+            Err(_) => reset(&stream),
         },
     }
+}
+
+/// Copies between the two until both have closed or the guest's is reset.
+async fn carry(mut guest: TcpStream, outside: TcpStream, desk: &Desk) {
+    if let Err(error) = relay::relay(&mut guest, outside, &desk.totals, IDLE_MAX).await {
+        tracing::debug!(%error, "a connection to the outside broke off");
+        reset(&guest);
+    }
+}
+
+/// Makes the connection's end a reset. One that cannot be told so just ends.
+fn reset(stream: &TcpStream) {
+    let _ = stream.set_zero_linger();
 }

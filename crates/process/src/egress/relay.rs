@@ -108,8 +108,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     }
 }
 
-/// Copies until both sides have closed, one has failed, or nothing has moved for `idle_max`.
-pub(super) async fn relay<G, O>(mut guest: G, outside: O, totals: &Arc<Totals>, idle_max: Duration)
+/// Copies until both sides have closed.
+///
+/// # Errors
+/// One side has failed, or nothing has moved for `idle_max`: the guest is owed a reset, or it would take what came
+/// so far for all there is.
+pub(super) async fn relay<G, O>(guest: &mut G, outside: O, totals: &Arc<Totals>, idle_max: Duration) -> io::Result<()>
 where
     G: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
@@ -117,12 +121,8 @@ where
     let mut outside = Metered::new(outside, totals);
     let beats = outside.beats();
     tokio::select! {
-        copied = copy_bidirectional_with_sizes(&mut guest, &mut outside, BUFFER_BYTES, BUFFER_BYTES) => {
-            if let Err(error) = copied {
-                tracing::debug!(%error, "a connection to the outside broke off");
-            }
-        }
-        () = beats.stopped(idle_max) => tracing::debug!("a connection to the outside was idle and is closed"),
+        copied = copy_bidirectional_with_sizes(guest, &mut outside, BUFFER_BYTES, BUFFER_BYTES) => copied.map(drop),
+        () = beats.stopped(idle_max) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -136,11 +136,11 @@ mod tests {
     use super::*;
 
     /// A relay between two pipes of little room; the guest's end, the outside's, and what runs between.
-    fn relayed(idle_max: Duration) -> (DuplexStream, DuplexStream, JoinHandle<()>, Arc<Totals>) {
-        let ((guest, inner_guest), (outside, inner_outside)) = (duplex(1000), duplex(1000));
+    fn relayed(idle_max: Duration) -> (DuplexStream, DuplexStream, JoinHandle<io::Result<()>>, Arc<Totals>) {
+        let ((guest, mut inner_guest), (outside, inner_outside)) = (duplex(1000), duplex(1000));
         let totals = Arc::new(Totals::default());
         let counted = totals.clone();
-        let task = tokio::spawn(async move { relay(inner_guest, inner_outside, &counted, idle_max).await });
+        let task = tokio::spawn(async move { relay(&mut inner_guest, inner_outside, &counted, idle_max).await });
         (guest, outside, task, totals)
     }
 
@@ -162,7 +162,7 @@ mod tests {
         let (_, read) = tokio::join!(sending, guest.read_to_end(&mut received));
         read.unwrap();
         assert_eq!(received, answer);
-        task.await.unwrap();
+        task.await.unwrap().unwrap();
         assert_eq!(totals.bytes(), (8, 100_000));
     }
 
@@ -187,7 +187,7 @@ mod tests {
     #[tokio::test]
     async fn what_carries_nothing_is_closed() {
         let (mut guest, mut outside, task, _) = relayed(Duration::from_millis(20));
-        task.await.unwrap();
+        assert_eq!(task.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(guest.read(&mut [0]).await.unwrap(), 0);
         assert_eq!(outside.read(&mut [0]).await.unwrap(), 0);
     }

@@ -1,43 +1,11 @@
 //! The forwarder against a world of its own: names and addresses that lead to listeners of the test's.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    sync::Mutex,
-};
+use std::net::SocketAddr;
 
-use async_trait::async_trait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use updraft_types::egress::HostName;
 
 use super::*;
-use crate::testing::Lines;
-
-/// A world in which names lead to addresses, and addresses to listeners on this host.
-#[derive(Default)]
-struct World {
-    names: HashMap<&'static str, Vec<&'static str>>,
-    places: Mutex<HashMap<SocketAddr, SocketAddr>>,
-    connected: Mutex<Vec<SocketAddr>>,
-}
-
-#[async_trait]
-impl Outside for World {
-    async fn resolve(&self, name: &HostName) -> io::Result<Vec<IpAddr>> {
-        let found = self.names.get(name.as_str()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(found.iter().map(|address| address.parse().unwrap()).collect())
-    }
-
-    fn is_own(&self, address: IpAddr) -> io::Result<bool> {
-        Ok(address == "10.0.0.99".parse::<IpAddr>().unwrap())
-    }
-
-    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        self.connected.lock().unwrap().push(address);
-        let place = self.places.lock().unwrap().get(&address).copied();
-        TcpStream::connect(place.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?).await
-    }
-}
+use crate::testing::{Lines, World};
 
 const NAMES: &[(&str, &[&str])] = &[
     ("a.example", &["9.9.9.9"]),
@@ -68,8 +36,7 @@ async fn start(rules: &[&str], proxy: bool) -> Running {
     if let (true, SocketAddr::V4(at)) = (proxy, at) {
         plan.proxy = Some(at);
     }
-    let names = NAMES.iter().map(|(name, addresses)| (*name, addresses.to_vec())).collect();
-    let world = Arc::new(World { names, ..World::default() });
+    let world = World::new(NAMES);
     let gate = Gate { outside: world.clone(), connections: Arc::new(Semaphore::new(HOST_CONNECTIONS_MAX)) };
     let log = Lines::new();
     let forwarder = Forwarder::start(plan, vec![listener], &gate, log.clone()).unwrap();
@@ -79,10 +46,7 @@ async fn start(rules: &[&str], proxy: bool) -> Running {
 impl Running {
     /// A listener that the world has at `address`.
     async fn place(&self, address: &str) -> TcpListener {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        self.world.places.lock().unwrap().insert(address.parse().unwrap(), at);
-        listener
+        self.world.place(address).await
     }
 
     /// An HTTP/1.1 server at `address` that answers each request with its head and body.
@@ -122,7 +86,7 @@ impl Running {
     }
 
     fn connected(&self) -> usize {
-        self.world.connected.lock().unwrap().len()
+        self.world.connected()
     }
 }
 
@@ -158,8 +122,7 @@ async fn a_name_is_carried_out_without_the_guest_knowing() {
 async fn a_refusal_is_a_reset_and_a_line_in_the_log() {
     // The name is allowed; where it leads is not.
     let mut running = start(&[], false).await;
-    let names = [("a.example", vec!["169.254.169.254"])].into();
-    let world = Arc::new(World { names, ..World::default() });
+    let world = World::new(&[("a.example", &["169.254.169.254"])]);
     let listener = StdListener::bind("127.1.0.2:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     running.at = listener.local_addr().unwrap();
@@ -170,7 +133,7 @@ async fn a_refusal_is_a_reset_and_a_line_in_the_log() {
     let mut guest = TcpStream::connect(running.at).await.unwrap();
     let error = guest.read(&mut [0]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-    assert!(world.connected.lock().unwrap().is_empty());
+    assert_eq!(world.connected(), 0);
     let line = format!(
         "egress refused: a.example:{} leads to 169.254.169.254: it is link-local, where clouds have their metadata service, and never reachable\n",
         running.at.port()
@@ -359,7 +322,10 @@ async fn an_instance_has_its_bound_of_connections() {
     }
     let mut late = TcpStream::connect(running.at).await.unwrap();
     late.write_all(b"late").await.unwrap();
-    tokio::task::yield_now().await;
+    // Time enough for what would be a connection too many.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(running.connected(), CONNECTIONS_MAX);
     // It is served as soon as another has gone.
     guests.pop();

@@ -24,6 +24,7 @@ use crate::{
     egress::{
         ASK_MAX, Desk, IDLE_MAX,
         relay::{Metered, relay},
+        reset,
     },
     web::strip_hop_by_hop,
 };
@@ -62,7 +63,13 @@ pub(super) async fn serve(stream: TcpStream, desk: &Arc<Desk>) {
     if let Some((upgrade, outside)) = tunnel
         && let Ok(guest) = upgrade.await
     {
-        relay(TokioIo::new(guest), outside, &desk.totals, IDLE_MAX).await;
+        let mut guest = TokioIo::new(guest);
+        if let Err(error) = relay(&mut guest, outside, &desk.totals, IDLE_MAX).await {
+            tracing::debug!(%error, "a tunnel to the outside broke off");
+            if let Ok(parts) = guest.into_inner().downcast::<TokioIo<TcpStream>>() {
+                reset(parts.io.inner());
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
 use updraft_executor::egress::Error;
 use updraft_types::egress::Host;
 
-use crate::egress::{ASK_MAX, Desk, IDLE_MAX, relay::relay};
+use crate::egress::{ASK_MAX, Desk, carry};
 
 /// The first byte of everything a client says.
 pub(super) const VERSION: u8 = 5;
@@ -121,7 +121,7 @@ pub(super) async fn serve(mut stream: TcpStream, desk: &Arc<Desk>) {
         Ok(mut outside) => {
             let early = outside.write_all(&asked.bytes).await;
             if early.is_ok() && stream.write_all(&reply(Code::Succeeded)).await.is_ok() {
-                relay(stream, outside, &desk.totals, IDLE_MAX).await;
+                carry(stream, outside, desk).await;
             }
         }
         Err(code) => drop(stream.write_all(&reply(code)).await),
