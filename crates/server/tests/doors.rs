@@ -278,7 +278,7 @@ async fn egress_is_set_shown_and_taken_back() {
         (r#"{"allow": ["169.254.169.254:80"]}"#, "no rule can open it"),
         (r#"{"allow": ["localhost:80"]}"#, "no rule can open it"),
         (r#"{"allow": ["a.example"]}"#, "HOST:PORT"),
-        ("{", "Could not parse"),
+        ("{", "egress is"),
     ] {
         let refused = platform.send("PUT", target, &[], said).await;
         let message = refused.json()["message"].as_str().unwrap().to_owned();
