@@ -17,6 +17,7 @@ mod tests;
 
 use std::{fmt, io, net::TcpListener as StdListener, sync::Arc, time::Duration};
 
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -33,8 +34,9 @@ use self::{notes::Notes, plan::Way, relay::Totals};
 
 /// Most connections of one instance at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 128;
-/// Most connections of all instances at once. Each takes two descriptors of the platform's.
+/// Most connections of all instances at once, and the part of the platform's descriptors they may take at two each.
 const HOST_CONNECTIONS_MAX: usize = 2048;
+const DESCRIPTORS_PART: u64 = 4;
 /// How long a connection may carry nothing either way: as long as clouds' address translators wait.
 const IDLE_MAX: Duration = Duration::from_secs(350);
 /// How long a guest may take to say what it wants of the proxy.
@@ -97,8 +99,15 @@ pub(crate) struct Gate {
 impl Gate {
     /// For all instances of the host.
     pub(crate) fn new(config: &Config) -> Self {
-        Self { outside: config.outside.clone(), connections: Arc::new(Semaphore::new(HOST_CONNECTIONS_MAX)) }
+        Self { outside: config.outside.clone(), connections: Arc::new(Semaphore::new(host_connections_max())) }
     }
+}
+
+/// Fewer where this process may not open many files: its doors must not be what runs out of them.
+fn host_connections_max() -> usize {
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
+    let ours = usize::try_from(soft / DESCRIPTORS_PART / 2).unwrap_or(usize::MAX);
+    ours.clamp(1, HOST_CONNECTIONS_MAX)
 }
 
 /// One instance's connections. Dropping it ends them all.

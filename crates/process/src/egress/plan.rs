@@ -20,6 +20,10 @@ use updraft_types::egress::{Host, HostName, Policy, Rule, Target};
 const PROXY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 1, 0, 1), 3128);
 /// The first address that a name leads to.
 const FIRST_NAME: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 2);
+/// Ports below are out of a guest's own reach (`ip_unprivileged_port_start`), so one listener at any address can
+/// serve all that is laid out at such a port without being in a guest's way. Each listener is a descriptor of the
+/// platform's for as long as the sandbox lives.
+const PRIVILEGED_PORTS: u16 = 1024;
 /// Networks that share fewer bits are left to the proxy: they are not anybody's own.
 const PREFIX_MIN: u8 = 8;
 
@@ -99,6 +103,7 @@ impl Plan {
 
     /// One listener at any address of a port takes all others of that port in: both cannot be.
     fn listen_at(&mut self, address: Ipv4Addr, port: u16) {
+        let address = if port < PRIVILEGED_PORTS { Ipv4Addr::UNSPECIFIED } else { address };
         let listeners = &mut self.layout.listen_at;
         let wanted = SocketAddrV4::new(address, port);
         if listeners.contains(&wanted) || listeners.contains(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)) {
@@ -186,18 +191,20 @@ mod tests {
 
     #[test]
     fn names_have_addresses_of_their_own() {
-        let plan = plan(&["a.example:443", "b.example:443", "a.example:80"], None);
-        assert_eq!(listeners(&plan), ["127.1.0.2:443", "127.1.0.3:443", "127.1.0.2:80"]);
+        let plan = plan(&["a.example:443", "b.example:443", "a.example:8443", "b.example:8443"], None);
+        assert_eq!(listeners(&plan), ["0.0.0.0:443", "127.1.0.2:8443", "127.1.0.3:8443"]);
         assert_eq!(plan.layout().hosts[1], (Ipv4Addr::new(127, 1, 0, 3), "b.example".to_owned()));
         assert_eq!(way(&plan, "127.1.0.3:443"), to("b.example", 443));
-        assert_eq!(way(&plan, "127.1.0.2:80"), to("a.example", 80));
+        assert_eq!(way(&plan, "127.1.0.2:8443"), to("a.example", 8443));
+        // What connects to such a listener by no address of a name's is judged as that address, and refused.
+        assert_eq!(way(&plan, "127.0.0.1:443"), to("127.0.0.1", 443));
         assert!(plan.environment().is_empty());
     }
 
     #[test]
     fn networks_are_made_the_loopbacks_and_share_a_ports_listener() {
-        let plan = plan(&["a.example:5432", "10.0.0.0/8:5432", "192.168.1.7:22", "192.168.1.7:5432"], None);
-        assert_eq!(listeners(&plan), ["0.0.0.0:5432", "192.168.1.7:22"]);
+        let plan = plan(&["a.example:5432", "10.0.0.0/8:5432", "192.168.1.7:2222", "192.168.1.7:5432"], None);
+        assert_eq!(listeners(&plan), ["0.0.0.0:5432", "192.168.1.7:2222"]);
         let networks = [(Ipv4Addr::new(10, 0, 0, 0), 8), (Ipv4Addr::new(192, 168, 1, 7), 32)];
         assert_eq!(plan.layout().networks, networks);
         assert_eq!(way(&plan, "10.1.2.3:5432"), to("10.1.2.3", 5432));
@@ -230,13 +237,14 @@ mod tests {
     #[test]
     fn a_web_functions_own_port_stays_free() {
         let plan = plan(&["a.example:8080", "10.0.0.0/8:8080", "a.example:443"], Some(8080));
-        assert_eq!(listeners(&plan), ["127.1.0.2:443", "127.1.0.1:3128"]);
+        assert_eq!(listeners(&plan), ["0.0.0.0:443", "127.1.0.1:3128"]);
     }
 
     #[test]
     fn a_sandbox_can_carry_as_many_rules_as_a_function_may_have() {
-        let rules: Vec<String> =
-            (1..updraft_types::egress::RULES_MAX).map(|number| format!("h{number}.example:{number}")).collect();
+        let rules: Vec<String> = (1..updraft_types::egress::RULES_MAX)
+            .map(|number| format!("h{number}.example:{}", 2000 + number))
+            .collect();
         let rules: Vec<&str> = rules.iter().map(String::as_str).chain(["*:*"]).collect();
         let plan = plan(&rules, None);
         assert_eq!(plan.layout().listen_at.len(), rules.len());
