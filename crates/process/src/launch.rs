@@ -37,7 +37,7 @@ impl ProcessExecutor {
     /// How an instance's egress is laid out.
     pub(crate) fn egress(&self, start: &Start) -> Plan {
         let configuration = &start.function.configuration;
-        let taken = (configuration.runtime == Runtime::Web).then_some(WEB_PORT);
+        let taken = if configuration.runtime == Runtime::Web { WEB_PORT } else { RUNTIME_API_PORT };
         Plan::new(self.config.egress.policy(configuration.egress.as_ref()), taken)
     }
 

@@ -46,16 +46,16 @@ pub(crate) enum Way {
 }
 
 impl Plan {
-    /// For a function that may connect as `policy` says. `taken` is a port that its own server listens at, at any
-    /// address, and that nothing may be in the way of.
-    pub(crate) fn new(policy: Policy, taken: Option<u16>) -> Self {
+    /// For a function that may connect as `policy` says. `taken` is the port that its own server or its Runtime API
+    /// listens at, and that nothing may be in the way of.
+    pub(crate) fn new(policy: Policy, taken: u16) -> Self {
         let mut plan = Self { policy, layout: Layout::default(), names: BTreeMap::new(), proxy: None };
         let rules = plan.policy.egress().rules().to_vec();
         // Networks first: where one has a listener at any address of a port, names at the port use it too.
         let (networks, others): (Vec<Rule>, Vec<Rule>) =
             rules.into_iter().partition(|rule| matches!(rule.target, Target::Network(_)));
         for rule in networks.iter().chain(&others) {
-            let is_laid_out = match rule.port.filter(|port| Some(*port) != taken) {
+            let is_laid_out = match rule.port.filter(|port| *port != taken) {
                 Some(port) => plan.lay_out(&rule.target, port),
                 None => false,
             };
@@ -166,9 +166,9 @@ mod tests {
 
     use super::*;
 
-    fn plan(rules: &[&str], taken: Option<u16>) -> Plan {
+    fn plan(rules: &[&str]) -> Plan {
         let rules = rules.iter().map(|rule| rule.parse().unwrap());
-        Plan::new(Policy::new(Egress::allow(rules).unwrap(), [].into()), taken)
+        Plan::new(Policy::new(Egress::allow(rules).unwrap(), [].into()), 9001)
     }
 
     fn listeners(plan: &Plan) -> Vec<String> {
@@ -185,13 +185,13 @@ mod tests {
 
     #[test]
     fn no_rules_lay_out_nothing() {
-        let plan = plan(&[], None);
+        let plan = plan(&[]);
         assert!(plan.is_empty() && plan.environment().is_empty());
     }
 
     #[test]
     fn names_have_addresses_of_their_own() {
-        let plan = plan(&["a.example:443", "b.example:443", "a.example:8443", "b.example:8443"], None);
+        let plan = plan(&["a.example:443", "b.example:443", "a.example:8443", "b.example:8443"]);
         assert_eq!(listeners(&plan), ["0.0.0.0:443", "127.1.0.2:8443", "127.1.0.3:8443"]);
         assert_eq!(plan.layout().hosts[1], (Ipv4Addr::new(127, 1, 0, 3), "b.example".to_owned()));
         assert_eq!(way(&plan, "127.1.0.3:443"), to("b.example", 443));
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn networks_are_made_the_loopbacks_and_share_a_ports_listener() {
-        let plan = plan(&["a.example:5432", "10.0.0.0/8:5432", "192.168.1.7:2222", "192.168.1.7:5432"], None);
+        let plan = plan(&["a.example:5432", "10.0.0.0/8:5432", "192.168.1.7:2222", "192.168.1.7:5432"]);
         assert_eq!(listeners(&plan), ["0.0.0.0:5432", "192.168.1.7:2222"]);
         let networks = [(Ipv4Addr::new(10, 0, 0, 0), 8), (Ipv4Addr::new(192, 168, 1, 7), 32)];
         assert_eq!(plan.layout().networks, networks);
@@ -224,7 +224,7 @@ mod tests {
             "0.0.0.0/0:443",
             "8.0.0.0/7:1",
         ] {
-            let plan = plan(&[rule], None);
+            let plan = plan(&[rule]);
             assert_eq!(listeners(&plan), ["127.1.0.1:3128"], "{rule}");
             assert_eq!(way(&plan, "127.1.0.1:3128"), Way::Proxy);
             let environment = plan.environment();
@@ -235,8 +235,8 @@ mod tests {
     }
 
     #[test]
-    fn a_web_functions_own_port_stays_free() {
-        let plan = plan(&["a.example:8080", "10.0.0.0/8:8080", "a.example:443"], Some(8080));
+    fn the_port_of_a_functions_own_stays_free() {
+        let plan = plan(&["a.example:9001", "10.0.0.0/8:9001", "a.example:443"]);
         assert_eq!(listeners(&plan), ["0.0.0.0:443", "127.1.0.1:3128"]);
     }
 
@@ -246,7 +246,7 @@ mod tests {
             .map(|number| format!("h{number}.example:{}", 2000 + number))
             .collect();
         let rules: Vec<&str> = rules.iter().map(String::as_str).chain(["*:*"]).collect();
-        let plan = plan(&rules, None);
+        let plan = plan(&rules);
         assert_eq!(plan.layout().listen_at.len(), rules.len());
         assert!(rules.len() <= updraft_sandbox::LISTENERS_AT_MAX);
     }

@@ -32,7 +32,7 @@ async fn start(rules: &[&str], proxy: bool) -> Running {
     let own = (!proxy).then(|| format!("a.example:{}", at.port()));
     let rules = own.iter().map(String::as_str).chain(rules.iter().copied());
     let egress = Egress::allow(rules.map(|rule| rule.parse().unwrap())).unwrap();
-    let mut plan = Plan::new(Policy::new(egress, [].into()), None);
+    let mut plan = Plan::new(Policy::new(egress, [].into()), 9001);
     if let (true, SocketAddr::V4(at)) = (proxy, at) {
         plan.proxy = Some(at);
     }
@@ -127,7 +127,7 @@ async fn a_refusal_is_a_reset_and_a_line_in_the_log() {
     listener.set_nonblocking(true).unwrap();
     running.at = listener.local_addr().unwrap();
     let rule = format!("a.example:{}", running.at.port()).parse().unwrap();
-    let plan = Plan::new(Policy::new(Egress::allow([rule]).unwrap(), [].into()), None);
+    let plan = Plan::new(Policy::new(Egress::allow([rule]).unwrap(), [].into()), 9001);
     let gate = Gate { outside: world.clone(), connections: Arc::new(Semaphore::new(1)) };
     let _forwarder = Forwarder::start(plan, vec![listener], &gate, running.log.clone()).unwrap();
     let mut guest = TcpStream::connect(running.at).await.unwrap();

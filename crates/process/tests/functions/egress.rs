@@ -114,7 +114,8 @@ async fn ordinary_clients_reach_what_rules_name(_: Host) {
     serve_echo(world.place("10.1.2.3:5432").await);
     serve_echo(world.place("10.7.7.7:22").await);
     let host = in_world(&world, Grant::Rules);
-    let rules: &[&str] = &["api.example.com:8443", "10.1.0.0/16:5432", "10.7.7.7:22"];
+    serve_echo(world.place("10.1.2.3:9001").await);
+    let rules: &[&str] = &["api.example.com:8443", "10.1.0.0/16:5432", "10.7.7.7:22", "10.1.0.0/16:9001"];
     let running = runner(&host, Some(rules)).start().await;
     let fetched = evaluate(&running, "urllib.request.urlopen('http://api.example.com:8443/x?y').read().decode()").await;
     assert_eq!(fetched, "GET /x?y HTTP/1.1");
@@ -122,7 +123,9 @@ async fn ordinary_clients_reach_what_rules_name(_: Host) {
     assert_eq!(evaluate(&running, "direct('10.7.7.7', 22)").await, "open");
     assert_eq!(evaluate(&running, "direct('10.1.2.3', 5433)").await, "ECONNREFUSED");
     assert_eq!(evaluate(&running, "direct('10.2.0.1', 5432)").await, "ENETUNREACH");
-    assert_eq!(evaluate(&running, "'HTTPS_PROXY' in os.environ").await, false);
+    // The Runtime API's port is the Runtime API's: what is allowed there goes through the proxy.
+    assert_eq!(evaluate(&running, "tunnel('10.1.2.3:9001')").await, "200");
+    assert_eq!(evaluate(&running, "os.environ['HTTPS_PROXY']").await, "http://127.1.0.1:3128");
     // Allowed, and nobody there.
     assert_eq!(evaluate(&running, "direct('10.1.9.9', 5432)").await, "ECONNRESET");
     let output = running.output.text();

@@ -30,7 +30,8 @@ use crate::{
 };
 
 const HEADERS_MAX: usize = 100;
-const READ_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Heads of requests and answers, each, and what of their bodies waits to be passed on.
+const READ_BUFFER_BYTES_MAX: usize = 16 * 1024;
 
 /// One guest's connection: what it has become, and what runs for it.
 #[derive(Default)]
