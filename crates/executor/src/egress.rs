@@ -93,7 +93,7 @@ impl Dialer {
             }
         };
         let (mut denial, mut failure) = (None, None);
-        for address in addresses.into_iter().map(|address| address.to_canonical()).take(ADDRESSES_MAX) {
+        for address in alternating(addresses).take(ADDRESSES_MAX) {
             match self.try_address(host, port, address).await {
                 Ok(stream) => return Ok(stream),
                 Err(Error::Denied(denied)) => denial = denial.or(Some(denied)),
@@ -125,6 +125,20 @@ impl Dialer {
             Err(elapsed) => Err(unreachable(elapsed.into())),
         }
     }
+}
+
+/// Addresses of one family after those of the other, the first as given: a family that leads nowhere from this host
+/// must not use up all tries.
+fn alternating(addresses: Vec<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    let addresses: Vec<IpAddr> = addresses.into_iter().map(|address| address.to_canonical()).collect();
+    let first_is_v4 = addresses.first().is_some_and(IpAddr::is_ipv4);
+    let (like_first, others): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv4() == first_is_v4);
+    let (mut like_first, mut others) = (like_first.into_iter(), others.into_iter());
+    std::iter::from_fn(move || {
+        std::mem::swap(&mut like_first, &mut others);
+        others.next().or_else(|| like_first.next())
+    })
 }
 
 /// The network and the resolver of this host.
@@ -285,6 +299,17 @@ mod tests {
         assert!(matches!(dialed, Err(Error::Unresolved { .. })), "{dialed:?}");
         let (dialed, _) = dial(&[&[]], "empty.example", 443).await;
         assert!(matches!(dialed, Err(Error::Unresolved { .. })), "{dialed:?}");
+    }
+
+    #[test]
+    fn both_families_get_their_tries() {
+        let order = |addresses: &[&str]| {
+            let parsed = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            alternating(parsed).map(|address| address.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&["::a", "::b", "::c", "1.1.1.1", "2.2.2.2"]), ["::a", "1.1.1.1", "::b", "2.2.2.2", "::c"]);
+        assert_eq!(order(&["1.1.1.1", "::ffff:2.2.2.2", "::a"]), ["1.1.1.1", "::a", "2.2.2.2"]);
+        assert!(order(&[]).is_empty());
     }
 
     #[tokio::test]

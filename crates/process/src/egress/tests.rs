@@ -336,6 +336,39 @@ async fn an_instance_has_its_bound_of_connections() {
     assert_eq!(&text, b"late");
 }
 
+/// Whatever a guest says to the proxy, it is hung up on or refused in the end, and nothing is connected to.
+#[test]
+fn nonsense_leads_nowhere() {
+    use proptest::prelude::*;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let running = runtime.block_on(start(&["allowed.example:443"], true));
+    let heads = prop_oneof![
+        Just(&b""[..]),
+        Just(&b"CONNECT "[..]),
+        Just(&b"GET http://"[..]),
+        Just(&b"POST / HTTP/1.1\r\n"[..]),
+        Just(&[5, 1, 0, 5, 1, 0, 3][..]),
+        Just(&[5, 1, 0, 5, 1, 0, 4][..]),
+    ];
+    let rest = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..400),
+        "[ -~]{0,80}( HTTP/1.1)?(\r\n[a-zA-Z-]{0,12}:? ?[ -~]{0,20}){0,4}(\r\n\r\n)?".prop_map(String::into_bytes),
+    ];
+    proptest!(ProptestConfig::with_cases(200), |(head in heads, rest in rest)| {
+        let bytes = [head, &rest].concat();
+        runtime.block_on(async {
+            let mut guest = TcpStream::connect(running.at).await.unwrap();
+            // It may be hung up on before it has said everything.
+            let _ = guest.write_all(&bytes).await;
+            let _ = guest.shutdown().await;
+            let mut answer = Vec::new();
+            let _ = guest.read_to_end(&mut answer).await;
+            assert!(answer.len() < 64 * 1024);
+        });
+        prop_assert_eq!(running.connected(), 0);
+    });
+}
+
 #[test]
 fn whose_word_counts() {
     let config = |grant| Config { grant, ..Config::default() };
