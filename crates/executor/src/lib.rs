@@ -8,6 +8,7 @@
 //! Invariant: dropping a call's future, or its reply's body before the end, abandons that call. An instance
 //! that cannot recover from that says so through [`Instance::is_alive`] and is never called again.
 
+pub mod egress;
 pub mod fake;
 
 use std::{path::Path, sync::Arc, time::Instant};

@@ -132,6 +132,7 @@ fn draft(name: &str) -> Draft {
             architecture: Architecture::X86_64,
             tracing: TracingMode::PassThrough,
             log_group: None,
+            egress: None,
         },
         tags: Default::default(),
     }

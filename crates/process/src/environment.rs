@@ -44,6 +44,15 @@ pub(crate) fn of(
     variables.into_iter().collect()
 }
 
+/// Adds defaults that nobody has set.
+pub(crate) fn add_missing(environment: &mut Vec<(String, String)>, defaults: Vec<(String, String)>) {
+    for (name, value) in defaults {
+        if !environment.iter().any(|(known, _)| *known == name) {
+            environment.push((name, value));
+        }
+    }
+}
+
 /// Names an author's variables never reach, also where the platform leaves them unset.
 const RESERVED: &[&str] = &[
     "_HANDLER",

@@ -12,12 +12,13 @@ use updraft_executor::Guest;
 use updraft_sandbox::{Exit, Sandbox, Status};
 use updraft_types::{ExitStatus, Fault};
 
-use crate::output::Output;
+use crate::{egress::Forwarder, output::Output};
 
 /// A running sandbox.
 pub(crate) struct Process {
     pub(crate) sandbox: Sandbox,
     pub(crate) output: Output,
+    egress: Option<Forwarder>,
     is_killed: AtomicBool,
     ended: OnceLock<Exit>,
 }
@@ -26,7 +27,12 @@ impl Process {
     /// Takes charge of a sandbox that has just been started. Call inside a Tokio runtime.
     pub(crate) fn new(sandbox: Sandbox, guest: Arc<dyn Guest>) -> std::io::Result<Self> {
         let output = Output::new(sandbox.output.try_clone()?, guest)?;
-        Ok(Self { sandbox, output, is_killed: AtomicBool::new(false), ended: OnceLock::new() })
+        Ok(Self { sandbox, output, egress: None, is_killed: AtomicBool::new(false), ended: OnceLock::new() })
+    }
+
+    /// With connections to the outside, which end when it does.
+    pub(crate) fn with_egress(self, egress: Option<Forwarder>) -> Self {
+        Self { egress, ..self }
     }
 
     /// Whether it runs and may go on running.
@@ -49,6 +55,9 @@ impl Process {
             exit = &mut exited => exit,
             () = self.output.follow() => exited.await,
         };
+        if let Some(egress) = &self.egress {
+            egress.stop();
+        }
         self.output.drain();
         fault_of(*self.ended.get_or_init(|| exit))
     }

@@ -7,8 +7,10 @@ use updraft_sandbox::{Error, Limits, Spec};
 use updraft_types::{Fault, Runtime};
 
 use crate::{
-    ProcessExecutor, environment,
-    environment::{RUNTIME_API_PORT, TASK_ROOT},
+    ProcessExecutor,
+    egress::Plan,
+    environment,
+    environment::{RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
     mounts,
 };
 
@@ -32,27 +34,33 @@ struct Command {
 }
 
 impl ProcessExecutor {
+    /// How an instance's egress is laid out.
+    pub(crate) fn egress(&self, start: &Start) -> Plan {
+        let configuration = &start.function.configuration;
+        let taken = if configuration.runtime == Runtime::Web { WEB_PORT } else { RUNTIME_API_PORT };
+        Plan::new(self.config.egress.policy(configuration.egress.as_ref()), taken)
+    }
+
     /// The sandbox of an instance.
-    pub(crate) async fn spec(&self, start: &Start) -> Result<Spec, Fault> {
+    pub(crate) async fn spec(&self, start: &Start, egress: &Plan) -> Result<Spec, Fault> {
         let configuration = &start.function.configuration;
         let command = self.command(start).await?;
         let mut mounts = self.mounts.clone();
         mounts.extend(mounts::prefixes(&command.prefixes));
         mounts.push(mounts::package(&start.package));
         let is_web = configuration.runtime == Runtime::Web;
+        let mut environment =
+            environment::of(start, &self.config.region, self.config.credentials.as_ref(), &command.search_path);
+        environment::add_missing(&mut environment, egress.environment());
         Ok(Spec {
             name: start.id.to_string(),
             command: command.words,
-            environment: environment::of(
-                start,
-                &self.config.region,
-                self.config.credentials.as_ref(),
-                &command.search_path,
-            ),
+            environment,
             directory: TASK_ROOT.into(),
             mounts,
             tmp_bytes_max: u64::from(configuration.ephemeral_storage_mb) * MEGABYTE,
             listen: if is_web { Vec::new() } else { vec![RUNTIME_API_PORT] },
+            network: egress.layout().clone(),
             limits: Limits {
                 memory_bytes_max: u64::from(configuration.memory_mb) * MEGABYTE,
                 cpu_millis: cpu_millis(configuration.memory_mb, self.config.cpu_millis_min),

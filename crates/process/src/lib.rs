@@ -8,6 +8,7 @@
 //! platform through its own Runtime API or its own output, and nothing it sends there harms another instance.
 
 pub mod discover;
+pub mod egress;
 mod environment;
 mod guest;
 mod instance;
@@ -56,6 +57,8 @@ pub struct Config {
     /// AWS credentials that guests find in their environment, for SDKs that refuse to start without any.
     /// `None` leaves them unset.
     pub credentials: Option<Credentials>,
+    /// Where functions may connect to.
+    pub egress: egress::Config,
     /// The least processor time an instance may use, in thousandths of one core. Above it the quota follows
     /// memory as Lambda's does: 1,769 MB are one core. Lambda gives every function a whole core while it
     /// starts; a quota stays for life, and below one core it would stall cold starts and the short bursts that
@@ -94,7 +97,15 @@ impl Config {
     /// The defaults for a directory: the host's interpreters, exact versions, no credentials, whole cores.
     pub fn new(directory: PathBuf, region: Region) -> Self {
         let search = Search::of_host(Vec::new());
-        Self { region, directory, search, versions: Policy::Exact, credentials: None, cpu_millis_min: 1000 }
+        Self {
+            region,
+            directory,
+            search,
+            versions: Policy::Exact,
+            credentials: None,
+            egress: egress::Config::default(),
+            cpu_millis_min: 1000,
+        }
     }
 }
 
@@ -113,6 +124,7 @@ pub struct ProcessExecutor {
     config: Config,
     spawner: Spawner,
     files: RuntimeFiles,
+    gate: egress::Gate,
     interpreters: Arc<OnceLock<Vec<Interpreter>>>,
     /// The mounts that all sandboxes have.
     mounts: Vec<Mount>,
@@ -124,7 +136,8 @@ impl ProcessExecutor {
         let files = RuntimeFiles::write(&config.directory)
             .map_err(|source| NewError { directory: config.directory.clone(), source })?;
         let mounts = mounts::shared(files.directory(), files.empty());
-        let executor = Self { config, spawner, files, interpreters: Arc::default(), mounts };
+        let gate = egress::Gate::new(&config.egress);
+        let executor = Self { config, spawner, files, gate, interpreters: Arc::default(), mounts };
         let (interpreters, search) = (executor.interpreters.clone(), executor.config.search.clone());
         // Whoever needs the answer before this thread has it looks for itself or waits for it.
         std::thread::spawn(move || interpreters.get_or_init(|| discover::discover(&search)).len());
@@ -185,11 +198,20 @@ impl Executor for ProcessExecutor {
     }
 
     async fn start(&self, start: Start) -> Result<Arc<dyn Instance>, Fault> {
-        let spec = self.spec(&start).await?;
+        let plan = self.egress(&start);
+        let spec = self.spec(&start, &plan).await?;
+        let own_listeners = spec.listen.len();
         let mut sandbox = self.spawner.spawn(spec).await.map_err(|error| launch::fault_of(error, &start))?;
+        let outward = sandbox.listeners.split_off(own_listeners);
         let listener = sandbox.listeners.pop();
+        let platform = |what: &str, error| Fault::Platform { reason: format!("cannot {what}: {error}") };
+        let egress = (!plan.is_empty())
+            .then(|| egress::Forwarder::start(plan, outward, &self.gate, start.guest.clone()))
+            .transpose()
+            .map_err(|error| platform("serve a sandbox's egress", error))?;
         let process = Process::new(sandbox, start.guest.clone())
-            .map_err(|error| Fault::Platform { reason: format!("cannot follow a sandbox's output: {error}") })?;
+            .map_err(|error| platform("follow a sandbox's output", error))?
+            .with_egress(egress);
         if start.function.configuration.runtime == Runtime::Web {
             return Ok(Arc::new(WebInstance::start(process).await?));
         }

@@ -2,18 +2,28 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use updraft_executor::{Call, Guest, Start};
+use async_trait::async_trait;
+use tokio::net::{TcpListener, TcpStream};
+use updraft_executor::{Call, Guest, Start, egress::Outside};
 use updraft_types::{
     Function, InstanceId, Payload, RequestId, RevisionId, Timestamp,
+    egress::HostName,
     function::{Architecture, Code, Configuration, State, TracingMode},
     invocation::Context,
 };
 
 /// A guest's output, kept.
 #[derive(Default)]
-pub(crate) struct Lines(std::sync::Mutex<Vec<u8>>);
+pub(crate) struct Lines(Mutex<Vec<u8>>);
 
 impl Lines {
     pub(crate) fn new() -> Arc<Self> {
@@ -49,6 +59,7 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
             architecture: Architecture::X86_64,
             tracing: TracingMode::PassThrough,
             log_group: None,
+            egress: None,
         },
         code: Code { sha256: String::new(), size_bytes: 0 },
         state: State::Active,
@@ -85,4 +96,53 @@ pub(crate) fn call(payload: Payload) -> Call {
 pub(crate) fn make_readable(directory: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A world outside in which names lead to addresses, and addresses to listeners on this host.
+#[derive(Default)]
+pub(crate) struct World {
+    names: HashMap<&'static str, Vec<&'static str>>,
+    places: Mutex<HashMap<SocketAddr, SocketAddr>>,
+    connected: Mutex<Vec<SocketAddr>>,
+}
+
+impl World {
+    /// What the platform's host calls itself in it.
+    pub(crate) const OWN: &str = "10.0.0.99";
+
+    pub(crate) fn new(names: &[(&'static str, &[&'static str])]) -> Arc<Self> {
+        let names = names.iter().map(|(name, addresses)| (*name, addresses.to_vec())).collect();
+        Arc::new(Self { names, ..Self::default() })
+    }
+
+    /// A listener at `address`.
+    pub(crate) async fn place(&self, address: &str) -> TcpListener {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        self.places.lock().unwrap().insert(address.parse().unwrap(), at);
+        listener
+    }
+
+    /// How often somebody has tried to connect to something.
+    pub(crate) fn connected(&self) -> usize {
+        self.connected.lock().unwrap().len()
+    }
+}
+
+#[async_trait]
+impl Outside for World {
+    async fn resolve(&self, name: &HostName) -> io::Result<Vec<IpAddr>> {
+        let found = self.names.get(name.as_str()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        Ok(found.iter().map(|address| address.parse().unwrap()).collect())
+    }
+
+    fn is_own(&self, address: IpAddr) -> io::Result<bool> {
+        Ok(address == Self::OWN.parse::<IpAddr>().unwrap())
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        self.connected.lock().unwrap().push(address);
+        let place = self.places.lock().unwrap().get(&address).copied();
+        TcpStream::connect(place.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionRefused))?).await
+    }
 }

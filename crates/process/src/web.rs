@@ -7,6 +7,8 @@
 mod message;
 mod relay;
 
+pub(crate) use self::message::strip_hop_by_hop;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;

@@ -155,6 +155,7 @@ mod tests {
             mounts: Vec::new(),
             tmp_bytes_max: 0,
             listen: Vec::new(),
+            network: crate::Network::default(),
             limits: crate::Limits::default(),
         }
     }

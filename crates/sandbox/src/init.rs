@@ -114,7 +114,7 @@ impl Blank {
     ) -> Result<(Guest, SignalFd), Failure> {
         jail.cgroups.limit(self.limits, &spec.limits)?;
         self.root.mount_tmp(spec.tmp_bytes_max)?;
-        self.root.write_names(&spec.name)?;
+        self.root.write_names(&spec.name, &spec.network.hosts)?;
         nix::unistd::sethostname(&spec.name).step("sethostname")?;
         let mut trees = trees.into_iter();
         for mount in &spec.mounts {
@@ -128,7 +128,7 @@ impl Blank {
             self.root.enter()?;
         }
         self.root.seal()?;
-        let listeners = spec.listen.iter().map(|port| network::listen(*port)).collect::<Result<Vec<_>, _>>()?;
+        let listeners = network::listen_all(spec)?;
         privileges::drop_all()?;
         jail.filters.install().step("seccomp")?;
         let children = watch_children().step("signalfd")?;

@@ -32,4 +32,6 @@ pub use helper::run_helper_if_asked;
 pub use platform::{Config, Require, Spawner};
 pub use probe::{Mechanism, State, probe};
 pub use sandbox::{Exit, Sandbox, Status};
-pub use spec::{LISTENERS_MAX, Limits, MOUNTS_MAX, Mount, SPEC_BYTES_MAX, Spec};
+pub use spec::{
+    LISTENERS_AT_MAX, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount, NETWORK_ENTRIES_MAX, Network, SPEC_BYTES_MAX, Spec,
+};

@@ -169,7 +169,7 @@ impl Spawner {
     /// jail cannot be built; [`Error::Full`]; [`Error::HelperGone`].
     pub async fn spawn(&self, spec: Spec) -> Result<Sandbox, Error> {
         spec.check()?;
-        let listeners = spec.listen.len();
+        let listeners = spec.listen.len() + spec.network.listen_at.len();
         let shared = self.helper()?;
         let link = &shared.link;
         let (ours, theirs) = wire::pair().map_err(Error::Start)?;

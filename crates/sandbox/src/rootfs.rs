@@ -11,6 +11,7 @@ use std::{
     ffi::{CStr, CString},
     fs::File,
     io::{self, Write},
+    net::Ipv4Addr,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -123,9 +124,11 @@ impl Root {
     }
 
     /// The files that carry the sandbox's name.
-    pub(crate) fn write_names(&self, name: &str) -> Result<(), Failure> {
+    pub(crate) fn write_names(&self, name: &str, hosts: &[(Ipv4Addr, String)]) -> Result<(), Failure> {
         self.write("etc/hostname", &format!("{name}\n"))?;
-        self.write("etc/hosts", &format!("127.0.0.1 localhost {name}\n::1 localhost\n"))
+        let mut text = format!("127.0.0.1 localhost {name}\n::1 localhost\n");
+        text.extend(hosts.iter().map(|(address, host)| format!("{address} {host}\n")));
+        self.write("etc/hosts", &text)
     }
 
     /// Makes this the root of the calling process and lets go of the old one.

@@ -58,7 +58,7 @@ impl Status {
 
 /// A running guest and everything around it. Dropping it kills all of it.
 pub struct Sandbox {
-    /// One for each of [`crate::Spec::listen`], in order; nonblocking.
+    /// One for each of [`crate::Spec::listen`], then of [`crate::Network::listen_at`], in order; nonblocking.
     pub listeners: Vec<TcpListener>,
     /// Nonblocking read end of the pipe that carries stdout and stderr. It ends when every process that holds
     /// the other end has.

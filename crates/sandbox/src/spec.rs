@@ -2,7 +2,10 @@
 //!
 //! Plain values that travel to the helper as JSON. Nothing here touches the kernel.
 
-use std::path::PathBuf;
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +16,13 @@ pub const SPEC_BYTES_MAX: usize = 128 * 1024;
 
 /// Most ports in [`Spec::listen`].
 pub const LISTENERS_MAX: usize = 16;
+
+/// Most entries in [`Network::listen_at`]. With the ports of [`Spec::listen`] and the output pipe they travel in one
+/// message.
+pub const LISTENERS_AT_MAX: usize = 48;
+
+/// Most entries in [`Network::hosts`] and in [`Network::networks`].
+pub const NETWORK_ENTRIES_MAX: usize = 64;
 
 /// Most entries in [`Spec::mounts`].
 pub const MOUNTS_MAX: usize = 64;
@@ -39,8 +49,44 @@ pub struct Spec {
     pub tmp_bytes_max: u64,
     /// Ports to listen on at 127.0.0.1 inside the sandbox's own network; the listeners are handed out.
     pub listen: Vec<u16>,
+    /// What its own network has besides.
+    pub network: Network,
     /// What it may use up.
     pub limits: Limits,
+}
+
+/// What a sandbox's own network has beside a loopback at 127.0.0.1 and ::1. Nothing here leads out of it: whoever
+/// connects inside reaches a listener that was handed out, or nobody.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Network {
+    /// Networks that are the loopback's too, as an address and the bits its addresses share, 8 to 32: what
+    /// connects to any address of them stays inside.
+    pub networks: Vec<(Ipv4Addr, u8)>,
+    /// Where to listen beside the ports of [`Spec::listen`], after whose listeners these are handed out: addresses
+    /// of 127.0.0.0/8 or of `networks`, or 0.0.0.0.
+    pub listen_at: Vec<SocketAddrV4>,
+    /// Lines for `/etc/hosts`: an address and the name that leads to it.
+    pub hosts: Vec<(Ipv4Addr, String)>,
+}
+
+impl Network {
+    fn check(&self) -> Result<(), Error> {
+        let refuse = |why: &str| Err(Error::Invalid(why.to_owned()));
+        if self.listen_at.len() > LISTENERS_AT_MAX || self.listen_at.iter().any(|address| address.port() == 0) {
+            return refuse("there are too many addresses to listen at, or port 0");
+        }
+        if self.hosts.len() > NETWORK_ENTRIES_MAX || self.networks.len() > NETWORK_ENTRIES_MAX {
+            return refuse("there are too many names or networks");
+        }
+        if self.networks.iter().any(|(first, prefix)| !(8..=32).contains(prefix) || first.octets()[0] == 0) {
+            return refuse("a network shares fewer than 8 bits or more than 32, or is the unspecified one");
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if self.hosts.iter().any(|(_, name)| name.is_empty() || !name.bytes().all(plain)) {
+            return refuse("a host's name is not of letters, digits, '.', '-' and '_'");
+        }
+        Ok(())
+    }
 }
 
 /// A file or directory of the host shown read-only (also nosuid, nodev) to the guest, with what is mounted
@@ -77,6 +123,7 @@ impl Spec {
         if self.listen.len() > LISTENERS_MAX || self.listen.contains(&0) {
             return refuse("there are too many ports to listen on, or port 0");
         }
+        self.network.check()?;
         if self.mounts.len() > MOUNTS_MAX {
             return refuse("there are too many mounts");
         }
@@ -117,10 +164,15 @@ mod tests {
             mounts: vec![Mount { source: "/usr".into(), target: "/usr".into() }],
             tmp_bytes_max: 0,
             listen: vec![9001],
+            network: Network {
+                networks: vec![([10, 0, 0, 0].into(), 8)],
+                listen_at: vec!["127.1.0.2:443".parse().unwrap()],
+                hosts: vec![([127, 1, 0, 2].into(), "api.example.com".into())],
+            },
             limits: Limits::default(),
         };
         assert!(good.check().is_ok());
-        let bad: [fn(&mut Spec); 9] = [
+        let bad: [fn(&mut Spec); 15] = [
             |spec| spec.name = "../x".into(),
             |spec| spec.name = "n".repeat(NAME_BYTES_MAX + 1),
             |spec| spec.command.clear(),
@@ -130,6 +182,12 @@ mod tests {
             |spec| spec.mounts[0].source = "usr".into(),
             |spec| spec.mounts = vec![spec.mounts[0].clone(); MOUNTS_MAX + 1],
             |spec| spec.listen.push(0),
+            |spec| spec.network.listen_at.push("127.1.0.2:0".parse().unwrap()),
+            |spec| spec.network.listen_at = vec![spec.network.listen_at[0]; LISTENERS_AT_MAX + 1],
+            |spec| spec.network.hosts.push(([127, 1, 0, 3].into(), "a\n127.0.0.1 b".into())),
+            |spec| spec.network.hosts.push(([127, 1, 0, 3].into(), String::new())),
+            |spec| spec.network.networks.push(([8, 0, 0, 0].into(), 7)),
+            |spec| spec.network.networks.push(([0, 0, 0, 0].into(), 8)),
         ];
         for (index, spoil) in bad.into_iter().enumerate() {
             let mut spec = good.clone();

@@ -7,6 +7,7 @@
 use std::{
     ffi::CStr,
     io, mem,
+    net::Ipv4Addr,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr,
 };
@@ -240,6 +241,33 @@ pub(crate) fn bring_loopback_up(socket: BorrowedFd<'_>) -> io::Result<()> {
         check(c_long::from(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request)))?;
         request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
         check(c_long::from(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request)))?;
+    }
+    Ok(())
+}
+
+/// Gives the loopback one more address, under the label `lo:NUMBER`, with all that shares its prefix.
+pub(crate) fn add_loopback_address(
+    socket: BorrowedFd<'_>,
+    number: u32,
+    address: Ipv4Addr,
+    prefix: u8,
+) -> io::Result<()> {
+    let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+    let label = format!("lo:{number}");
+    for (request, value) in [(libc::SIOCSIFADDR, address.to_bits()), (libc::SIOCSIFNETMASK, mask)] {
+        // SAFETY: all-zero is a valid `ifreq`; its name stays NUL-terminated, as a label of `lo:` and a `u32` has at
+        // most thirteen bytes of sixteen. The union is large enough for a `sockaddr_in` and aligned for it. The
+        // request reads that one structure, which outlives the call.
+        unsafe {
+            let mut ifreq: libc::ifreq = mem::zeroed();
+            for (to, from) in ifreq.ifr_name.iter_mut().zip(label.bytes()) {
+                *to = from as libc::c_char;
+            }
+            let inet = (&raw mut ifreq.ifr_ifru).cast::<libc::sockaddr_in>();
+            (*inet).sin_family = libc::AF_INET as libc::sa_family_t;
+            (*inet).sin_addr.s_addr = value.to_be();
+            check(c_long::from(libc::ioctl(socket.as_raw_fd(), request, &raw const ifreq)))?;
+        }
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! The admin door, `/_updraft/v1/…`, which the `updraft` command uses: logs and code packages.
+//! The admin door, `/_updraft/v1/…`, which the `updraft` command uses: logs, code packages, and egress ([`egress`]).
 //!
 //! `GET logs/NAME?since_ms=N&limit=N&follow=true|false` answers newline-delimited JSON, one object a line:
 //! `{"at_ms":…,"stream":"…","text":"…"}`, text with what is not UTF-8 replaced. A followed log ends when its reader
 //! leaves or the platform stops. `GET code/NAME?sha256=…` answers the zip, as long as the function still runs it.
+
+mod egress;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -27,6 +29,11 @@ const LINES_MAX: usize = 10_000;
 /// Answers one request to the admin door.
 pub(crate) async fn serve(doors: &Doors, request: Request<Incoming>) -> Result<Response<Body>, Error> {
     let path = request.uri().path().strip_prefix("/_updraft/v1/").unwrap_or_default();
+    if let Some(name) = path.strip_prefix("functions/").and_then(|rest| rest.strip_suffix("/egress")) {
+        let function = function(doors, name)?;
+        let method = request.method().clone();
+        return egress::serve(doors, function, &method, request.into_body()).await;
+    }
     if request.method() != Method::GET {
         return Err(Error::admin_not_found());
     }

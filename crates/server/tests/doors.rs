@@ -241,6 +241,69 @@ async fn tags_change_and_are_bounded() {
 }
 
 #[tokio::test]
+async fn egress_is_set_shown_and_taken_back() {
+    let platform = Platform::start().await;
+    platform.create("caller", "python3.12", json!({})).await;
+    platform.settled("caller").await;
+    let target = "/_updraft/v1/functions/caller/egress";
+    let configuration = format!("{FUNCTIONS}/caller/configuration");
+    assert_eq!(platform.get(target).await.json(), json!({ "egress": null }));
+    for (said, shown) in [
+        (json!("all"), json!("all")),
+        (json!("none"), json!("none")),
+        (
+            json!({ "allow": ["A.example:443", "10.0.0.0/8:5432"] }),
+            json!({ "allow": ["a.example:443", "10.0.0.0/8:5432"] }),
+        ),
+    ] {
+        let before = platform.get(&configuration).await.json();
+        let put = platform.send("PUT", target, &[], &said.to_string()).await;
+        assert_eq!((put.status, put.json()), (200, json!({ "egress": shown })));
+        platform.settled("caller").await;
+        let after = platform.get(&configuration).await.json();
+        assert_ne!(before["RevisionId"], after["RevisionId"]);
+        // The same again changes nothing.
+        assert_eq!(platform.send("PUT", target, &[], &said.to_string()).await.status, 200);
+        assert_eq!(platform.get(&configuration).await.json()["RevisionId"], after["RevisionId"]);
+    }
+    // Other changes leave it as it is.
+    let timeout = json!({ "Timeout": 9 }).to_string();
+    assert_eq!(platform.send("PUT", &configuration, &[], &timeout).await.status, 200);
+    platform.settled("caller").await;
+    assert_eq!(platform.get(target).await.json()["egress"]["allow"][0], "a.example:443");
+
+    for (said, part) in [
+        (r#""some""#, "egress is"),
+        ("{}", "egress is"),
+        (r#"{"allow": ["169.254.169.254:80"]}"#, "no rule can open it"),
+        (r#"{"allow": ["localhost:80"]}"#, "no rule can open it"),
+        (r#"{"allow": ["a.example"]}"#, "HOST:PORT"),
+        ("{", "egress is"),
+    ] {
+        let refused = platform.send("PUT", target, &[], said).await;
+        let message = refused.json()["message"].as_str().unwrap().to_owned();
+        assert!(refused.status == 400 && message.contains(part), "{said}: {message}");
+    }
+    let large = format!("\"{}\"", "x".repeat(40_000));
+    assert_eq!(platform.send("PUT", target, &[], &large).await.status, 413);
+    assert_eq!(platform.send("POST", target, &[], "\"all\"").await.status, 404);
+    assert_eq!(platform.get("/_updraft/v1/functions/absent/egress").await.status, 404);
+    let page = [("origin", "https://evil.example")];
+    assert_eq!(platform.send("PUT", target, &page, "\"all\"").await.status, 403);
+
+    assert_eq!(platform.send("DELETE", target, &[], "").await.json(), json!({ "egress": null }));
+    assert_eq!(platform.get(target).await.json(), json!({ "egress": null }));
+
+    platform.create("component", "wasm", json!({ "Handler": "a.wasm" })).await;
+    platform.settled("component").await;
+    let target = "/_updraft/v1/functions/component/egress";
+    let refused = platform.send("PUT", target, &[], "\"all\"").await;
+    assert!(refused.status == 400 && refused.json()["message"].as_str().unwrap().contains("wasm"));
+    assert_eq!(platform.send("PUT", target, &[], "\"none\"").await.status, 200);
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn logs_are_read_and_followed_until_the_platform_stops() {
     let platform = Platform::start().await;
     platform.create("echo", "python3.12", json!({})).await;

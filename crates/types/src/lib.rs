@@ -5,6 +5,7 @@
 //! checked where they are parsed, so nobody downstream checks them again.
 
 pub mod body;
+pub mod egress;
 pub mod fault;
 pub mod function;
 pub mod invocation;
@@ -14,6 +15,7 @@ pub mod runtime;
 pub mod time;
 
 pub use body::{Body, BoxError};
+pub use egress::Egress;
 pub use fault::{ExitStatus, Fault};
 pub use function::Function;
 pub use invocation::{Invocation, Payload};

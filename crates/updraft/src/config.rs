@@ -14,7 +14,8 @@ use std::{
     time::Duration,
 };
 
-use updraft_types::{AccountId, Region};
+use updraft_process::egress::Grant;
+use updraft_types::{AccountId, Region, egress::Network};
 
 use crate::problem::Problem;
 use layers::{Merged, Sources};
@@ -45,6 +46,10 @@ pub struct Config {
     pub isolation: Isolation,
     /// Which interpreters may run a function.
     pub interpreters: Interpreters,
+    /// Whose word counts about egress.
+    pub egress: Grant,
+    /// Networks that no function reaches.
+    pub egress_deny: Vec<Network>,
     /// What the node may hold.
     pub capacity: updraft_node::CapacityLimits,
     /// What bounds an account.
@@ -127,6 +132,8 @@ impl Config {
             root: root(merged)?,
             isolation: [Isolation::Required, Isolation::BestEffort][merged.choice("isolation")?],
             interpreters: [Interpreters::Exact, Interpreters::Nearest][merged.choice("interpreters")?],
+            egress: [Grant::Off, Grant::Rules, Grant::RulesOrAll][merged.choice("egress")?],
+            egress_deny: networks(merged, "egress_deny")?,
             capacity: updraft_node::CapacityLimits {
                 memory_mb_max: match merged.value("memory_mb_max").text.is_empty() {
                     true => updraft_node::CapacityLimits::default().memory_mb_max,
@@ -204,6 +211,12 @@ fn seconds(merged: &Merged, key: &str, max: u32) -> Result<Duration, Problem> {
     Ok(Duration::from_secs(u64::from(bounded(merged, key, 0, max)?)))
 }
 
+fn networks(merged: &Merged, key: &str) -> Result<Vec<Network>, Problem> {
+    let value = merged.value(key);
+    let each = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    each.map(|text| text.parse().map_err(|error| value.problem(error))).collect()
+}
+
 fn log_filter(merged: &Merged) -> Result<String, Problem> {
     let value = merged.value("log");
     tracing_subscriber::EnvFilter::try_new(&value.text).map_err(|error| value.problem(error))?;
@@ -245,6 +258,7 @@ mod tests {
         assert_eq!(serve.listen.to_string(), "127.0.0.1:4566");
         assert_eq!((serve.isolation, dev.isolation), (Isolation::Required, Isolation::BestEffort));
         assert_eq!((serve.interpreters, dev.interpreters), (Interpreters::Exact, Interpreters::Nearest));
+        assert_eq!((serve.egress, dev.egress), (Grant::Rules, Grant::RulesOrAll));
         assert_eq!(serve.root, None);
         assert_eq!(dev.root.unwrap().access_key_id, "test");
     }
@@ -300,6 +314,10 @@ mod tests {
         assert!(refusal(Case { file: "listen = 4566", ..NOTHING }).contains("text in quotes"));
         assert!(refusal(Case { environment: &[("UPDRAFT_REGION", "x")], ..NOTHING }).contains("UPDRAFT_REGION"));
         assert!(refusal(Case { flags: &[("log_retention_days", "0")], ..NOTHING }).contains("1 to 3650"));
+        let denied = Case { file: "egress_deny = \"10.0.0.0/8, 192.0.2.1\"\negress = \"off\"", ..NOTHING };
+        let (config, _) = load(Mode::Dev, denied).unwrap();
+        assert_eq!((config.egress, config.egress_deny.len()), (Grant::Off, 2));
+        assert!(refusal(Case { file: "egress_deny = \"10.0.0.1/8\"", ..NOTHING }).contains("bits are set"));
         assert!(refusal(Case { file: "root_access_key_id = \"a\"", ..NOTHING }).contains("root_secret_access_key"));
     }
 }

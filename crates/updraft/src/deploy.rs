@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use updraft_types::{FunctionName, Runtime};
+use updraft_types::{Egress, FunctionName, Runtime};
 
 use crate::{
     output::Output,
@@ -63,6 +63,8 @@ pub struct Prepared {
     pub environment: Option<BTreeMap<String, String>>,
     /// Whether it shall have a public URL.
     pub url: bool,
+    /// What it says about egress, which may be nothing: that is left to the platform's configuration.
+    pub egress: Option<Option<Egress>>,
     /// The package.
     pub zip: Vec<u8>,
 }
@@ -121,6 +123,7 @@ fn prepare_folder(request: &Request, output: &Output, cancel: &Cancel) -> Result
         timeout_s: Some(said.timeout_s.unwrap_or(TIMEOUT_S)),
         environment: Some(said.environment.unwrap_or_default()),
         url: said.url.unwrap_or(true),
+        egress: Some(said.egress),
         zip,
     })
 }
@@ -169,6 +172,7 @@ fn from_file(
         timeout_s: flags.timeout_s,
         environment: flags.environment.clone(),
         url: flags.url.unwrap_or(true),
+        egress: flags.egress.clone().map(Some),
         zip,
     })
 }

@@ -83,6 +83,8 @@ fn executors(config: &Config, directory: &Path) -> anyhow::Result<Executors> {
         Interpreters::Exact => updraft_process::discover::Policy::Exact,
         Interpreters::Nearest => updraft_process::discover::Policy::Nearest,
     };
+    process.egress.grant = config.egress;
+    process.egress.denied.clone_from(&config.egress_deny);
     let mut wasm = updraft_wasm::Config::new(directory.join("wasm"), config.region.clone());
     wasm.instances_max = config.capacity.instances_max;
     Ok(Executors {

@@ -67,7 +67,7 @@ pub(super) fn method_not_allowed() -> Response<Body> {
 }
 
 /// Removes the fields that concern one connection only, and those that `Connection` names.
-pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
 use updraft_executor::{Executor, Instance, Reply};
-use updraft_process::{Config, ProcessExecutor};
+use updraft_process::{Config, ProcessExecutor, egress};
 use updraft_sandbox::{Require, Spawner};
 use updraft_types::{Fault, Function, Payload, Runtime};
 
@@ -35,10 +35,16 @@ pub(crate) struct Running {
 
 impl Host {
     pub(crate) fn new() -> Self {
+        Self::with(egress::Config::default())
+    }
+
+    /// With its functions' egress so.
+    pub(crate) fn with(egress: egress::Config) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let cgroup_name = format!("updraft-test-{}", std::process::id());
         let spawner = Spawner::start(updraft_sandbox::Config { cgroup_name, require: Require::BestEffort }).unwrap();
         let config = Config::new(directory.path().join("runtime"), "us-east-1".parse().unwrap());
+        let config = Config { egress, ..config };
         let executor = Arc::new(ProcessExecutor::new(config, spawner).unwrap());
         Self { executor, _directory: Arc::new(directory) }
     }

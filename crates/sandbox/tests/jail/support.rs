@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::io::AsyncReadExt;
-use updraft_sandbox::{Config, Exit, Limits, Mount, Require, Sandbox, Spawner, Spec, Status};
+use updraft_sandbox::{Config, Exit, Limits, Mount, Network, Require, Sandbox, Spawner, Spec, Status};
 
 pub(crate) type Test = fn();
 
@@ -60,6 +60,7 @@ pub(crate) fn spec(command: &[&str]) -> Spec {
         mounts: ["/usr", "/lib", "/lib64", "/bin"].iter().filter(there).map(mount).collect(),
         tmp_bytes_max: 16 << 20,
         listen: Vec::new(),
+        network: Network::default(),
         limits: Limits { memory_bytes_max: 256 << 20, cpu_millis: 0, pids_max: 64, open_files_max: 256 },
     }
 }

@@ -69,6 +69,7 @@ pub(super) async fn create(doors: &Doors, body: Incoming) -> Result<Response<Bod
         architecture: architecture.unwrap_or(Architecture::X86_64),
         tracing: TracingMode::PassThrough,
         log_group: None,
+        egress: None,
     };
     change.apply(&mut configuration);
     let draft = Draft { id: doors.id(name.clone()), configuration, tags };

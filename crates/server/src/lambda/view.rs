@@ -229,6 +229,7 @@ pub(super) mod tests {
                 architecture: Architecture::X86_64,
                 tracing: TracingMode::PassThrough,
                 log_group: None,
+                egress: None,
             },
             code: Code { sha256: "c2hh".into(), size_bytes: 9 },
             state: State::Pending,

@@ -16,8 +16,10 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
     let client = client(&arguments.endpoint)?;
     let mut document = client.get_function(&arguments.name).map_err(Problem::from)?;
     let url = client.function_url(&arguments.name).map_err(Problem::from)?;
+    let egress = client.egress(&arguments.name).map_err(Problem::from)?;
     if output.is_json() {
         document["FunctionUrl"] = url.into();
+        document["Egress"] = serde_json::to_value(&egress)?;
         return Ok(output.document(&document)?);
     }
     let summary = Summary::read("GetFunction", &document["Configuration"]).map_err(Problem::from)?;
@@ -40,6 +42,8 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
         line("modified", Cell::new(&summary.last_modified)),
     ]);
     rows.extend(url.map(|url| line("url", Cell::new(url))));
+    let egress = egress.map_or("as the platform is configured".to_owned(), |egress| egress.to_string());
+    rows.push(line("egress", Cell::new(egress)));
     for (name, value) in &summary.environment.variables {
         rows.push(line("environment", Cell::new(format!("{name}={value}"))));
     }

@@ -113,6 +113,22 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Choice(&["exact", "nearest"]),
     },
     Setting {
+        key: "egress",
+        value_name: "WHAT",
+        help: "What functions reach outside that say nothing about it; off: none reaches anything, whatever it says",
+        default: "none",
+        default_in_dev: Some("all"),
+        kind: Kind::Choice(&["off", "none", "all"]),
+    },
+    Setting {
+        key: "egress_deny",
+        value_name: "NETWORKS",
+        help: "Networks that no function reaches, in CIDR form with commas between",
+        default: "",
+        default_in_dev: None,
+        kind: Kind::Text,
+    },
+    Setting {
         key: "memory_mb_max",
         value_name: "MB",
         help: "Sum of the memory sizes of all instances; not set, the host's memory",

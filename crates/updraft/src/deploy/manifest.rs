@@ -3,14 +3,15 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use updraft_types::{FunctionName, Runtime};
+use updraft_types::{Egress, FunctionName, Runtime, egress::Rule};
 
 use crate::{problem::Problem, suggest};
 
 /// The manifest's file name.
 pub const FILE_NAME: &str = "function.toml";
 
-const KEYS: &[&str] = &["name", "runtime", "handler", "memory_mb", "timeout_s", "url", "environment", "build"];
+const KEYS: &[&str] =
+    &["name", "runtime", "handler", "memory_mb", "timeout_s", "url", "egress", "allow", "environment", "build"];
 const BUILD_KEYS: &[&str] = &["command", "package"];
 
 /// What is said about a function; `None` is unsaid. Also what the flags of `deploy` say.
@@ -28,6 +29,8 @@ pub struct Manifest {
     pub timeout_s: Option<u32>,
     /// Whether it has a public URL.
     pub url: Option<bool>,
+    /// Where it may connect to: `egress = "all"` or `"none"`, or the rules of `allow`.
+    pub egress: Option<Egress>,
     /// Its environment variables.
     pub environment: Option<BTreeMap<String, String>>,
     /// How it is built.
@@ -70,6 +73,7 @@ impl Manifest {
             memory_mb: top.number("memory_mb")?,
             timeout_s: top.number("timeout_s")?,
             url: top.get("url", "true or false", toml::Value::as_bool)?,
+            egress: top.egress()?,
             environment: top.table_at("environment")?.map(|table| top.environment(table)).transpose()?,
             build: Build {
                 command: build.text("command")?.map(str::to_owned),
@@ -90,6 +94,7 @@ impl Manifest {
             memory_mb: above.memory_mb.or(self.memory_mb),
             timeout_s: above.timeout_s.or(self.timeout_s),
             url: above.url.or(self.url),
+            egress: above.egress.or(self.egress),
             environment: self.environment,
             build: Build {
                 command: above.build.command.or(self.build.command),
@@ -146,6 +151,27 @@ impl<'a> Section<'a> {
         number.map(|number| u32::try_from(number).map_err(|error| self.problem(key, error))).transpose()
     }
 
+    fn egress(&self) -> Result<Option<Egress>, Problem> {
+        let word = match self.text("egress")? {
+            None => None,
+            Some("none") => Some(Egress::none()),
+            Some("all") => Some(Egress::all()),
+            Some(_) => return Err(self.problem("egress", "expected \"none\" or \"all\"; rules go into `allow`")),
+        };
+        let Some(rules) = self.get("allow", "a list of rules", toml::Value::as_array)? else { return Ok(word) };
+        if word.is_some() {
+            return Err(self.problem("allow", "`egress` says already what may be reached; keep one of the two"));
+        }
+        let rule_of = |value: &toml::Value| {
+            let text = value.as_str();
+            let text = text.ok_or_else(|| format!("expected text in quotes, not {}", value.type_str()))?;
+            text.parse::<Rule>().map_err(|error| error.to_string())
+        };
+        let rules = rules.iter().map(rule_of).collect::<Result<Vec<_>, _>>();
+        let rules = rules.map_err(|why| self.problem("allow", why))?;
+        Egress::allow(rules).map(Some).map_err(|error| self.problem("allow", error))
+    }
+
     fn environment(&self, table: &toml::Table) -> Result<BTreeMap<String, String>, Problem> {
         let text_of = |(name, value): (&String, &toml::Value)| {
             let text = match value {
@@ -181,6 +207,7 @@ mod tests {
             memory_mb = 256
             timeout_s = 5
             url = false
+            allow = ["api.example.com:443", "10.0.0.0/8:5432"]
             [environment]
             MODE = "fast"
             RETRIES = 3
@@ -193,6 +220,7 @@ mod tests {
         assert_eq!(manifest.runtime, Some(Runtime::Python { minor: 11 }));
         assert_eq!((manifest.memory_mb, manifest.timeout_s, manifest.url), (Some(256), Some(5), Some(false)));
         assert_eq!(manifest.environment.unwrap()["RETRIES"], "3");
+        assert_eq!(manifest.egress.unwrap().to_string(), "api.example.com:443, 10.0.0.0/8:5432");
         assert_eq!(manifest.build.package.as_deref(), Some("dist"));
     }
 
@@ -208,6 +236,13 @@ mod tests {
             ("environment = 3", "expected a table"),
             ("[environment]\nA = [1]", "environment.A"),
             ("name = ", "not valid TOML"),
+            ("egress = \"some\"", "rules go into `allow`"),
+            ("egress = true", "expected text in quotes"),
+            ("egress = \"all\"\nallow = []", "keep one of the two"),
+            ("allow = \"a.example:443\"", "expected a list of rules"),
+            ("allow = [443]", "expected text in quotes, not integer"),
+            ("allow = [\"a.example\"]", "HOST:PORT"),
+            ("allow = [\"169.254.169.254:80\"]", "no rule can open it"),
         ] {
             let problem = format!("{:?}", parse(text).unwrap_err());
             assert!(problem.contains(part), "{text}: {problem}");

@@ -67,7 +67,7 @@ impl Action {
 /// Creates or updates the function and its URL.
 pub fn push(prepared: &Prepared, client: &Client, output: &Output) -> Result<Deployed, Problem> {
     let name = prepared.name.as_str();
-    let action = match client.configuration(name) {
+    let mut action = match client.configuration(name) {
         Ok(current) => update(prepared, client, output, &current)?,
         Err(error) if error.is_not_found() => {
             create(prepared, client, output)?;
@@ -75,8 +75,16 @@ pub fn push(prepared: &Prepared, client: &Client, output: &Output) -> Result<Dep
         }
         Err(error) => return Err(error.into()),
     };
-    let summary = settle(client, name, output)?;
+    let mut summary = settle(client, name, output)?;
     check(&summary, action)?;
+    if let Some(egress) = &prepared.egress
+        && client.egress(name)? != *egress
+    {
+        client.set_egress(name, egress.as_ref())?;
+        summary = settle(client, name, output)?;
+        action = if action == Action::Created { Action::Created } else { Action::Updated };
+        check(&summary, action)?;
+    }
     let url = match (client.function_url(name)?, prepared.url) {
         (Some(url), true) => Some(url),
         (None, true) => Some(client.create_function_url(name)?),
@@ -248,6 +256,7 @@ mod tests {
             timeout_s: None,
             environment: Some([("A".to_owned(), "1".to_owned())].into()),
             url: true,
+            egress: None,
             zip: Vec::new(),
         }
     }

@@ -1,0 +1,236 @@
+//! Network egress of one instance: carries its connections out, as far as its function's rules go.
+//!
+//! A sandbox has no way out. What it may reach is laid out in its own network (`plan`): names lead to addresses
+//! of its loopback, private networks are the loopback's, and a proxy listens there for whatever has no address
+//! beforehand. Whoever connects there reaches a listener that the sandbox's init handed out, and this module: it
+//! asks `executor::egress` for a connection and copies between the two (`relay`, `proxy`). TLS goes through as it is.
+//!
+//! Invariants: nothing is connected to but through the dialer, which has the rules; connections, buffers and
+//! notes are bounded; all of it ends with the sandbox.
+
+mod notes;
+mod plan;
+mod proxy;
+mod relay;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, io, net::TcpListener as StdListener, sync::Arc, time::Duration};
+
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::{AbortHandle, JoinSet},
+};
+use updraft_executor::{
+    Guest,
+    egress::{Dialer, Error, Outside, System},
+};
+use updraft_types::egress::{Egress, Host, Network, Policy};
+
+pub(crate) use self::plan::Plan;
+use self::{notes::Notes, plan::Way, relay::Totals};
+
+/// Most connections of one instance at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 128;
+/// Most connections of all instances at once, and the part of the platform's descriptors they may take at two each.
+const HOST_CONNECTIONS_MAX: usize = 2048;
+const DESCRIPTORS_PART: u64 = 4;
+/// How long a connection may carry nothing either way: as long as clouds' address translators wait.
+const IDLE_MAX: Duration = Duration::from_secs(350);
+/// How long a guest may take to say what it wants of the proxy.
+const ASK_MAX: Duration = Duration::from_secs(60);
+
+/// Where functions may connect to, as far as the whole host is concerned.
+#[derive(Clone)]
+pub struct Config {
+    /// What counts.
+    pub grant: Grant,
+    /// Networks that no function reaches, whatever its rules.
+    pub denied: Vec<Network>,
+    /// The world outside; tests have another.
+    pub outside: Arc<dyn Outside>,
+}
+
+/// Whose word counts about egress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Nobody's: no function reaches anything.
+    Off,
+    /// The function's rules; one without any reaches nothing.
+    Rules,
+    /// The function's rules; one without any reaches every public address.
+    RulesOrAll,
+}
+
+impl Default for Config {
+    /// The function's rules, on this host's network.
+    fn default() -> Self {
+        Self { grant: Grant::Rules, denied: Vec::new(), outside: Arc::new(System::new()) }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("grant", &self.grant).field("denied", &self.denied).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// What a function that says `said` may reach.
+    pub(crate) fn policy(&self, said: Option<&Egress>) -> Policy {
+        let egress = match (self.grant, said) {
+            (Grant::Off, _) | (Grant::Rules, None) => Egress::none(),
+            (Grant::RulesOrAll, None) => Egress::all(),
+            (_, Some(said)) => said.clone(),
+        };
+        Policy::new(egress, self.denied.as_slice().into())
+    }
+}
+
+/// What all instances of a host share.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    outside: Arc<dyn Outside>,
+    connections: Arc<Semaphore>,
+}
+
+impl Gate {
+    /// For all instances of the host.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { outside: config.outside.clone(), connections: Arc::new(Semaphore::new(host_connections_max())) }
+    }
+}
+
+/// Fewer where this process may not open many files: its doors must not be what runs out of them.
+fn host_connections_max() -> usize {
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
+    let ours = usize::try_from(soft / DESCRIPTORS_PART / 2).unwrap_or(usize::MAX);
+    ours.clamp(1, HOST_CONNECTIONS_MAX)
+}
+
+/// One instance's connections. Dropping it ends them all.
+pub(crate) struct Forwarder {
+    task: AbortHandle,
+    totals: Arc<Totals>,
+}
+
+impl Forwarder {
+    /// Serves the listeners of a plan, in its order. Call inside a Tokio runtime.
+    pub(crate) fn start(
+        plan: Plan,
+        listeners: Vec<StdListener>,
+        gate: &Gate,
+        guest: Arc<dyn Guest>,
+    ) -> io::Result<Self> {
+        let totals = Arc::new(Totals::default());
+        let desk = Arc::new(Desk {
+            dialer: Dialer::new(plan.policy().clone(), gate.outside.clone()),
+            notes: Notes::new(guest),
+            totals: totals.clone(),
+            plan,
+            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            host_connections: gate.connections.clone(),
+        });
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(accept(TcpListener::from_std(listener)?, desk.clone()));
+        }
+        let task = tokio::spawn(async move { while accepting.join_next().await.is_some() {} }).abort_handle();
+        Ok(Self { task, totals })
+    }
+
+    /// Ends every connection, now.
+    pub(crate) fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.stop();
+        tracing::debug!(totals = ?self.totals, "an instance's egress has ended");
+    }
+}
+
+/// What the connections of one instance share.
+struct Desk {
+    plan: Plan,
+    dialer: Dialer,
+    notes: Notes,
+    totals: Arc<Totals>,
+    connections: Arc<Semaphore>,
+    host_connections: Arc<Semaphore>,
+}
+
+impl Desk {
+    /// A connection to the outside, or the reason for the author, who finds it in the function's log as well.
+    async fn dial(&self, host: &Host, port: u16) -> Result<TcpStream, Error> {
+        let dialed = self.dialer.dial(host, port).await;
+        match &dialed {
+            Ok(stream) => {
+                self.totals.count_connection();
+                // Without it small writes would wait for acknowledgements; a socket that refuses still works.
+                let _ = stream.set_nodelay(true);
+            }
+            Err(error) => {
+                self.totals.count_failure();
+                let verb = if matches!(error, Error::Denied(_)) { "refused" } else { "failed" };
+                self.notes.write(&format_args!("egress {verb}: {error}"));
+            }
+        }
+        dialed
+    }
+}
+
+async fn accept(listener: TcpListener, desk: Arc<Desk>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => break stream,
+                    // Out of descriptors, most likely.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                },
+                _ = connections.join_next(), if !connections.is_empty() => {}
+            }
+        };
+        // One connection waits here and the next ones in the kernel's queue; neither semaphore is ever closed.
+        let Ok(permit) = desk.connections.clone().acquire_owned().await else { return };
+        let Ok(host_permit) = desk.host_connections.clone().acquire_owned().await else { return };
+        let desk = desk.clone();
+        connections.spawn(async move {
+            serve(stream, &desk).await;
+            drop((permit, host_permit));
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, desk: &Arc<Desk>) {
+    let _ = stream.set_nodelay(true);
+    // What the guest connected to is the address at this end.
+    let Ok(local) = stream.local_addr() else { return };
+    match desk.plan.way(local) {
+        Way::Proxy => proxy::serve(stream, desk).await,
+        Way::To(host, port) => match desk.dial(&host, port).await {
+            Ok(outside) => carry(stream, outside, desk).await,
+            // The guest's connect has succeeded by now; a reset is the promptest way to take it back.
+            Err(_) => reset(&stream),
+        },
+    }
+}
+
+/// Copies between the two until both have closed or the guest's is reset.
+async fn carry(mut guest: TcpStream, outside: TcpStream, desk: &Desk) {
+    if let Err(error) = relay::relay(&mut guest, outside, &desk.totals, IDLE_MAX).await {
+        tracing::debug!(%error, "a connection to the outside broke off");
+        reset(&guest);
+    }
+}
+
+/// Makes the connection's end a reset. One that cannot be told so just ends.
+fn reset(stream: &TcpStream) {
+    let _ = stream.set_zero_linger();
+}

@@ -1,0 +1,64 @@
+//! `GET`, `PUT` and `DELETE functions/NAME/egress`: where a function may connect to.
+//!
+//! A PUT's body, and what every method answers in `{"egress": …}`, is `"none"`, `"all"` or
+//! `{"allow": ["api.example.com:443", "10.0.0.0/8:5432", …]}`; `null` is what a function says that leaves it to the
+//! platform's configuration, and what DELETE goes back to. A change starts new instances, like any configuration's.
+
+use std::sync::Arc;
+
+use http::{Method, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Serialize;
+use updraft_types::{Body, Egress, Function, Runtime};
+
+use crate::{doors::Doors, error::Error, respond};
+
+/// Room for the most rules there may be, each as long as names may be.
+const BODY_BYTES_MAX: usize = 32 * 1024;
+
+#[derive(Serialize)]
+struct View<'a> {
+    egress: Option<&'a Egress>,
+}
+
+/// Answers one request about one function's egress.
+pub(super) async fn serve(
+    doors: &Doors,
+    function: Arc<Function>,
+    method: &Method,
+    body: Incoming,
+) -> Result<Response<Body>, Error> {
+    let wanted = match *method {
+        Method::GET => return Ok(view(&function)),
+        Method::DELETE => None,
+        Method::PUT => {
+            let read = doors.budget.read(body, BODY_BYTES_MAX).await;
+            let held = read.map_err(|error| Error::body(&error, BODY_BYTES_MAX, "PutEgress"))?;
+            Some(serde_json::from_slice(&held.bytes).map_err(|error| Error::unreadable(&error))?)
+        }
+        _ => return Err(Error::admin_not_found()),
+    };
+    if function.configuration.egress == wanted {
+        return Ok(view(&function));
+    }
+    refuse_unsupported(&function, wanted.as_ref())?;
+    let changed = doors.node.update_configuration(&function.id, None, |to| to.egress = wanted).await;
+    let arn = function.id.arn(doors.node.region());
+    let deployed = changed.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;
+    Ok(view(&deployed.function))
+}
+
+/// Rules that nothing would heed are not accepted.
+fn refuse_unsupported(function: &Function, wanted: Option<&Egress>) -> Result<(), Error> {
+    let asks = wanted.is_some_and(|egress| !egress.is_none());
+    match function.configuration.runtime {
+        Runtime::Wasm if asks => Err(Error::invalid_parameter(
+            "Egress of wasm functions is not supported by Updraft yet: their outgoing requests are refused",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn view(function: &Function) -> Response<Body> {
+    respond::json(StatusCode::OK, &View { egress: function.configuration.egress.as_ref() })
+}
