@@ -31,7 +31,7 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// no better one than the platform's. The core limit is the helper's (`privileges::CORE_BYTES_MAX`).
 const FIXED_LIMITS: [(Resource, u64); 5] = [
     (Resource::RLIMIT_MEMLOCK, 8 << 20),
-    (Resource::RLIMIT_MSGQUEUE, 800 << 10),
+    (Resource::RLIMIT_MSGQUEUE, 0),
     (Resource::RLIMIT_SIGPENDING, 4096),
     (Resource::RLIMIT_NICE, 0),
     (Resource::RLIMIT_RTPRIO, 0),

@@ -50,8 +50,8 @@ const DEVICE_LINKS: [(&CStr, &CStr); 4] = [
 ];
 
 /// Files of `/proc` that say much about the host and nothing about the guest; `/dev/null` covers them. All of
-/// `/proc` is read-only besides, so `sys` needs no cover of its own.
-const MASKED_FILES: [&CStr; 19] = [
+/// `/proc` is read-only besides, so `sys` and `sysrq-trigger` need no cover of their own.
+const MASKED_FILES: [&CStr; 18] = [
     c"proc/cmdline",
     c"proc/diskstats",
     c"proc/kcore",
@@ -61,7 +61,6 @@ const MASKED_FILES: [&CStr; 19] = [
     c"proc/modules",
     c"proc/partitions",
     c"proc/softirqs",
-    c"proc/sysrq-trigger",
     c"proc/kallsyms",
     c"proc/timer_list",
     c"proc/timer_stats",
