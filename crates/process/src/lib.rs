@@ -9,6 +9,7 @@
 
 pub mod discover;
 mod environment;
+mod freezing;
 mod guest;
 mod instance;
 mod launch;
@@ -23,6 +24,7 @@ mod web;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -61,7 +63,14 @@ pub struct Config {
     /// starts; a quota stays for life, and below one core it would stall cold starts and the short bursts that
     /// most handlers are, for up to 0.1 s at a time. So a whole core is the default.
     pub cpu_millis_min: u32,
+    /// How long an instance goes on running after its last call. Then it is frozen until the next one, where the host
+    /// can do that; thawing costs that call some tens of microseconds.
+    pub freeze_after: Duration,
 }
+
+/// The default of [`Config::freeze_after`]: longer than a runtime takes to ask for its next event, and than the gaps
+/// within a burst of calls.
+const FREEZE_AFTER: Duration = Duration::from_millis(50);
 
 /// AWS credentials for guests.
 #[derive(Clone)]
@@ -91,10 +100,19 @@ impl Credentials {
 }
 
 impl Config {
-    /// The defaults for a directory: the host's interpreters, exact versions, no credentials, whole cores.
+    /// The defaults for a directory: the host's interpreters, exact versions, no credentials, whole cores, frozen
+    /// after 50 ms.
     pub fn new(directory: PathBuf, region: Region) -> Self {
         let search = Search::of_host(Vec::new());
-        Self { region, directory, search, versions: Policy::Exact, credentials: None, cpu_millis_min: 1000 }
+        Self {
+            region,
+            directory,
+            search,
+            versions: Policy::Exact,
+            credentials: None,
+            cpu_millis_min: 1000,
+            freeze_after: FREEZE_AFTER,
+        }
     }
 }
 
@@ -188,7 +206,7 @@ impl Executor for ProcessExecutor {
         let spec = self.spec(&start).await?;
         let mut sandbox = self.spawner.spawn(spec).await.map_err(|error| launch::fault_of(error, &start))?;
         let listener = sandbox.listeners.pop();
-        let process = Process::new(sandbox, start.guest.clone())
+        let process = Process::new(sandbox, start.guest.clone(), self.config.freeze_after)
             .map_err(|error| Fault::Platform { reason: format!("cannot follow a sandbox's output: {error}") })?;
         if start.function.configuration.runtime == Runtime::Web {
             return Ok(Arc::new(WebInstance::start(process).await?));

@@ -5,6 +5,7 @@
 //! `--ignored`, `--exact` and name filters.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod frozen;
 mod host;
 mod nodejs;
 mod provided;
@@ -37,7 +38,7 @@ fn main() {
                 .iter()
                 .any(|filter| if has("--exact") { name == *filter } else { name.contains(filter.as_str()) })
     };
-    let all = [nodejs::TESTS, provided::TESTS, python::TESTS, web::TESTS].concat();
+    let all = [frozen::TESTS, nodejs::TESTS, provided::TESTS, python::TESTS, web::TESTS].concat();
     let tests: Vec<Test> = all.into_iter().filter(|(name, _)| !has("--ignored") && chosen(name)).collect();
     if has("--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
