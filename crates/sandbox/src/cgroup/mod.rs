@@ -110,7 +110,9 @@ impl Cgroups {
             let group = hierarchy.make_group(slot)?;
             let step = format!("cgroup {}", group.display());
             if hierarchy.version == Version::V1 {
-                fs::write(group.join("cgroup.procs"), "0").step(&step)?;
+                // The init has one thread. Moving the caller's thread alone spares the kernel a grace period, which it
+                // would spend holding the lock that making, freezing and thawing any group needs (since Linux 5.19).
+                fs::write(group.join("tasks"), "0").step(&step)?;
             }
             for setting in hierarchy.settings(&Limits::default()) {
                 match OpenOptions::new().write(true).open(group.join(setting.file)) {
