@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use updraft_sandbox::Mount;
+use updraft_sandbox::{Mount, State, probe};
 
 use crate::support::{
     Test, ask, attempts_on, block_on, forbidden, inside, is_root, open_directory, outside, spawner, spec,
@@ -31,6 +31,7 @@ pub(crate) const TESTS: &[(&str, Test)] = attempts![
     a_file_cannot_be_given_to_root,
     a_file_cannot_be_opened_by_its_handle,
     a_deleted_root_cannot_be_reached,
+    landlock_stands_behind_the_mounts,
 ];
 
 fn the_hosts_files_are_not_there() {
@@ -257,4 +258,24 @@ links = [os.readlink('/proc/self/fd/' + fd) for fd in os.listdir('/proc/self/fd'
 print(all(link.startswith(('/dev/null', 'pipe:', '/proc/')) for link in links), os.readlink('/proc/self/root'))
 print(sum(' / / ' in line for line in open('/proc/self/mountinfo')))";
     assert_eq!(inside(script), "True /\n1\n");
+}
+
+fn landlock_stands_behind_the_mounts() {
+    let landlock = probe().into_iter().find(|mechanism| mechanism.name == "landlock").unwrap().state;
+    let State::Present(version) = landlock else {
+        eprintln!("SKIPPED landlock_stands_behind_the_mounts: {landlock:?}");
+        return;
+    };
+    // It answers EACCES where a want of capabilities would answer EPERM, and shields the init from its own user.
+    let script = "
+print('device', attempt(os.mknod, '/tmp/device', 0o20666, os.makedev(1, 1)))
+print('init', attempt(os.kill, 1, 0), 'own', attempt(os.kill, os.getpid(), 0))
+os.makedirs('/tmp/a'); os.makedirs('/tmp/b'); open('/tmp/a/x', 'w').close()
+print('move', attempt(os.rename, '/tmp/a/x', '/tmp/b/x'), attempt(os.link, '/tmp/b/x', '/tmp/a/y'))
+print('shm', attempt(lambda: open('/dev/shm/x', 'w')), attempt(lambda: open('/dev/null', 'w')), attempt(os.mkfifo, '/tmp/f'))";
+    let has_scopes = version.rsplit(' ').next().and_then(|number| number.parse::<u32>().ok()).unwrap() >= 6;
+    let init = if has_scopes { "EPERM" } else { "returned" };
+    let expected =
+        format!("device EACCES\ninit {init} own returned\nmove returned returned\nshm returned returned returned\n");
+    assert_eq!(inside(script), expected);
 }

@@ -236,8 +236,8 @@ fn start_times() {
             starts.sort();
             ends.sort();
             let who = if is_root() { "root" } else { "user" };
-            let [p50, worst, end] = [starts[10], starts[20], ends[10]];
-            eprintln!("{who}: {what}: executing after {p50:?} (worst {worst:?}), gone after {end:?}");
+            let [best, p50, worst, end] = [starts[0], starts[10], starts[20], ends[10]];
+            eprintln!("{who}: {what}: executing after {p50:?} (best {best:?}, worst {worst:?}), gone after {end:?}");
         }
     });
 }
