@@ -17,6 +17,7 @@ use updraft_types::{Payload, Runtime};
 
 const WARM_CALLS: usize = 3000;
 const COLD_STARTS: usize = 30;
+const SPARSE_CALLS: usize = 60;
 
 fn main() {
     updraft_sandbox::run_helper_if_asked();
@@ -28,7 +29,11 @@ async fn measure() {
     let cgroup_name = format!("updraft-measure-{}", std::process::id());
     let spawner = Spawner::start(updraft_sandbox::Config { cgroup_name, require: Require::BestEffort }).unwrap();
     let config = Config::new(directory.path().join("runtime"), "us-east-1".parse().unwrap());
-    let executor = ProcessExecutor::new(config, spawner).unwrap();
+    let freeze_after = config.freeze_after;
+    let executor = ProcessExecutor::new(config, spawner.clone()).unwrap();
+    let mut never = Config::new(directory.path().join("never"), "us-east-1".parse().unwrap());
+    never.freeze_after = Duration::from_secs(3600);
+    let never = ProcessExecutor::new(never, spawner).unwrap();
     let began = Instant::now();
     println!("discovery: {} interpreters, {:?}", executor.interpreters().len(), began.elapsed());
     for interpreter in executor.interpreters() {
@@ -70,6 +75,34 @@ async fn measure() {
             percentile(&mut warm, 99),
             instance.memory_bytes_max() / (1024 * 1024),
             interpreter.path.display(),
+        );
+        // What the freezer costs: one instance with it and one without, in turns.
+        let start = testing::start(function.clone(), package.path(), testing::Lines::new());
+        let without = never.start(start).await.unwrap();
+        let instances = [&instance, &without];
+        let (mut quick, mut sparse) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        let call = async |instance: &std::sync::Arc<dyn updraft_executor::Instance>| {
+            let began = Instant::now();
+            instance.clone().call(testing::call(Payload::Event("{\"a\":1}".into()))).await.unwrap();
+            began.elapsed()
+        };
+        for _ in 0..WARM_CALLS / 50 {
+            for (instance, times) in instances.iter().zip(&mut quick) {
+                for _ in 0..50 {
+                    times.push(call(instance).await);
+                }
+            }
+        }
+        for _ in 0..SPARSE_CALLS {
+            tokio::time::sleep(freeze_after + Duration::from_millis(10)).await;
+            for (instance, times) in instances.iter().zip(&mut sparse) {
+                times.push(call(instance).await);
+            }
+        }
+        let [quick, sparse] = [&mut quick, &mut sparse].map(|both| both.each_mut().map(|times| percentile(times, 50)));
+        println!(
+            "    freezer: in quick succession {:?}, without {:?}; after a pause {:?}, without {:?}",
+            quick[0], quick[1], sparse[0], sparse[1]
         );
     }
 }

@@ -13,6 +13,7 @@ use updraft_executor::{Call, Instance, Reply};
 use updraft_types::{Fault, body};
 
 use crate::{
+    freezing::Busy,
     guest::{KillOnDrop, Process},
     runtime_api::{AnswerBody, RuntimeApi, into_body},
 };
@@ -40,6 +41,7 @@ impl RuntimeInstance {
         function_arn: &str,
     ) -> Result<Self, Fault> {
         let process = Arc::new(process);
+        let _starting = Busy::new(process.clone());
         let instance = Self { process: process.clone(), api: Arc::new(RuntimeApi::new(function_arn)) };
         let listener = TcpListener::from_std(listener)
             .map_err(|error| Fault::Platform { reason: format!("cannot use the Runtime API's listener: {error}") })?;

@@ -10,6 +10,7 @@
 pub mod discover;
 pub mod egress;
 mod environment;
+mod freezing;
 mod guest;
 mod instance;
 mod launch;
@@ -24,6 +25,7 @@ mod web;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -64,7 +66,14 @@ pub struct Config {
     /// starts; a quota stays for life, and below one core it would stall cold starts and the short bursts that
     /// most handlers are, for up to 0.1 s at a time. So a whole core is the default.
     pub cpu_millis_min: u32,
+    /// How long an instance goes on running after its last call. Then it is frozen until the next one, where the host
+    /// can do that; thawing costs that call some tens of microseconds.
+    pub freeze_after: Duration,
 }
+
+/// The default of [`Config::freeze_after`]: longer than a runtime takes to ask for its next event, and than the gaps
+/// within a burst of calls.
+const FREEZE_AFTER: Duration = Duration::from_millis(50);
 
 /// AWS credentials for guests.
 #[derive(Clone)]
@@ -94,7 +103,8 @@ impl Credentials {
 }
 
 impl Config {
-    /// The defaults for a directory: the host's interpreters, exact versions, no credentials, whole cores.
+    /// The defaults for a directory: the host's interpreters, exact versions, no credentials, whole cores, frozen
+    /// after 50 ms.
     pub fn new(directory: PathBuf, region: Region) -> Self {
         let search = Search::of_host(Vec::new());
         Self {
@@ -105,6 +115,7 @@ impl Config {
             credentials: None,
             egress: egress::Config::default(),
             cpu_millis_min: 1000,
+            freeze_after: FREEZE_AFTER,
         }
     }
 }
@@ -209,7 +220,7 @@ impl Executor for ProcessExecutor {
             .then(|| egress::Forwarder::start(plan, outward, &self.gate, start.guest.clone()))
             .transpose()
             .map_err(|error| platform("serve a sandbox's egress", error))?;
-        let process = Process::new(sandbox, start.guest.clone())
+        let process = Process::new(sandbox, start.guest.clone(), self.config.freeze_after)
             .map_err(|error| platform("follow a sandbox's output", error))?
             .with_egress(egress);
         if start.function.configuration.runtime == Runtime::Web {

@@ -2,7 +2,7 @@
 //!
 //! Requests go through as they are, many at once, over kept-alive connections made inside the sandbox. An
 //! event (an Invoke's payload) becomes `POST /` with a JSON body. Invariant: an abandoned request costs its
-//! connection and nothing more; the instance lives on.
+//! connection and nothing more; the instance lives on. It is frozen only while no request is under way.
 
 mod message;
 mod relay;
@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use updraft_executor::{Call, Instance, Reply};
 use updraft_types::{Body, Fault};
 
-use crate::{WEB_CONCURRENCY, environment::WEB_PORT, guest::Process};
+use crate::{WEB_CONCURRENCY, environment::WEB_PORT, freezing::Busy, guest::Process};
 
 /// Pauses between attempts to reach a server that is still starting.
 const RETRY_MS_MIN: u64 = 1;
@@ -51,6 +51,7 @@ impl WebInstance {
     /// Waits until the server accepts a connection. Dropping the future kills it.
     pub(crate) async fn start(process: Process) -> Result<Self, Fault> {
         let process = Arc::new(process);
+        let _starting = Busy::new(process.clone());
         let connections = Arc::new(Connections { process: process.clone(), idle: Mutex::default() });
         let instance = Self { connections };
         let watched = process.clone();
@@ -163,6 +164,7 @@ impl Instance for WebInstance {
         let Some(request) = message::request(call) else {
             return Ok(Reply::Http(message::method_not_allowed()));
         };
+        let busy = Busy::new(connections.process.clone());
         let sent = connections.send(request).await;
         connections.process.output.drain();
         let (sender, response) = sent?;
@@ -171,7 +173,7 @@ impl Instance for WebInstance {
             return Err(Fault::Crash { reason: "the server switched protocols without being asked to".into() });
         }
         message::strip_hop_by_hop(&mut parts.headers);
-        let body = relay::into_body(incoming, sender, self.connections.clone());
+        let body = relay::into_body(incoming, sender, self.connections.clone(), busy);
         Ok(Reply::Http(Response::from_parts(parts, body)))
     }
 

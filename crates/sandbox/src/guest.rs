@@ -17,6 +17,7 @@ use nix::{
 };
 
 use crate::{
+    landlock::Landlock,
     privileges,
     spec::Spec,
     sys,
@@ -26,6 +27,16 @@ use crate::{
 /// Where a program without a slash is looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// Limits that are the same for every guest: what Linux gives an ordinary user, or less; no real-time priority and
+/// no better one than the platform's. The core limit is the helper's (`privileges::CORE_BYTES_MAX`).
+const FIXED_LIMITS: [(Resource, u64); 5] = [
+    (Resource::RLIMIT_MEMLOCK, 8 << 20),
+    (Resource::RLIMIT_MSGQUEUE, 0),
+    (Resource::RLIMIT_SIGPENDING, 4096),
+    (Resource::RLIMIT_NICE, 0),
+    (Resource::RLIMIT_RTPRIO, 0),
+];
+
 /// A started guest: its main process, and the read end of its output.
 pub(crate) struct Guest {
     pub(crate) pid: pid_t,
@@ -33,7 +44,7 @@ pub(crate) struct Guest {
 }
 
 /// Starts the command and waits until it executes or cannot.
-pub(crate) fn start(spec: &Spec) -> Result<Guest, Failure> {
+pub(crate) fn start(spec: &Spec, landlock: Option<Landlock>) -> Result<Guest, Failure> {
     let program = Program::of(spec)?;
     let flags = OFlag::O_CLOEXEC;
     // Made here, as the guest's user: what opens /dev/stdout is asked for permission on the pipe.
@@ -46,7 +57,7 @@ pub(crate) fn start(spec: &Spec) -> Result<Guest, Failure> {
     let pid = match sys::fork_here().step("fork the guest")? {
         None => {
             drop((output, verdict));
-            become_guest(spec, &program, &null, &output_writer, verdict_writer)
+            become_guest(spec, landlock, &program, &null, &output_writer, verdict_writer)
         }
         Some(pid) => pid,
     };
@@ -67,8 +78,16 @@ pub(crate) fn start(spec: &Spec) -> Result<Guest, Failure> {
 }
 
 /// Runs in the child. Says why on the verdict pipe if it comes back; a successful exec closes that pipe.
-fn become_guest(spec: &Spec, program: &Program, null: &OwnedFd, output: &OwnedFd, mut verdict: File) -> ! {
-    let (errno, step) = match make_ready(spec, null, output) {
+fn become_guest(
+    spec: &Spec,
+    landlock: Option<Landlock>,
+    program: &Program,
+    null: &OwnedFd,
+    output: &OwnedFd,
+    mut verdict: File,
+) -> ! {
+    let ready = make_ready(spec, null, output).and_then(|()| landlock.map_or(Ok(()), Landlock::restrict));
+    let (errno, step) = match ready {
         Ok(()) => (errno_of(&program.execute()), String::new()),
         Err(Failure::Setup { step, errno }) => (errno, step),
         Err(_) => (libc::EINVAL, "prepare the guest".to_owned()),
@@ -86,10 +105,12 @@ fn make_ready(spec: &Spec, null: &OwnedFd, output: &OwnedFd) -> Result<(), Failu
     dup2_stdout(output.as_fd()).step("stdout")?;
     dup2_stderr(output.as_fd()).step("stderr")?;
     let limits = &spec.limits;
-    privileges::limit(Resource::RLIMIT_CORE, 0).step("RLIMIT_CORE")?;
     privileges::limit(Resource::RLIMIT_NOFILE, limits.open_files_max.into()).step("RLIMIT_NOFILE")?;
     // Counted within the user namespace, the init included.
     privileges::limit(Resource::RLIMIT_NPROC, u64::from(limits.pids_max) + 1).step("RLIMIT_NPROC")?;
+    for (resource, most) in FIXED_LIMITS {
+        privileges::limit(resource, most).step("rlimits")?;
+    }
     nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     let step = format!("working directory {}", spec.directory.display());
     nix::unistd::chdir(&spec.directory).step(&step)?;

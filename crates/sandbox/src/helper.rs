@@ -32,7 +32,9 @@ use crate::{
     Status,
     cgroup::{self, Cgroups},
     init::{self, Jail},
+    landlock::Landlock,
     namespaces::{FORK_FLAGS, Identities, SLOTS_MAX},
+    privileges::CORE_BYTES_MAX,
     probe, rootfs,
     seccomp::Filters,
     spec::Spec,
@@ -77,7 +79,8 @@ fn run() -> io::Result<()> {
     let Some((Request::Begin { cgroup_name }, _)) = wire::receive(socket.as_fd())? else { return Ok(()) };
     let cgroups = Cgroups::prepare(&cgroup_name);
     wire::send(socket.as_fd(), &Reply::Ready { missing: cgroups.missing() }, &[])?;
-    let jail = Jail { identities: Identities::choose()?, cgroups, filters: Filters::compile()? };
+    let landlock = Landlock::of_host().ok();
+    let jail = Jail { identities: Identities::choose()?, cgroups, filters: Filters::compile()?, landlock };
     Helper::new(socket, jail)?.run()
 }
 
@@ -93,6 +96,8 @@ fn detach() -> io::Result<OwnedFd> {
     nix::sys::prctl::set_name(c"updraft-helper")?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    // An ordinary user whose hard limit is 0 stays there.
+    let _ = setrlimit(Resource::RLIMIT_CORE, CORE_BYTES_MAX, CORE_BYTES_MAX);
     Ok(socket)
 }
 
@@ -234,7 +239,9 @@ impl Helper {
     fn fork_init(&mut self) -> Result<pid_t, Failure> {
         let slot = self.slots.pop_front().ok_or(Failure::Full(self.inits.len()))?;
         let forked = wire::pair().step("lifeline").and_then(|(ours, theirs)| {
-            let forked = sys::fork(FORK_FLAGS).step("user and pid namespace")?;
+            let group = self.jail.cgroups.make_birthplace(slot)?;
+            let group = group.as_ref().map(AsFd::as_fd);
+            let forked = sys::fork(FORK_FLAGS, group).step("user and pid namespace")?;
             Ok((ours, theirs, forked))
         });
         let (ours, pid, pidfd) = match forked {
@@ -326,6 +333,7 @@ impl Helper {
     fn end(&mut self) {
         for init in self.inits.values() {
             let _ = sys::pidfd_signal(init.pidfd.as_fd(), libc::SIGKILL);
+            self.jail.cgroups.release(init.slot);
         }
         let until = Instant::now() + END_TIMEOUT;
         while !(self.inits.is_empty() && self.lingering.is_empty()) && Instant::now() < until {

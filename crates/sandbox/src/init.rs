@@ -28,6 +28,7 @@ use crate::{
     Status,
     cgroup::{Cgroups, OpenLimits},
     guest::{self, Guest},
+    landlock::Landlock,
     namespaces::{self, Identities},
     network, privileges,
     rootfs::{self, Root},
@@ -49,6 +50,8 @@ pub(crate) struct Jail {
     pub(crate) identities: Identities,
     pub(crate) cgroups: Cgroups,
     pub(crate) filters: Filters,
+    /// `None` where the kernel has none of use.
+    pub(crate) landlock: Option<Landlock>,
 }
 
 /// Runs in the child of the helper's fork.
@@ -97,6 +100,7 @@ impl Blank {
         }
         jail.identities.assume()?;
         privileges::die_with_helper()?;
+        namespaces::limit()?;
         network::bring_up()?;
         let root = Root::build()?;
         if jail.identities.is_privileged() {
@@ -133,7 +137,7 @@ impl Blank {
         jail.filters.install().step("seccomp")?;
         let children = watch_children().step("signalfd")?;
         self.score.write(GUEST_OOM_SCORE).step("oom_score_adj")?;
-        let guest = guest::start(spec)?;
+        let guest = guest::start(spec, jail.landlock)?;
         self.score.restore().step("oom_score_adj")?;
         let mut descriptors = vec![guest.output.as_fd()];
         descriptors.extend(listeners.iter().map(AsFd::as_fd));

@@ -15,6 +15,7 @@ mod error;
 mod guest;
 mod helper;
 mod init;
+mod landlock;
 mod namespaces;
 mod network;
 mod platform;
@@ -30,7 +31,7 @@ mod wire;
 pub use error::Error;
 pub use helper::run_helper_if_asked;
 pub use platform::{Config, Require, Spawner};
-pub use probe::{Mechanism, State, probe};
+pub use probe::{Mechanism, Need, State, probe};
 pub use sandbox::{Exit, Sandbox, Status};
 pub use spec::{
     LISTENERS_AT_MAX, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount, NETWORK_ENTRIES_MAX, Network, SPEC_BYTES_MAX, Spec,

@@ -6,7 +6,7 @@
 //! Invariant: exactly one user and one group are mapped, the guest's. Root of the host has no name inside, so
 //! nothing in a sandbox can become it or own anything of it, whoever runs the platform.
 
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use libc::pid_t;
 use nix::{
@@ -14,7 +14,10 @@ use nix::{
     unistd::{Gid, Uid, getgid, getuid, setgroups, setresgid, setresuid},
 };
 
-use crate::wire::{Failure, Step};
+use crate::{
+    State,
+    wire::{Failure, Step},
+};
 
 /// The guest's user and group as it sees them itself; Lambda's number.
 pub(crate) const GUEST_ID: u32 = 993;
@@ -49,6 +52,14 @@ impl Identities {
             .find(|first| covers(&users, *first) && covers(&groups, *first))
             .map(|first| Self::Range { first })
             .ok_or_else(|| io::Error::other("root here has no spare user ids to give to guests"))
+    }
+
+    /// For `probe`.
+    pub(crate) fn describe(self) -> State {
+        match self {
+            Self::Range { first } => State::Present(format!("{first} to {}", first + SLOTS_MAX - 1)),
+            Self::Own => State::Unusable("only root can give sandboxes users of their own".to_owned()),
+        }
     }
 
     /// Whether the helper may act on the host's mounts and give out identities.
@@ -109,6 +120,33 @@ pub(crate) fn enter() -> Result<(), Failure> {
         unshare(flag).step(name)?;
     }
     Err(error).step("namespaces")
+}
+
+/// Limits of the user namespace itself, below `/proc/sys/user`, and what they are set to.
+///
+/// No user namespace inside it, should a way be found around the filter of system calls. And few of the objects
+/// that the kernel counts by user: where an ordinary user runs the platform, that user is the guests' too, who
+/// could otherwise use up its whole share.
+const LIMITS: [(&str, &str); 3] =
+    [("max_user_namespaces", "0"), ("max_inotify_instances", "16"), ("max_inotify_watches", "8192")];
+
+/// Lowers [`LIMITS`], as root of the namespace and while the host's `/proc` is still there. In a container that
+/// shows `/proc/sys` read-only this cannot be done: [`Limited::No`] says so, and the fences before it stand.
+pub(crate) fn limit() -> Result<Limited, Failure> {
+    for (name, value) in LIMITS {
+        match fs::write(Path::new("/proc/sys/user").join(name), value) {
+            Err(error) if error.raw_os_error() == Some(libc::EROFS) => return Ok(Limited::No),
+            written => written.step(name)?,
+        }
+    }
+    Ok(Limited::Yes)
+}
+
+/// Whether [`limit`] could lower them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limited {
+    Yes,
+    No,
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use tokio::{
 
 use crate::{
     Error, Spec, Status,
+    cgroup::{Freezer, FreezerFile},
     helper::NAME,
     sandbox::Sandbox,
     spec::SPEC_BYTES_MAX,
@@ -117,6 +118,7 @@ struct Books {
 struct Alive {
     pidfd: Arc<OwnedFd>,
     last: watch::Sender<Option<Last>>,
+    freezer: Option<FreezerFile>,
 }
 
 /// A sandbox under way; dropping it kills it.
@@ -124,12 +126,17 @@ pub(crate) struct Started {
     pub(crate) pidfd: Arc<OwnedFd>,
     pub(crate) gauges: Gauges,
     pub(crate) last: watch::Receiver<Option<Last>>,
+    /// Set once the init has been heard of, where the host has one.
+    pub(crate) freezer: Option<Freezer>,
 }
 
 impl Started {
     pub(crate) fn kill(&self) {
         // The only error is that it has ended already.
         let _ = sys::pidfd_signal(self.pidfd.as_fd(), libc::SIGKILL);
+        if let Some(freezer) = &self.freezer {
+            freezer.end();
+        }
     }
 }
 
@@ -240,8 +247,9 @@ impl Link {
                 let Some(pidfd) = descriptors.into_iter().next() else { return };
                 let (last, seen) = watch::channel(None);
                 let pidfd = Arc::new(pidfd);
-                let started = Started { pidfd: Arc::clone(&pidfd), gauges, last: seen };
-                books.alive.insert(id, Alive { pidfd, last });
+                let freezer = gauges.freezer.clone();
+                let started = Started { pidfd: Arc::clone(&pidfd), gauges, last: seen, freezer: None };
+                books.alive.insert(id, Alive { pidfd, last, freezer });
                 // Unless somebody still waits for it, this drops it and thereby kills it.
                 if let Some(answer) = books.asked.remove(&id) {
                     let _ = answer.send(Ok(started));
@@ -270,6 +278,9 @@ impl Link {
         for (_, alive) in books.alive.drain() {
             // The inits die with the helper; this is for one that had just missed it.
             let _ = sys::pidfd_signal(alive.pidfd.as_fd(), libc::SIGKILL);
+            if let Some(freezer) = alive.freezer {
+                freezer.release();
+            }
             alive.last.send_replace(Some(last));
         }
     }

@@ -23,6 +23,12 @@ const SECURE_BITS: c_int = libc::SECBIT_NOROOT
 /// Numbers to try when emptying the bounding set; the kernel refuses those past its own last.
 const CAPABILITIES_MAX: c_ulong = 64;
 
+/// The core limit of the helper and of all that come from it. The kernel knows 1 as one that means no file and no
+/// start of the handler which many hosts name in `core_pattern`: with a limit of 0 it would still run that, as root
+/// of the host, on whatever a guest has prepared (source: `core(5)`, `fs/coredump.c`). The filter of system calls
+/// keeps a guest from changing it.
+pub(crate) const CORE_BYTES_MAX: rlim_t = 1;
+
 /// Dies with the helper. The kernel forgets this at every change of user, so it is said again after one.
 pub(crate) fn die_with_helper() -> Result<(), Failure> {
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong, 0).step("PR_SET_PDEATHSIG")

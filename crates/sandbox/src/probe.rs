@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cgroup::Version,
     init::Jail,
-    namespaces::{self, FORK_FLAGS},
+    landlock::Landlock,
+    namespaces::{self, FORK_FLAGS, Limited},
     network, platform, privileges,
     rootfs::{self, Root},
     sys::{self, Forked},
@@ -31,6 +32,19 @@ pub struct Mechanism {
     pub state: State,
     /// What it means for functions when it does not work.
     pub consequence: &'static str,
+    /// Who does without it.
+    pub need: Need,
+}
+
+/// What a host without a mechanism can still do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Start no sandbox, however it is configured.
+    Always,
+    /// Start none unless told to go on without ([`crate::Require`]).
+    Limit,
+    /// Start sandboxes as configured: something else holds what this would hold a second time, or it spreads load.
+    Extra,
 }
 
 /// Whether a mechanism works here.
@@ -48,24 +62,32 @@ const NO_PROCESS: &str = "no process function can run";
 const ALLOWED_TO_GO_ON: &str = "; serve refuses to start unless told to go on without";
 
 /// Every mechanism in the order it is needed, with the consequence of its absence.
-const MECHANISMS: [(&str, &str); 17] = [
-    ("helper", NO_PROCESS),
-    ("user namespace", NO_PROCESS),
-    ("pid namespace", NO_PROCESS),
-    ("network namespace", NO_PROCESS),
-    ("mount namespace", NO_PROCESS),
-    ("ipc namespace", NO_PROCESS),
-    ("uts namespace", NO_PROCESS),
-    ("cgroup namespace", NO_PROCESS),
-    ("loopback", NO_PROCESS),
-    ("private root", NO_PROCESS),
-    ("read-only binds", NO_PROCESS),
-    ("loss of privileges", NO_PROCESS),
-    ("seccomp", NO_PROCESS),
-    ("cgroup memory", "a function can use up the host's memory"),
-    ("cgroup cpu", "a function can use more than its share of the processors"),
-    ("cgroup pids", "only RLIMIT_NPROC holds back a fork bomb"),
-    ("landlock", "nothing yet: sandboxes do not use it"),
+const MECHANISMS: [(&str, Need, &str); 21] = [
+    ("helper", Need::Always, NO_PROCESS),
+    ("user namespace", Need::Always, NO_PROCESS),
+    ("pid namespace", Need::Always, NO_PROCESS),
+    ("network namespace", Need::Always, NO_PROCESS),
+    ("mount namespace", Need::Always, NO_PROCESS),
+    ("ipc namespace", Need::Always, NO_PROCESS),
+    ("uts namespace", Need::Always, NO_PROCESS),
+    ("cgroup namespace", Need::Always, NO_PROCESS),
+    ("loopback", Need::Always, NO_PROCESS),
+    ("private root", Need::Always, NO_PROCESS),
+    ("read-only binds", Need::Always, NO_PROCESS),
+    ("loss of privileges", Need::Always, NO_PROCESS),
+    ("seccomp", Need::Always, NO_PROCESS),
+    ("cgroup memory", Need::Limit, "a function can use up the host's memory"),
+    ("cgroup cpu", Need::Limit, "a function can use more than its share of the processors"),
+    ("cgroup pids", Need::Limit, "only RLIMIT_NPROC holds back a fork bomb"),
+    ("cgroup freezer", Need::Limit, "functions go on running between their calls"),
+    ("cgroup io", Need::Extra, "functions that read much from one disk get no share of their own of it"),
+    ("landlock", Need::Extra, "the read-only mounts are the only fence around files"),
+    (
+        "own user ids",
+        Need::Extra,
+        "all sandboxes are the platform's user to the kernel and share what it counts by user",
+    ),
+    ("namespace limits", Need::Extra, "only seccomp keeps a function from user namespaces, and inotify is shared"),
 ];
 
 /// A name for the cgroups made and removed again while trying.
@@ -79,7 +101,13 @@ pub fn probe() -> Vec<Mechanism> {
         let known = found.iter().find(|(found, _)| found == name).map(|(_, state)| state.clone());
         known.unwrap_or_else(|| State::Unusable("not tried, because something before it does not work".to_owned()))
     };
-    MECHANISMS.iter().map(|(name, consequence)| Mechanism { name, state: state(name), consequence }).collect()
+    let mechanism = |(name, need, consequence): &(&'static str, Need, &'static str)| Mechanism {
+        name,
+        state: state(name),
+        consequence,
+        need: *need,
+    };
+    MECHANISMS.iter().map(mechanism).collect()
 }
 
 fn ask() -> io::Result<Vec<(String, State)>> {
@@ -103,23 +131,24 @@ fn ask() -> io::Result<Vec<(String, State)>> {
 pub(crate) fn try_all(jail: &Jail) -> Vec<(String, State)> {
     let mut found = vec![("helper".to_owned(), State::Present(String::new()))];
     found.extend(try_inside(jail));
-    let missing = jail.cgroups.missing();
-    for (name, _) in MECHANISMS.iter().filter(|(name, _)| name.starts_with("cgroup ") && !name.ends_with("namespace")) {
-        let state = match jail.cgroups.version(name) {
-            Some(Version::V1) => State::Present("version 1".to_owned()),
-            Some(Version::V2) => State::Present("version 2".to_owned()),
-            None => {
-                let why = missing.iter().find(|(missing, _)| missing == name).map(|(_, why)| why.clone());
-                State::Unusable(why.unwrap_or_default() + ALLOWED_TO_GO_ON)
+    let groups = MECHANISMS.iter().filter(|(name, ..)| name.starts_with("cgroup ") && !name.ends_with("namespace"));
+    for (name, need, _) in groups {
+        let state = match (jail.cgroups.version(name), need) {
+            (Some(Version::V1), _) => State::Present("version 1".to_owned()),
+            (Some(Version::V2), _) => State::Present("version 2".to_owned()),
+            (None, need) => {
+                let why = jail.cgroups.why_missing(name).unwrap_or_default().to_owned();
+                State::Unusable(if *need == Need::Limit { why + ALLOWED_TO_GO_ON } else { why })
             }
         };
         found.push(((*name).to_owned(), state));
     }
-    let landlock = match sys::landlock_version() {
-        Ok(version) => State::Present(format!("ABI {version}")),
+    let landlock = match Landlock::of_host() {
+        Ok(landlock) => State::Present(format!("version {}", landlock.version())),
         Err(error) => State::Missing(error.to_string()),
     };
     found.push(("landlock".to_owned(), landlock));
+    found.push(("own user ids".to_owned(), jail.identities.describe()));
     found
 }
 
@@ -129,7 +158,7 @@ fn try_inside(jail: &Jail) -> Vec<(String, State)> {
         Ok(pair) => pair,
         Err(error) => return user(State::Unusable(error.to_string())),
     };
-    let (pid, pidfd) = match sys::fork(FORK_FLAGS) {
+    let (pid, pidfd) = match sys::fork(FORK_FLAGS, None) {
         Err(error) => return user(state(Err(error))),
         Ok(Forked::Parent { pid, pidfd }) => (pid, pidfd),
         Ok(Forked::Child) => {
@@ -166,6 +195,11 @@ fn try_in_child(jail: &Jail, socket: &OwnedFd) {
     let namespaces = namespaces::OWN.map(|(name, flag)| note(name, unshare(flag).map_err(io::Error::from)));
     let mapped = matches!(wire::receive::<Order>(socket.as_fd()), Ok(Some(_)));
     if mapped && namespaces == [true; 5] && note("user namespace", jail.identities.assume().map_err(failed)) {
+        match namespaces::limit() {
+            Ok(Limited::Yes) => note("namespace limits", Ok(())),
+            Ok(Limited::No) => note("namespace limits", Err(io::ErrorKind::ReadOnlyFilesystem.into())),
+            Err(failure) => note("namespace limits", Err(failed(failure))),
+        };
         note("loopback", network::bring_up().map_err(failed));
         note("private root", Root::build().and_then(|root| root.enter()).map_err(failed));
         note("read-only binds", rootfs::open_source("/dev".as_ref()).map(drop).map_err(failed));

@@ -52,11 +52,16 @@ const DEVICE_LINKS: [(&CStr, &CStr); 4] = [
 
 /// Files of `/proc` that say much about the host and nothing about the guest; `/dev/null` covers them. All of
 /// `/proc` is read-only besides, so `sys` and `sysrq-trigger` need no cover of their own.
-const MASKED_FILES: [&CStr; 13] = [
+const MASKED_FILES: [&CStr; 18] = [
+    c"proc/cmdline",
+    c"proc/diskstats",
     c"proc/kcore",
     c"proc/kmsg",
     c"proc/keys",
     c"proc/key-users",
+    c"proc/modules",
+    c"proc/partitions",
+    c"proc/softirqs",
     c"proc/kallsyms",
     c"proc/timer_list",
     c"proc/timer_stats",
@@ -69,7 +74,19 @@ const MASKED_FILES: [&CStr; 13] = [
 ];
 
 /// The same for directories; an empty one covers them.
-const MASKED_DIRECTORIES: [&CStr; 3] = [c"proc/acpi", c"proc/asound", c"proc/scsi"];
+const MASKED_DIRECTORIES: [&CStr; 8] = [
+    c"proc/acpi",
+    c"proc/asound",
+    c"proc/bus",
+    c"proc/driver",
+    c"proc/fs",
+    c"proc/irq",
+    c"proc/pressure",
+    c"proc/scsi",
+];
+
+/// Processes that the guest may not look into, which is the init alone, are not shown at all.
+const PROC_OPTIONS: [(&CStr, &CStr); 1] = [(c"hidepid", c"invisible")];
 
 const PASSWD: &str = "root:x:0:0:root:/:/usr/sbin/nologin\nsandbox:x:993:993:sandbox:/tmp:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nsandbox:x:993:\n";
@@ -175,7 +192,7 @@ impl Root {
 
     fn mount_proc(&self) -> Result<(), Failure> {
         let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
-        let proc = sys::new_filesystem(c"proc", &[], attributes).step("mount /proc")?;
+        let proc = sys::new_filesystem(c"proc", &PROC_OPTIONS, attributes).step("mount /proc")?;
         self.attach(&proc, Path::new("proc")).step("mount /proc")?;
         for path in MASKED_FILES {
             self.mask(path, c"dev/null")?;

@@ -20,7 +20,8 @@ use tokio::{
 };
 
 use crate::{
-    Error, cgroup,
+    Error,
+    cgroup::{self, Freezer},
     platform::{Shared, Started},
     sys,
     wire::{self, Connect, Last, Report},
@@ -83,7 +84,7 @@ impl Control {
 impl Sandbox {
     /// Waits until the init says that the command executes.
     pub(crate) async fn await_ready(
-        started: Started,
+        mut started: Started,
         control: AsyncFd<OwnedFd>,
         listeners: usize,
         shared: Arc<Shared>,
@@ -95,6 +96,7 @@ impl Sandbox {
             Some((Report::Failed(failure), _)) => return Err(failure.into()),
             _ => return Err(setup(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a word"))),
         };
+        started.freezer = started.gauges.freezer.as_ref().and_then(|file| Freezer::open(file).ok());
         let mut descriptors = descriptors.into_iter();
         let output = descriptors.next().expect("there is one more than there are listeners");
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| setup(error.into()))?;
@@ -156,6 +158,29 @@ impl Sandbox {
     /// Kills everything in it. Does not wait; see [`Sandbox::exited`].
     pub fn kill(&self) {
         self.started.kill();
+    }
+
+    /// Stops everything in it until [`Sandbox::thaw`]. What it was doing stays undone; its listeners and its
+    /// output stay open. Returns before the last of it has stopped, some microseconds later. Killing works as ever.
+    /// A blocking call of the guest's may answer `EINTR` when it goes on, as after any stop.
+    ///
+    /// # Errors
+    /// `Unsupported` where the host has no freezer. What the kernel says otherwise; the sandbox has ended, most
+    /// likely.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.freezer()?.freeze()
+    }
+
+    /// Lets everything go on. Does nothing to what is not frozen.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::freeze`]. It may be frozen still, then, and should be killed.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.freezer()?.thaw()
+    }
+
+    fn freezer(&self) -> io::Result<&Freezer> {
+        self.started.freezer.as_ref().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
     /// The most memory it has held so far, bytes, with page cache and `/tmp`; 0 where that cannot be measured.

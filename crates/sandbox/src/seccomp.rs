@@ -7,8 +7,10 @@
 //! The tables become a search tree of our own making: a filter that compares with one number after the other
 //! takes the kernel a millisecond to accept, which every cold start would pay. Arguments are seccompiler's work.
 //!
-//! The allow-list is of the class of Docker's default profile without capabilities, less what lets one process
-//! reach into another (`ptrace`, `process_vm_*`, `pidfd_getfd`), System V keyrings and io_uring.
+//! The allow-list is of the class of Docker's default profile without capabilities (moby's
+//! `profiles/seccomp/default.json`), less what lets one process reach into another (`ptrace`, `process_vm_*`,
+//! `pidfd_getfd`), file handles, io_uring, `sync` of the whole host, and socket families and protocols beyond the
+//! ordinary, whose first use loads a kernel module.
 //!
 //! Invariant: compiled once, in the helper; in force for the init too before the guest is forked.
 
@@ -16,8 +18,9 @@ use std::{collections::BTreeMap, io, mem};
 
 use libc::{self as c, c_long};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp as Op, SeccompCondition as Condition,
-    SeccompFilter, SeccompRule as Rule, TargetArch, sock_filter,
+    BpfProgram, SeccompAction,
+    SeccompCmpArgLen::{Dword, Qword},
+    SeccompCmpOp as Op, SeccompCondition as Condition, SeccompFilter, SeccompRule as Rule, TargetArch, sock_filter,
 };
 
 /// Namespaces `clone` must not make.
@@ -36,6 +39,9 @@ const CLONE_NEWTIME: i32 = 0x80;
 /// Execution domains of ordinary programs: Linux, and Linux with `uname` pretending to be 2.6; 0xffffffff asks.
 const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
+/// Protocols of IPv4 and IPv6 sockets: the family's own choice, TCP, UDP, and TCP over several paths.
+const PROTOCOLS: [i32; 4] = [0, c::IPPROTO_TCP, c::IPPROTO_UDP, c::IPPROTO_MPTCP];
+
 /// Calls allowed with any arguments that [`refusals`] does not match.
 #[rustfmt::skip]
 const ALLOWED: &[c_long] = &[
@@ -46,8 +52,8 @@ const ALLOWED: &[c_long] = &[
     c::SYS_faccessat2, c::SYS_readlinkat, c::SYS_getdents64, c::SYS_getcwd, c::SYS_chdir, c::SYS_fchdir,
     c::SYS_mkdirat, c::SYS_unlinkat, c::SYS_renameat, c::SYS_renameat2, c::SYS_linkat, c::SYS_symlinkat,
     c::SYS_mknodat, c::SYS_fchmod, c::SYS_fchmodat, SYS_FCHMODAT2, c::SYS_fchown, c::SYS_fchownat, c::SYS_utimensat,
-    c::SYS_truncate, c::SYS_ftruncate, c::SYS_fallocate, c::SYS_fsync, c::SYS_fdatasync, c::SYS_sync, c::SYS_syncfs,
-    c::SYS_sync_file_range, c::SYS_umask, c::SYS_flock, c::SYS_fcntl, c::SYS_ioctl, c::SYS_dup, c::SYS_dup3,
+    c::SYS_truncate, c::SYS_ftruncate, c::SYS_fallocate, c::SYS_fsync, c::SYS_fdatasync, c::SYS_sync_file_range,
+    c::SYS_umask, c::SYS_flock, c::SYS_fcntl, c::SYS_ioctl, c::SYS_dup, c::SYS_dup3,
     c::SYS_pipe2, c::SYS_splice, c::SYS_tee, c::SYS_vmsplice, c::SYS_sendfile, c::SYS_copy_file_range,
     c::SYS_fadvise64, c::SYS_readahead, c::SYS_getxattr, c::SYS_lgetxattr, c::SYS_fgetxattr, c::SYS_listxattr,
     c::SYS_llistxattr, c::SYS_flistxattr, c::SYS_setxattr, c::SYS_lsetxattr, c::SYS_fsetxattr, c::SYS_removexattr,
@@ -61,7 +67,7 @@ const ALLOWED: &[c_long] = &[
     c::SYS_brk, c::SYS_mmap, c::SYS_munmap, c::SYS_mprotect, c::SYS_mremap, c::SYS_madvise, c::SYS_msync,
     c::SYS_mincore, c::SYS_mlock, c::SYS_mlock2, c::SYS_munlock, c::SYS_mlockall, c::SYS_munlockall,
     c::SYS_remap_file_pages, c::SYS_membarrier, c::SYS_pkey_alloc, c::SYS_pkey_free, c::SYS_pkey_mprotect,
-    c::SYS_process_madvise, c::SYS_process_mrelease, c::SYS_get_mempolicy, SYS_MSEAL,
+    c::SYS_process_mrelease, SYS_MSEAL,
     // Processes, threads and signals.
     c::SYS_clone, c::SYS_execve, c::SYS_execveat, c::SYS_exit, c::SYS_exit_group, c::SYS_wait4, c::SYS_waitid,
     c::SYS_getpid, c::SYS_getppid, c::SYS_gettid, c::SYS_getpgid, c::SYS_setpgid, c::SYS_getsid, c::SYS_setsid,
@@ -88,10 +94,10 @@ const ALLOWED: &[c_long] = &[
     c::SYS_socket, c::SYS_socketpair, c::SYS_bind, c::SYS_listen, c::SYS_accept, c::SYS_accept4, c::SYS_connect,
     c::SYS_shutdown, c::SYS_getsockname, c::SYS_getpeername, c::SYS_getsockopt, c::SYS_setsockopt, c::SYS_sendto,
     c::SYS_recvfrom, c::SYS_sendmsg, c::SYS_recvmsg, c::SYS_sendmmsg, c::SYS_recvmmsg,
-    // System V and POSIX queues, semaphores and shared memory of its own ipc namespace.
+    // System V semaphores, queues and shared memory of its own ipc namespace. POSIX queues are left out: the kernel
+    // counts their memory by user, and where Landlock is it refuses to open them, so no function could rely on them.
     c::SYS_shmget, c::SYS_shmat, c::SYS_shmdt, c::SYS_shmctl, c::SYS_semget, c::SYS_semop, c::SYS_semtimedop,
-    c::SYS_semctl, c::SYS_msgget, c::SYS_msgsnd, c::SYS_msgrcv, c::SYS_msgctl, c::SYS_mq_open, c::SYS_mq_unlink,
-    c::SYS_mq_timedsend, c::SYS_mq_timedreceive, c::SYS_mq_notify, c::SYS_mq_getsetattr,
+    c::SYS_semctl, c::SYS_msgget, c::SYS_msgsnd, c::SYS_msgrcv, c::SYS_msgctl,
     // What the system is.
     c::SYS_uname, c::SYS_sysinfo, c::SYS_getrandom,
 ];
@@ -120,7 +126,10 @@ const REFUSED: &[c_long] = &[
     c::SYS_sethostname, c::SYS_setdomainname, c::SYS_swapon, c::SYS_swapoff, c::SYS_quotactl, c::SYS_quotactl_fd,
     // Other processes.
     c::SYS_ptrace, c::SYS_process_vm_readv, c::SYS_process_vm_writev, c::SYS_pidfd_getfd, c::SYS_kcmp,
-    c::SYS_move_pages, c::SYS_migrate_pages, c::SYS_set_mempolicy, c::SYS_mbind,
+    c::SYS_process_madvise, c::SYS_move_pages, c::SYS_migrate_pages, c::SYS_get_mempolicy, c::SYS_set_mempolicy,
+    c::SYS_mbind,
+    // Writing back what others have changed, on every disk of the host: a guest has nothing there to be saved.
+    c::SYS_sync, c::SYS_syncfs,
     // Ways into the kernel that nothing here needs.
     c::SYS_bpf, c::SYS_perf_event_open, c::SYS_userfaultfd, c::SYS_io_uring_setup, c::SYS_io_uring_enter,
     c::SYS_io_uring_register, c::SYS_add_key, c::SYS_request_key, c::SYS_keyctl, c::SYS_name_to_handle_at,
@@ -153,10 +162,16 @@ fn refusals() -> Result<BTreeMap<c_long, Vec<Rule>>, seccompiler::Error> {
     let namespaces = NEW_NAMESPACES.into_iter().map(|flag| rule(vec![has(0, flag as u64)]));
     refusals.insert(c::SYS_clone, namespaces.collect::<Result<_, _>>()?);
     let family = |family: i32| is_not(0, family as u64);
+    let other_protocol = |family: i32| {
+        let others = PROTOCOLS.map(|known| is_not(2, known as u64));
+        rule([is(0, family as u64)].into_iter().chain(others).collect())
+    };
     refusals.insert(
         c::SYS_socket,
         vec![
             rule(vec![family(c::AF_UNIX), family(c::AF_INET), family(c::AF_INET6), family(c::AF_NETLINK)])?,
+            other_protocol(c::AF_INET)?,
+            other_protocol(c::AF_INET6)?,
             // The routing family tells programs their interfaces (a loopback); changing them needs privileges.
             rule(vec![is(0, c::AF_NETLINK as u64), is_not(2, c::NETLINK_ROUTE as u64)])?,
         ],
@@ -165,8 +180,12 @@ fn refusals() -> Result<BTreeMap<c_long, Vec<Rule>>, seccompiler::Error> {
     refusals.insert(c::SYS_personality, vec![rule(PERSONALITIES.map(|known| is_not(0, known)).into())?]);
     // Putting characters into a terminal's input, and drawing on a console.
     refusals.insert(c::SYS_ioctl, vec![rule(vec![is(1, c::TIOCSTI)])?, rule(vec![is(1, c::TIOCLINUX)])?]);
-    // Limits of another process: the init has the same user.
-    refusals.insert(c::SYS_prlimit64, vec![rule(vec![is_not(0, 0)])?]);
+    // Limits of another process: the init has the same user. And its own core limit, whose value keeps the
+    // host's handler of core dumps away (see `privileges`).
+    let core = c::RLIMIT_CORE as u64;
+    let is_given = Condition::new(2, Qword, Op::Ne, 0);
+    refusals.insert(c::SYS_prlimit64, vec![rule(vec![is_not(0, 0)])?, rule(vec![is(1, core), is_given])?]);
+    refusals.insert(c::SYS_setrlimit, vec![rule(vec![is(0, core)])?]);
     Ok(refusals)
 }
 

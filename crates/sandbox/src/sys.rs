@@ -31,7 +31,9 @@ const FSMOUNT_CLOEXEC: c_uint = 1;
 const FSCONFIG_SET_STRING: c_uint = 1;
 const FSCONFIG_CMD_CREATE: c_uint = 6;
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const LANDLOCK_CREATE_RULESET_VERSION: c_uint = 1;
+const LANDLOCK_RULE_PATH_BENEATH: c_uint = 1;
 
 #[repr(C)]
 #[derive(Default)]
@@ -56,6 +58,20 @@ struct MountAttributes {
     clear: u64,
     propagation: u64,
     userns_fd: u64,
+}
+
+/// The kernel's `landlock_ruleset_attr` as of version 6; earlier versions take the part that they know.
+#[repr(C)]
+pub(crate) struct LandlockRights {
+    pub(crate) handled_files: u64,
+    pub(crate) handled_network: u64,
+    pub(crate) scoped: u64,
+}
+
+#[repr(C, packed)]
+struct LandlockPathBeneath {
+    allowed: u64,
+    parent: i32,
 }
 
 fn check(result: c_long) -> io::Result<c_long> {
@@ -88,16 +104,19 @@ pub(crate) enum Forked {
     Child,
 }
 
-/// Forks with `clone3(2)`: into the namespaces `flags` names, with a pidfd.
+/// Forks with `clone3(2)`: into the namespaces `flags` names and the cgroup (version 2) whose directory `group`
+/// is, with a pidfd.
 ///
 /// The process must have a single thread, as the helper and every init do: the child goes on with ordinary
 /// Rust code, which would find locks held by threads that no longer exist.
-pub(crate) fn fork(flags: c_int) -> io::Result<Forked> {
+pub(crate) fn fork(flags: c_int, group: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
     let mut pidfd: RawFd = -1;
+    let into_group = if group.is_some() { CLONE_INTO_CGROUP } else { 0 };
     let arguments = CloneArgs {
-        flags: (flags | libc::CLONE_PIDFD) as u64,
+        flags: (flags | libc::CLONE_PIDFD) as u64 | into_group,
         pidfd: &raw mut pidfd as u64,
         exit_signal: libc::SIGCHLD as u64,
+        cgroup: group.map_or(0, |group| group.as_raw_fd() as u64),
         ..CloneArgs::default()
     };
     // SAFETY: the structure is the kernel's `clone_args`, its size is given, and `pidfd` outlives the call.
@@ -277,6 +296,29 @@ pub(crate) fn landlock_version() -> io::Result<c_long> {
     let none = ptr::null::<libc::c_void>();
     // SAFETY: asking for the version takes a null attribute of size zero.
     check(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, LANDLOCK_CREATE_RULESET_VERSION) })
+}
+
+/// A new, empty ruleset that will govern `rights`.
+pub(crate) fn landlock_ruleset(rights: &LandlockRights) -> io::Result<OwnedFd> {
+    let size = mem::size_of::<LandlockRights>();
+    // SAFETY: the structure is the kernel's, its size is given, and it outlives the call.
+    own(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const *rights, size, 0) })
+}
+
+/// Lets what lies at or below the directory `parent` be used as `allowed` says.
+pub(crate) fn landlock_allow(ruleset: BorrowedFd<'_>, parent: BorrowedFd<'_>, allowed: u64) -> io::Result<()> {
+    let rule = LandlockPathBeneath { allowed, parent: parent.as_raw_fd() };
+    // SAFETY: the structure is the kernel's `landlock_path_beneath_attr` and outlives the call.
+    check(unsafe {
+        libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), LANDLOCK_RULE_PATH_BENEATH, &raw const rule, 0)
+    })
+    .map(drop)
+}
+
+/// Puts the calling thread and all it starts under a ruleset, for good.
+pub(crate) fn landlock_restrict(ruleset: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: takes a descriptor and flags.
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) }).map(drop)
 }
 
 /// One child that has ended, if any has: its pid, wait status, and the processor time of it and its children.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Spec, State, Status,
+    cgroup::FreezerFile,
     spec::{MOUNTS_MAX, SPEC_BYTES_MAX},
     sys,
 };
@@ -58,6 +59,8 @@ pub(crate) enum Reply {
 pub(crate) struct Gauges {
     pub(crate) memory_peak: Option<PathBuf>,
     pub(crate) processor_time: Option<PathBuf>,
+    /// Not to read from: see [`crate::cgroup::Freezer`].
+    pub(crate) freezer: Option<FreezerFile>,
 }
 
 /// The last word on a sandbox.

@@ -3,7 +3,7 @@
 use super::{Complaint, File};
 
 /// Documents whose paths must exist.
-const CHECKED: [&str; 4] = ["ARCHITECTURE.md", "README.md", "README.zh.md", "CONTRIBUTING.md"];
+const CHECKED: [&str; 5] = ["ARCHITECTURE.md", "README.md", "README.zh.md", "CONTRIBUTING.md", "docs/threat-model.md"];
 /// What a path in a document begins with, from the repository's root.
 const FOLDERS: [&str; 8] = ["crates/", "xtask/", "bench/", "examples/", "docs/", ".ci/", ".config/", ".cargo/"];
 

@@ -15,10 +15,16 @@ use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use updraft_types::{Body, BoxError, Fault};
 
 use super::Connections;
+use crate::freezing::Busy;
 
 /// Passes `incoming` on.
-pub(super) fn into_body(incoming: Incoming, sender: SendRequest<Body>, connections: Arc<Connections>) -> Body {
-    let mut relay = Relay { incoming, sender: Some(sender), connections };
+pub(super) fn into_body(
+    incoming: Incoming,
+    sender: SendRequest<Body>,
+    connections: Arc<Connections>,
+    busy: Busy,
+) -> Body {
+    let mut relay = Relay { incoming, sender: Some(sender), connections, _busy: busy };
     // A body that is empty from the start need not be read by anyone.
     relay.finish_at_end();
     relay.boxed_unsync()
@@ -28,6 +34,8 @@ struct Relay {
     incoming: Incoming,
     sender: Option<SendRequest<Body>>,
     connections: Arc<Connections>,
+    /// The server runs as long as somebody may read from it.
+    _busy: Busy,
 }
 
 impl Relay {

@@ -60,7 +60,8 @@ def tunnel(target):
 
 fn in_world(world: &Arc<World>, grant: Grant) -> Host {
     let denied = vec!["203.0.113.0/24".parse().unwrap()];
-    Host::with(Config { grant, denied, outside: world.clone() })
+    let egress = Config { grant, denied, outside: world.clone() };
+    Host::with(|config| config.egress = egress)
 }
 
 fn runner(host: &Host, rules: Option<&[&str]>) -> Deployed {
@@ -342,7 +343,7 @@ async fn between_namespaces() {
     };
     // The platform's own port, at every address that this host has.
     let platform = TcpListener::bind("0.0.0.0:4566").await.unwrap();
-    let host = Host::with(Config { grant: Grant::Rules, ..Config::default() });
+    let host = Host::with(|config| config.egress = Config { grant: Grant::Rules, ..Config::default() });
     let rules: &[&str] = &["10.213.0.0/24:5432", "10.213.0.0/24:4566", "10.213.0.1:80", "*:*"];
     let running = runner(&host, Some(rules)).start().await;
     assert_eq!(evaluate(&running, "direct('10.213.0.2', 5432)").await, "open");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
 use updraft_executor::{Executor, Instance, Reply};
-use updraft_process::{Config, ProcessExecutor, egress};
+use updraft_process::{Config, ProcessExecutor};
 use updraft_sandbox::{Require, Spawner};
 use updraft_types::{Fault, Function, Payload, Runtime};
 
@@ -33,18 +33,22 @@ pub(crate) struct Running {
     _package: Arc<TempDir>,
 }
 
+pub(crate) fn cgroup_name() -> String {
+    format!("updraft-test-{}", std::process::id())
+}
+
 impl Host {
     pub(crate) fn new() -> Self {
-        Self::with(egress::Config::default())
+        Self::with(|_| {})
     }
 
-    /// With its functions' egress so.
-    pub(crate) fn with(egress: egress::Config) -> Self {
+    /// With another configuration of the executor.
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let cgroup_name = format!("updraft-test-{}", std::process::id());
+        let cgroup_name = cgroup_name();
         let spawner = Spawner::start(updraft_sandbox::Config { cgroup_name, require: Require::BestEffort }).unwrap();
-        let config = Config::new(directory.path().join("runtime"), "us-east-1".parse().unwrap());
-        let config = Config { egress, ..config };
+        let mut config = Config::new(directory.path().join("runtime"), "us-east-1".parse().unwrap());
+        change(&mut config);
         let executor = Arc::new(ProcessExecutor::new(config, spawner).unwrap());
         Self { executor, _directory: Arc::new(directory) }
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod egress;
+mod frozen;
 mod host;
 mod nodejs;
 mod provided;
@@ -38,7 +39,7 @@ fn main() {
                 .iter()
                 .any(|filter| if has("--exact") { name == *filter } else { name.contains(filter.as_str()) })
     };
-    let all = [egress::TESTS, nodejs::TESTS, provided::TESTS, python::TESTS, web::TESTS].concat();
+    let all = [egress::TESTS, frozen::TESTS, nodejs::TESTS, provided::TESTS, python::TESTS, web::TESTS].concat();
     let tests: Vec<Test> = all.into_iter().filter(|(name, _)| !has("--ignored") && chosen(name)).collect();
     if has("--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));

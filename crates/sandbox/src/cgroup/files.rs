@@ -1,6 +1,6 @@
 //! Names and formats of the files in a group, for both versions. Pure.
 //!
-//! Sources: the kernel's `Documentation/admin-guide/cgroup-v1/` (memory, pids), `scheduler/sched-bwc.rst` and
+//! Sources: the kernel's `Documentation/admin-guide/cgroup-v1/` (memory, pids, freezer-subsystem), `scheduler/sched-bwc.rst` and
 //! `cgroup-v2.rst`.
 
 use super::find::{Controller, Version};
@@ -52,7 +52,7 @@ pub(super) fn settings(version: Version, controller: Controller, limits: &Limits
             let quota = quota.map_or_else(|| "max".to_owned(), |us| us.to_string());
             vec![needed("cpu.max", format!("{quota} {period}"))]
         }
-        (_, Controller::Accounting) => Vec::new(),
+        (_, Controller::Freezer | Controller::Accounting | Controller::Io) => Vec::new(),
     }
 }
 
@@ -66,7 +66,18 @@ fn quota(cpu_millis: u32) -> (Option<u64>, u64) {
     }
 }
 
+/// The file that freezes a group of version 2.
+pub(super) const FREEZE_V2: &str = "cgroup.freeze";
+
 impl Version {
+    /// The file that freezes a group, and what to write to it to freeze and to thaw.
+    pub(super) fn freezer(self) -> (&'static str, [&'static str; 2]) {
+        match self {
+            Self::V1 => ("freezer.state", ["FROZEN", "THAWED"]),
+            Self::V2 => (FREEZE_V2, ["1", "0"]),
+        }
+    }
+
     pub(super) fn memory_peak(self) -> &'static str {
         match self {
             Self::V1 => "memory.max_usage_in_bytes",

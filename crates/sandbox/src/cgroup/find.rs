@@ -6,8 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
+use super::files::FREEZE_V2;
+
 /// The kernel's two designs of control groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Version {
     /// A hierarchy for each controller or few.
     V1,
@@ -21,20 +25,34 @@ pub(crate) enum Controller {
     Memory,
     Cpu,
     Pids,
+    /// Stopping everything at once. A controller in version 1, a part of every group in version 2.
+    Freezer,
     /// Processor time used; part of `cpu` in version 2.
     Accounting,
+    /// A group's own share where several read from one disk. Version 2 alone: version 1 would take every start
+    /// another move between groups.
+    Io,
 }
 
 impl Controller {
-    const ALL: [Self; 4] = [Self::Memory, Self::Cpu, Self::Pids, Self::Accounting];
+    const ALL: [Self; 6] = [Self::Memory, Self::Cpu, Self::Pids, Self::Freezer, Self::Accounting, Self::Io];
 
-    fn name(self, version: Version) -> &'static str {
-        match (self, version) {
+    /// Its name in lists of controllers; `None` for what is no controller in this version.
+    fn name(self, version: Version) -> Option<&'static str> {
+        Some(match (self, version) {
             (Self::Memory, _) => "memory",
             (Self::Pids, _) => "pids",
             (Self::Accounting, Version::V1) => "cpuacct",
             (Self::Cpu | Self::Accounting, _) => "cpu",
-        }
+            (Self::Freezer, Version::V1) => "freezer",
+            (Self::Io, Version::V2) => "io",
+            (Self::Freezer, Version::V2) | (Self::Io, Version::V1) => return None,
+        })
+    }
+
+    /// Whether every hierarchy of this version has it.
+    fn is_everywhere(self, version: Version) -> bool {
+        (self, version) == (Self::Freezer, Version::V2)
     }
 
     /// The name under which `probe` reports it.
@@ -43,12 +61,15 @@ impl Controller {
             Self::Memory => "cgroup memory",
             Self::Cpu => "cgroup cpu",
             Self::Pids => "cgroup pids",
+            Self::Freezer => "cgroup freezer",
             Self::Accounting => "cgroup processor time",
+            Self::Io => "cgroup io",
         }
     }
 
+    /// Whether a host without it holds less than a function's configuration promises.
     pub(crate) fn is_limit(self) -> bool {
-        self != Self::Accounting
+        !matches!(self, Self::Accounting | Self::Io)
     }
 }
 
@@ -89,14 +110,33 @@ fn locate(mounts: &str, groups: &str, leaf: &str, unified: impl Fn(&Path) -> Str
             Version::V1 => options.replace(',', " "),
             Version::V2 => unified(&own),
         };
-        let has = |controller: &Controller| names.split_whitespace().any(|name| name == controller.name(version));
-        let free = |controller: &Controller| !places.iter().any(|place| place.controllers.contains(controller));
+        let has = |controller: &Controller| {
+            let is_named = names.split_whitespace().any(|name| Some(name) == controller.name(version));
+            is_named || controller.is_everywhere(version)
+        };
+        let held = |controller: &Controller| places.iter().any(|place| place.controllers.contains(controller));
+        let free = |controller: &Controller| controller.is_everywhere(version) || !held(controller);
         let controllers: Vec<_> = Controller::ALL.into_iter().filter(has).filter(free).collect();
         if !controllers.is_empty() {
             places.push(Place { version, controllers, own });
         }
     }
+    prefer_version_2_for_freezing(&mut places);
     places
+}
+
+/// What version 1 has frozen cannot be killed before it is thawed; what version 2 has frozen can.
+fn prefer_version_2_for_freezing(places: &mut Vec<Place>) {
+    let is_v2 = |place: &Place| place.version == Version::V2;
+    let Some(first) = places.iter().position(is_v2) else { return };
+    for (index, place) in places.iter_mut().enumerate() {
+        if index != first {
+            place.controllers.retain(|controller| *controller != Controller::Freezer);
+        } else if !place.controllers.contains(&Controller::Freezer) {
+            place.controllers.push(Controller::Freezer);
+        }
+    }
+    places.retain(|place| !place.controllers.is_empty());
 }
 
 /// Version, root, mount point and super options of a cgroup mount.
@@ -147,6 +187,10 @@ impl Place {
                 self.enable(&self.own)
             })?;
             self.enable(&directory)?;
+            if self.controllers.contains(&Controller::Freezer) {
+                // Since Linux 5.2.
+                fs::metadata(directory.join(FREEZE_V2))?;
+            }
         }
         Ok(())
     }
@@ -154,7 +198,7 @@ impl Place {
     fn enable(&self, group: &Path) -> io::Result<()> {
         let file = group.join("cgroup.subtree_control");
         let enabled = fs::read_to_string(&file)?;
-        let names = self.controllers.iter().map(|controller| controller.name(Version::V2));
+        let names = self.controllers.iter().filter_map(|controller| controller.name(Version::V2));
         let wanted: Vec<_> = names.filter(|name| !enabled.split_whitespace().any(|on| on == *name)).collect();
         if wanted.is_empty() {
             return Ok(());
@@ -185,16 +229,24 @@ mod tests {
 34 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
 35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:4 - cgroup cgroup rw,memory
 39 31 0:36 /docker/7 /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+40 31 0:37 / /sys/fs/cgroup/freezer rw,relatime - cgroup cgroup rw,freezer
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 ";
 
     #[test]
     fn version_1_is_found_hierarchy_by_hierarchy() {
-        let groups = "8:pids:/docker/7/a\n4:memory:/x/y\n1:cpu,cpuacct:/\n0::/\n";
+        let groups = "8:pids:/docker/7/a\n6:freezer:/\n4:memory:/x/y\n1:cpu,cpuacct:/\n0::/\n";
         let places = locate(V1_MOUNTS, groups, "u-platform", |_| String::new());
         let paths: Vec<_> = places.iter().map(|place| place.own.to_str().unwrap()).collect();
-        assert_eq!(paths, ["/sys/fs/cgroup/cpu/", "/sys/fs/cgroup/memory/x/y", "/sys/fs/cgroup/pids/a"]);
+        let version_1 = ["/sys/fs/cgroup/cpu/", "/sys/fs/cgroup/memory/x/y", "/sys/fs/cgroup/pids/a"];
+        assert_eq!(paths[..3], version_1);
         assert_eq!(places[0].controllers, [Controller::Cpu, Controller::Accounting]);
+        // A unified hierarchy freezes even where it holds no controller.
+        assert_eq!((paths[3], &places[3].controllers[..]), ("/sys/fs/cgroup/unified/", &[Controller::Freezer][..]));
+        let without: String = V1_MOUNTS.lines().filter(|line| !line.contains("cgroup2")).collect::<Vec<_>>().join("\n");
+        let places = locate(&without, groups, "u-platform", |_| String::new());
+        assert_eq!(places[3].version, Version::V1);
+        assert_eq!(places[3].controllers, [Controller::Freezer]);
     }
 
     #[test]
@@ -202,7 +254,7 @@ mod tests {
         let mount = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
         let asked = |own: &Path| {
             assert_eq!(own, Path::new("/sys/fs/cgroup/user.slice/app"));
-            "cpu memory pids\n".to_owned()
+            "cpu io memory pids\n".to_owned()
         };
         let places = locate(mount, "0::/user.slice/app/u-platform\n", "u-platform", asked);
         assert_eq!(places.len(), 1);

@@ -1,17 +1,20 @@
 //! Control groups: memory, processor time and number of processes of a whole sandbox.
 //!
 //! Each hierarchy that holds one of these controllers gets a directory `<our own group>/<cgroup_name>` with one
-//! group `slot-N` in it for each sandbox. The init makes and joins its group while it still has our identity;
-//! the helper reads the last figures and removes the group.
+//! group `slot-N` in it for each sandbox. In the hierarchy of version 2 the helper makes it and forks the init
+//! into it; in those of version 1 the init makes and joins its group while it still has our identity. The helper
+//! reads the last figures and removes the group.
 //!
 //! Invariant: a guest is in its group, with every limit written, before its first instruction.
 
 mod files;
 mod find;
+mod freezer;
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::fd::OwnedFd,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -20,6 +23,9 @@ use std::{
 use files::Setting;
 pub(crate) use find::Version;
 use find::{Controller, Found};
+pub(crate) use freezer::{Freezer, FreezerFile};
+
+use nix::{fcntl::OFlag, sys::stat::Mode};
 
 use crate::{
     spec::Limits,
@@ -73,24 +79,41 @@ impl Cgroups {
             .collect()
     }
 
+    /// Why a mechanism's controller cannot be used, where it cannot.
+    pub(crate) fn why_missing(&self, mechanism: &str) -> Option<&str> {
+        let missing = self.missing.iter().find(|(controller, _)| controller.mechanism() == mechanism);
+        missing.map(|(_, why)| why.as_str())
+    }
+
     /// The version that holds a mechanism's controller, where one does.
     pub(crate) fn version(&self, mechanism: &str) -> Option<Version> {
         let holds = |hierarchy: &&Hierarchy| hierarchy.controllers.iter().any(|c| c.mechanism() == mechanism);
         self.hierarchies.iter().find(holds).map(|hierarchy| hierarchy.version)
     }
 
-    /// Makes the groups of a slot and moves the calling process into them. The settings stay open, to be
+    /// Makes the group of version 2 of a slot, to fork into: nothing has to be moved, which takes the kernel a
+    /// grace period. `None` where there is no such hierarchy.
+    pub(crate) fn make_birthplace(&self, slot: u32) -> Result<Option<OwnedFd>, Failure> {
+        let Some(hierarchy) = self.hierarchies.iter().find(|hierarchy| hierarchy.version == Version::V2) else {
+            return Ok(None);
+        };
+        let group = hierarchy.make_group(slot)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        nix::fcntl::open(&group, flags, Mode::empty()).step(&format!("cgroup {}", group.display())).map(Some)
+    }
+
+    /// Makes the groups of a slot that are not there yet and moves the calling process into them. The settings stay open, to be
     /// written when the limits are known and our identity is gone.
     pub(crate) fn join(&self, slot: u32) -> Result<OpenLimits, Failure> {
         let mut open = OpenLimits { files: Vec::new() };
         for hierarchy in &self.hierarchies {
-            let group = hierarchy.group(slot);
+            let group = hierarchy.make_group(slot)?;
             let step = format!("cgroup {}", group.display());
-            match fs::create_dir(&group) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                other => other.step(&step)?,
+            if hierarchy.version == Version::V1 {
+                // The init has one thread. Moving the caller's thread alone spares the kernel a grace period, which it
+                // would spend holding the lock that making, freezing and thawing any group needs (since Linux 5.19).
+                fs::write(group.join("tasks"), "0").step(&step)?;
             }
-            fs::write(group.join("cgroup.procs"), "0").step(&step)?;
             for setting in hierarchy.settings(&Limits::default()) {
                 match OpenOptions::new().write(true).open(group.join(setting.file)) {
                     Ok(file) => open.files.push((setting.file, file)),
@@ -123,6 +146,20 @@ impl Cgroups {
         Gauges {
             memory_peak: path(|h| h.holds(Controller::Memory).then(|| h.version.memory_peak())),
             processor_time: path(|h| h.holds(Controller::Accounting).then(|| h.version.processor_time())),
+            freezer: self.freezer_file(slot),
+        }
+    }
+
+    fn freezer_file(&self, slot: u32) -> Option<FreezerFile> {
+        let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.holds(Controller::Freezer))?;
+        let (file, _) = hierarchy.version.freezer();
+        Some(FreezerFile { path: hierarchy.group(slot).join(file), version: hierarchy.version })
+    }
+
+    /// Lets a slot's killed processes die: those that version 1 has frozen do not before they are thawed.
+    pub(crate) fn release(&self, slot: u32) {
+        if let Some(file) = self.freezer_file(slot) {
+            file.release();
         }
     }
 
@@ -170,6 +207,15 @@ impl Hierarchy {
         self.directory.join(format!("slot-{slot}"))
     }
 
+    fn make_group(&self, slot: u32) -> Result<PathBuf, Failure> {
+        let group = self.group(slot);
+        match fs::create_dir(&group) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.step(&format!("cgroup {}", group.display()))?,
+        }
+        Ok(group)
+    }
+
     fn holds(&self, controller: Controller) -> bool {
         self.controllers.contains(&controller)
     }
@@ -192,6 +238,10 @@ impl Hierarchy {
                 for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
                     // One that has ended in between is what we want.
                     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+                }
+                if self.holds(Controller::Freezer) && self.version == Version::V1 {
+                    let (file, [_, thaw]) = self.version.freezer();
+                    fs::write(group.join(file), thaw)?;
                 }
                 match fs::remove_dir(&group) {
                     Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => {

@@ -13,7 +13,8 @@ use nix::{
 use updraft_sandbox::{Config, Error, Require, Spawner, Status};
 
 use crate::support::{
-    Test, block_on, cgroup_name, cgroups, descendants, eventually, is_root, python, run, runs, spawner, spec,
+    Lines, Test, block_on, cgroup_name, cgroups, descendants, eventually, is_root, python, run, runs, sandbox_init,
+    spawner, spec,
 };
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
@@ -54,6 +55,13 @@ pub(crate) fn be_a_platform(arguments: &[String]) -> ! {
         for _ in 0..3 {
             sandboxes.push(spawner.spawn(python(SPREADING)).await.unwrap());
         }
+        if arguments.get(1).is_some_and(|word| word == "frozen") {
+            for sandbox in &sandboxes {
+                assert_eq!(Lines::of(sandbox).next().await, "up");
+                // An ordinary user may have nothing to freeze.
+                let _ = sandbox.freeze();
+            }
+        }
         println!("up");
         std::future::pending::<()>().await;
     });
@@ -61,9 +69,9 @@ pub(crate) fn be_a_platform(arguments: &[String]) -> ! {
 }
 
 /// A platform in a process of its own, with every process below it once there are this many.
-fn platform(name: &str) -> (Child, Vec<u32>) {
+pub(crate) fn platform(name: &str, word: &str) -> (Child, Vec<u32>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let mut child = command.args([PLATFORM, name]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.args([PLATFORM, name, word]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "up\n");
@@ -92,12 +100,6 @@ fn dropping_a_sandbox_kills_everything() {
         eventually("all are dead", || !runs(init) && !inside.iter().any(|pid| runs(*pid)));
         assert_eq!(run(&spawner, spec(&["true"])).await.0.status, Status::Code(0));
     });
-}
-
-/// The one process below the helper that has children.
-fn sandbox_init() -> u32 {
-    let helper = descendants(std::process::id())[0];
-    descendants(helper).into_iter().find(|pid| !descendants(*pid).is_empty()).unwrap()
 }
 
 fn giving_up_a_spawn_leaves_nothing() {
@@ -137,7 +139,7 @@ fn dropping_the_spawner_ends_the_helper() {
 
 fn killing_the_platform_leaves_nothing() {
     let name = format!("{}-victim", cgroup_name());
-    let (mut platform, below) = platform(&name);
+    let (mut platform, below) = platform(&name, "running");
     assert_eq!(cgroups(&name).is_empty(), !is_root(), "only root has cgroups here");
     signal(platform.id(), Signal::SIGKILL);
     platform.wait().unwrap();
@@ -163,7 +165,7 @@ fn a_killed_helper_takes_its_sandboxes_along_and_is_replaced() {
 
 fn start_removes_what_was_left() {
     let name = format!("{}-victim", cgroup_name());
-    let (mut platform, below) = platform(&name);
+    let (mut platform, below) = platform(&name, "running");
     // A helper that is stopped cannot clean up when its platform dies.
     signal(below[0], Signal::SIGSTOP);
     signal(platform.id(), Signal::SIGKILL);

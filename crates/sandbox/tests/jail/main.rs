@@ -3,11 +3,28 @@
 //! nextest use.
 #![allow(clippy::unwrap_used, reason = "a test without its own harness is not recognised as one")]
 
+/// Names the tests of a theme, for the harness and for docs/threat-model.md: `theme::test`.
+macro_rules! attempts {
+    ($theme:ident: $($name:ident,)*) => {
+        &[$((concat!(stringify!($theme), "::", stringify!($name)), $name)),*]
+    };
+}
+
+mod devices;
+mod egress;
 mod ending;
-mod escape;
+mod exhaustion;
+mod files;
 mod guests;
+mod kernel;
+mod leaks;
+mod lifetime;
+mod mounts;
 mod network;
+mod processes;
 mod support;
+mod threats;
+mod view;
 
 use std::{
     panic::catch_unwind,
@@ -15,6 +32,19 @@ use std::{
 };
 
 use support::{Test, is_root};
+
+/// Every attempt to get out, by theme.
+const ATTEMPTS: [&[(&str, Test)]; 9] = [
+    processes::TESTS,
+    files::TESTS,
+    mounts::TESTS,
+    devices::TESTS,
+    network::TESTS,
+    kernel::TESTS,
+    exhaustion::TESTS,
+    leaks::TESTS,
+    lifetime::TESTS,
+];
 
 fn main() -> ExitCode {
     updraft_sandbox::run_helper_if_asked();
@@ -26,9 +56,11 @@ fn main() -> ExitCode {
     }
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let tests: Vec<(String, Test)> = [escape::TESTS, guests::TESTS, network::TESTS, ending::TESTS]
-        .concat()
+    let tests: Vec<(String, Test)> = [view::TESTS, guests::TESTS, egress::TESTS, ending::TESTS, threats::TESTS]
         .into_iter()
+        .chain(ATTEMPTS)
+        .flatten()
+        .copied()
         .flat_map(|(name, test)| ["root", "user"].map(|who| (format!("{who}::{name}"), test)))
         .collect();
     if flag("--list") {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use comfy_table::{Cell, Color};
 use serde_json::{Value, json};
-use updraft_sandbox::{Mechanism, State};
+use updraft_sandbox::{Mechanism, Need, State};
 
 use crate::{deploy::tool, output::Output};
 
@@ -31,13 +31,22 @@ pub fn run(output: &Output) -> anyhow::Result<()> {
     });
     output.table(&["BUILD TOOLS", "", ""], tools.collect())?;
     output.line("")?;
-    let weak = mechanisms.iter().filter_map(weakness).count();
-    Ok(output.line(match weak {
-        0 => "everything is here: functions run fully isolated".to_owned(),
-        _ => {
-            format!("{weak} missing: `updraft serve` refuses to start functions, `updraft dev` does without and warns")
+    Ok(output.line(verdict(&mechanisms))?)
+}
+
+/// What the mechanisms that do not work mean together.
+fn verdict(mechanisms: &[Mechanism]) -> String {
+    let missing = |need| mechanisms.iter().filter(|m| m.need == need && weakness(m).is_some()).count();
+    match (missing(Need::Always), missing(Need::Limit), missing(Need::Extra)) {
+        (0, 0, 0) => "everything is here: functions run fully isolated".to_owned(),
+        (0, 0, extra) => format!("all that `updraft serve` requires is here; {extra} more would hold it a second time"),
+        (0, limits, _) => {
+            format!(
+                "{limits} missing: `updraft serve` refuses to start functions, `updraft dev` does without and warns"
+            )
         }
-    })?)
+        (always, ..) => format!("{always} missing that no function can run without, but those of `wasm`"),
+    }
 }
 
 /// What running without a mechanism means; `None` where it works.
@@ -50,10 +59,11 @@ pub fn weakness(mechanism: &Mechanism) -> Option<String> {
 }
 
 fn row(mechanism: &Mechanism) -> Vec<Cell> {
+    let (missing, colour) = if mechanism.need == Need::Extra { ("–", Color::Yellow) } else { ("✗", Color::Red) };
     let (mark, colour, text) = match &mechanism.state {
         State::Present(detail) => ("✓", Color::Green, detail.clone()),
-        State::Missing(why) => ("✗", Color::Red, format!("missing: {why}; {}", mechanism.consequence)),
-        State::Unusable(why) => ("✗", Color::Red, format!("unusable: {why}; {}", mechanism.consequence)),
+        State::Missing(why) => (missing, colour, format!("missing: {why}; {}", mechanism.consequence)),
+        State::Unusable(why) => (missing, colour, format!("unusable: {why}; {}", mechanism.consequence)),
     };
     vec![Cell::new(mechanism.name), Cell::new(mark).fg(colour), Cell::new(text)]
 }
@@ -64,7 +74,14 @@ fn to_json(mechanism: &Mechanism) -> Value {
         State::Missing(why) => ("missing", why),
         State::Unusable(why) => ("unusable", why),
     };
-    json!({ "name": mechanism.name, "state": state, "detail": detail, "consequence": mechanism.consequence })
+    let need = match mechanism.need {
+        Need::Always => "always",
+        Need::Limit => "required",
+        Need::Extra => "extra",
+    };
+    json!({
+        "name": mechanism.name, "state": state, "detail": detail, "need": need, "consequence": mechanism.consequence,
+    })
 }
 
 fn find(name: &str) -> Option<String> {
