@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,9 +17,13 @@ use crate::{Call, Executor, Framing, Instance, Rejected, Reply, Start, Support, 
 /// What a fake instance does with an event.
 pub type Handler = Arc<dyn Fn(bytes::Bytes) -> Result<bytes::Bytes, Fault> + Send + Sync>;
 
+/// The same for what takes a while without holding a thread.
+pub type AsyncHandler =
+    Arc<dyn Fn(bytes::Bytes) -> Pin<Box<dyn Future<Output = Result<bytes::Bytes, Fault>> + Send>> + Send + Sync>;
+
 /// Counts what it is asked to do and answers with a [`Handler`].
 pub struct FakeExecutor {
-    handler: Handler,
+    handler: AsyncHandler,
     concurrency: u32,
     /// Instances started so far.
     pub started: AtomicUsize,
@@ -29,6 +34,11 @@ pub struct FakeExecutor {
 impl FakeExecutor {
     /// Instances that answer with `handler`, `concurrency` calls at a time each.
     pub fn new(concurrency: u32, handler: Handler) -> Self {
+        Self::with_async(concurrency, Arc::new(move |event| Box::pin(std::future::ready(handler(event)))))
+    }
+
+    /// The same with a handler that may wait.
+    pub fn with_async(concurrency: u32, handler: AsyncHandler) -> Self {
         Self { handler, concurrency, started: AtomicUsize::new(0), alive: Arc::default() }
     }
 }
@@ -59,7 +69,7 @@ impl Executor for FakeExecutor {
 }
 
 struct FakeInstance {
-    handler: Handler,
+    handler: AsyncHandler,
     stopped: AtomicBool,
     alive: Arc<AtomicUsize>,
 }
@@ -72,7 +82,7 @@ impl Instance for FakeInstance {
             Payload::Event(event) => event,
             Payload::Http(_) => return Err(Fault::Crash { reason: "a fake takes events".into() }),
         };
-        let result = (self.handler)(event);
+        let result = (self.handler)(event).await;
         if matches!(result, Err(Fault::Exit(_))) {
             self.stop().await;
         }

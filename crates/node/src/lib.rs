@@ -14,6 +14,8 @@ mod package;
 mod packages;
 mod pool;
 mod pools;
+mod quota;
+mod scaling;
 
 use std::{
     io,
@@ -82,7 +84,6 @@ struct Inner {
     pools: Arc<Pools>,
     shared: Arc<Shared>,
     executors: Executors,
-    admission: AdmissionLimits,
     changes: Changes,
     is_stopping: AtomicBool,
 }
@@ -105,7 +106,7 @@ impl Handle {
 
     /// What bounds an account.
     pub fn admission_limits(&self) -> AdmissionLimits {
-        self.inner.admission
+        self.inner.config.admission
     }
 
     /// How many instances run or start on this node.
@@ -132,6 +133,7 @@ impl Service {
             let made = Arc::new(Shared {
                 capacity: Arc::new(Capacity::new(config.capacity)),
                 placement: config.placement,
+                admission: config.admission,
                 wait_max: config.wait_max,
                 logs: logs.clone(),
                 packages,
@@ -141,7 +143,6 @@ impl Service {
             Pools::new(made, executors.clone())
         });
         let inner = Inner {
-            admission: config.admission,
             catalog: ArcSwap::from_pointee(Catalog::new(functions)),
             pools: pools.clone(),
             shared: shared.expect("new_cyclic has run its closure"),

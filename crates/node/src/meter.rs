@@ -15,7 +15,7 @@ use updraft_types::{
     invocation::{LogTail, Usage},
 };
 
-use crate::{dispatch::Admitted, logs::Sink, pool::Lease};
+use crate::{logs::Sink, pool::Lease, quota::Admitted};
 
 /// One call under way.
 pub(crate) struct Attempt {

@@ -30,14 +30,15 @@ use crate::{
     logs::{self, Output, Sink},
     packages::Package,
     pools::Shared,
+    quota,
 };
 
 /// One function's instances.
 pub(crate) struct Pool {
     /// The function as these instances run it.
     pub(crate) function: Arc<Function>,
-    /// Invocations of the account now in the platform.
-    pub(crate) account_in_flight: Arc<AtomicU32>,
+    /// Counts its invocations against its limits.
+    pub(crate) quota: Arc<quota::Function>,
     executor: Arc<dyn Executor>,
     concurrency: u32,
     shared: Arc<Shared>,
@@ -109,11 +110,11 @@ impl Pool {
     pub(crate) fn new(
         function: Arc<Function>,
         executor: Arc<dyn Executor>,
-        account_in_flight: Arc<AtomicU32>,
+        quota: Arc<quota::Function>,
         shared: Arc<Shared>,
     ) -> Self {
         let concurrency = executor.concurrency(&function.configuration).max(1);
-        Self { function, account_in_flight, executor, concurrency, shared, state: Mutex::default() }
+        Self { function, quota, executor, concurrency, shared, state: Mutex::default() }
     }
 
     /// A free slot at once, if there is one: the warm path.

@@ -2,20 +2,23 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak, atomic::AtomicU32},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use updraft_engine::{keep_alive, placement};
+use updraft_engine::{admission, keep_alive, placement};
 use updraft_executor::Executor;
-use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime};
+use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime, function::State};
 
 use crate::{
+    Catalog, Refusal,
     capacity::Capacity,
     logs,
     packages::{Error as PackageError, Package, Packages},
     pool::Pool,
+    quota,
 };
 
 /// Time between two rounds of reaping.
@@ -44,6 +47,7 @@ impl Executors {
 pub(crate) struct Shared {
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) placement: placement::Limits,
+    pub(crate) admission: admission::Limits,
     /// Longest a caller waits for an instance.
     pub(crate) wait_max: Duration,
     pub(crate) logs: logs::Handle,
@@ -86,12 +90,32 @@ pub(crate) struct Pools {
     shared: Arc<Shared>,
     executors: Executors,
     by_function: RwLock<HashMap<FunctionId, Arc<Pool>>>,
-    accounts: Mutex<HashMap<AccountId, Arc<AtomicU32>>>,
+    quotas: Mutex<Quotas>,
+}
+
+/// What is counted of accounts and functions that have been invoked, until the function is deleted.
+#[derive(Default)]
+struct Quotas {
+    accounts: HashMap<AccountId, Arc<quota::Account>>,
+    functions: HashMap<FunctionId, Arc<quota::Function>>,
+}
+
+impl Quotas {
+    fn of(&mut self, function: &Function, unreserved: u32) -> Arc<quota::Function> {
+        if let Some(quota) = self.functions.get(&function.id) {
+            return quota.clone();
+        }
+        let account = self.accounts.entry(function.id.account.clone());
+        let account = account.or_insert_with(|| Arc::new(quota::Account::new(unreserved))).clone();
+        let quota = Arc::new(quota::Function::new(account, function.scaling.reserved_concurrency));
+        self.functions.insert(function.id.clone(), quota.clone());
+        quota
+    }
 }
 
 impl Pools {
     pub(crate) fn new(shared: Arc<Shared>, executors: Executors) -> Self {
-        Self { shared, executors, by_function: RwLock::default(), accounts: Mutex::default() }
+        Self { shared, executors, by_function: RwLock::default(), quotas: Mutex::default() }
     }
 
     /// The function's pool, if it has one.
@@ -99,17 +123,46 @@ impl Pools {
         self.by_function.read().get(id).cloned()
     }
 
-    /// The function's pool, made if it has none.
-    pub(crate) fn find_or_open(&self, function: &Arc<Function>) -> Arc<Pool> {
+    /// The function's pool, made if it has none for the function as the catalog has it.
+    pub(crate) fn find_or_open(&self, id: &FunctionId, catalog: &ArcSwap<Catalog>) -> Result<Arc<Pool>, Refusal> {
         let mut pools = self.by_function.write();
-        if let Some(pool) = pools.get(&function.id) {
-            return pool.clone();
+        if let Some(pool) = pools.get(id) {
+            return Ok(pool.clone());
+        }
+        // Looked up under the lock: a change is either seen here or finds this pool to close.
+        let catalog = catalog.load();
+        let function = catalog.get(id).ok_or(Refusal::NotFound)?;
+        match &function.state {
+            State::Active => {}
+            State::Pending => return Err(Refusal::Pending),
+            State::Failed { reason } => return Err(Refusal::Failed(reason.clone())),
         }
         let executor = self.executors.of(function.configuration.runtime).clone();
-        let in_flight = self.accounts.lock().entry(function.id.account.clone()).or_default().clone();
-        let pool = Arc::new(Pool::new(function.clone(), executor, in_flight, self.shared.clone()));
-        pools.insert(function.id.clone(), pool.clone());
-        pool
+        let quota = self.quotas.lock().of(function, self.unreserved(&catalog, &id.account));
+        let pool = Arc::new(Pool::new(function.clone(), executor, quota, self.shared.clone()));
+        pools.insert(id.clone(), pool.clone());
+        Ok(pool)
+    }
+
+    /// Brings limits in force that a new catalog changes for this function and its account.
+    pub(crate) fn apply_limits(&self, id: &FunctionId, catalog: &Catalog) {
+        let _pools = self.by_function.write();
+        let mut quotas = self.quotas.lock();
+        if let Some(account) = quotas.accounts.get(&id.account) {
+            account.set_unreserved(self.unreserved(catalog, &id.account));
+        }
+        match catalog.get(id) {
+            Some(function) => {
+                if let Some(quota) = quotas.functions.get(id) {
+                    quota.set_reserved(function.scaling.reserved_concurrency);
+                }
+            }
+            None => drop(quotas.functions.remove(id)),
+        }
+    }
+
+    fn unreserved(&self, catalog: &Catalog, account: &AccountId) -> u32 {
+        admission::unreserved(self.shared.admission, catalog.reserved(account))
     }
 
     /// Closes the function's pool: the next invocation opens one for the function as it is then.

@@ -6,17 +6,17 @@ use std::{
     io::{Cursor, Write},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use updraft_executor::fake::{FakeExecutor, Handler};
+use updraft_executor::fake::{AsyncHandler, FakeExecutor, Handler};
 use updraft_node::{
     AdmissionLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits, Refusal,
-    Reply, Service, control, logs,
+    Reply, Service, control, dispatch::Limit, logs,
 };
 use updraft_store::Store;
 use updraft_types::{
@@ -38,7 +38,7 @@ impl Node {
         let mut config = Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.join("packages"),
-            capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
+            capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
             admission: AdmissionLimits::default(),
             placement: PlacementLimits::default(),
             wait_max: Duration::from_secs(20),
@@ -144,6 +144,45 @@ fn zip(name: &str, content: &[u8]) -> Bytes {
     writer.finish().unwrap().into_inner().into()
 }
 
+/// Holds calls inside their handlers until it is opened.
+#[derive(Clone, Default)]
+struct Hold {
+    entered: Arc<AtomicUsize>,
+    is_open: Arc<AtomicBool>,
+}
+
+impl Hold {
+    /// Echoes once open.
+    fn handler(&self) -> AsyncHandler {
+        let hold = self.clone();
+        Arc::new(move |event| {
+            let hold = hold.clone();
+            Box::pin(async move {
+                hold.entered.fetch_add(1, Ordering::SeqCst);
+                while !hold.is_open.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Ok(event)
+            })
+        })
+    }
+
+    /// Waits until this many calls are or were inside.
+    async fn entered(&self, count: usize) {
+        for _ in 0..20_000 {
+            if self.entered.load(Ordering::SeqCst) >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("only {} calls came in", self.entered.load(Ordering::SeqCst));
+    }
+
+    fn open(&self) {
+        self.is_open.store(true, Ordering::SeqCst);
+    }
+}
+
 fn echo() -> Handler {
     Arc::new(Ok)
 }
@@ -227,6 +266,49 @@ async fn callers_beyond_the_queue_are_refused() {
     let served = calls.iter().filter(|call| matches!(call, Ok(Ok(_)))).count();
     assert_eq!(refused + served, 10);
     assert_eq!(served, 2, "those that the queue holds while the instance starts");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn reservations_limit_guarantee_and_outlive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = |config: &mut Config| config.admission = AdmissionLimits { in_flight_max: 102 };
+    let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), limits).await;
+    node.create("kept").await;
+    node.create("other").await;
+    let revision = node.handle.catalog().get(&id("kept")).unwrap().revision.clone();
+    node.handle.reserve_concurrency(&id("kept"), Some(2)).await.unwrap();
+    let refused = node.handle.reserve_concurrency(&id("other"), Some(1)).await;
+    assert!(matches!(refused, Err(control::Error::Unreservable)));
+    assert_eq!(node.handle.catalog().get(&id("kept")).unwrap().revision, revision);
+    node.close().await;
+
+    let hold = Hold::default();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(1, hold.handler()), limits).await;
+    assert_eq!(node.handle.catalog().reserved(&id("kept").account), 2);
+    let calls = |name: &'static str, count: usize| (0..count).map(|_| node.invoke(name, "1")).collect::<Vec<_>>();
+    let limit = |answers: &[Result<Result<String, Fault>, Refusal>], limit| {
+        answers.iter().filter(|answer| **answer == Err(Refusal::TooManyRequests(limit))).count()
+    };
+    // The others take all that is unreserved, and no more; the reservation is there all the same.
+    let (others, kept, ()) = tokio::join!(
+        futures_util::future::join_all(calls("other", 101)),
+        futures_util::future::join_all(calls("kept", 3)),
+        async {
+            hold.entered(102).await;
+            hold.open();
+        },
+    );
+    assert_eq!((limit(&others, Limit::Account), limit(&kept, Limit::Function)), (1, 1));
+    assert_eq!(others.iter().chain(&kept).filter(|answer| matches!(answer, Ok(Ok(_)))).count(), 102);
+
+    node.handle.reserve_concurrency(&id("kept"), Some(0)).await.unwrap();
+    assert_eq!(node.invoke("kept", "1").await, Err(Refusal::TooManyRequests(Limit::Function)));
+    node.handle.reserve_concurrency(&id("kept"), None).await.unwrap();
+    assert_eq!(node.invoke("kept", "1").await, Ok(Ok("1".into())));
+    node.handle.reserve_concurrency(&id("kept"), Some(1)).await.unwrap();
+    node.handle.delete(&id("kept")).await.unwrap();
+    assert_eq!(node.handle.catalog().reserved(&id("kept").account), 0);
     node.close().await;
 }
 

@@ -69,6 +69,50 @@ async fn a_function_lives_from_create_to_delete() {
 }
 
 #[tokio::test]
+async fn concurrency_is_reserved_and_given_back() {
+    let platform = Platform::start().await;
+    platform.create("f", "python3.12", json!({})).await;
+    platform.settled("f").await;
+    let set = |name: &str| format!("/2017-10-31/functions/{name}/concurrency");
+    let got = "/2019-09-30/functions/f/concurrency";
+    let put = async |name: &str, number: i64| {
+        let body = json!({ "ReservedConcurrentExecutions": number }).to_string();
+        platform.send("PUT", &set(name), &[], &body).await
+    };
+    assert_eq!(platform.get(got).await.json(), json!({}));
+    let kept = put("f", 3).await;
+    assert_eq!((kept.status, kept.json()), (200, json!({ "ReservedConcurrentExecutions": 3 })));
+    assert_eq!(platform.get(got).await.json(), json!({ "ReservedConcurrentExecutions": 3 }));
+    let shown = platform.get(&format!("{FUNCTIONS}/f")).await.json();
+    assert_eq!(shown["Concurrency"], json!({ "ReservedConcurrentExecutions": 3 }));
+    let settings = platform.get("/2016-08-19/account-settings").await.json();
+    assert_eq!(settings["AccountLimit"]["UnreservedConcurrentExecutions"], 997);
+
+    for too_many in [901, 1_001, i64::MAX] {
+        let refused = put("f", too_many).await;
+        assert_eq!((refused.status, refused.code()), (400, "InvalidParameterValueException"));
+        assert!(refused.json()["message"].as_str().unwrap().ends_with("below its minimum value of [100]."));
+    }
+    let negative = put("f", -1).await;
+    assert_eq!((negative.status, negative.code()), (400, "ValidationException"));
+    let missing = put("none", -1).await;
+    assert_eq!(missing.status, 404, "the function is looked for before the number is looked at");
+    assert!(missing.json()["Message"].as_str().unwrap().ends_with(":function:none:$LATEST"));
+    let qualified = put("f:$LATEST", 1).await;
+    assert_eq!((qualified.status, qualified.code()), (400, "InvalidParameterValueException"));
+
+    assert_eq!(put("f", 0).await.status, 200);
+    let throttled = platform.send("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await;
+    assert_eq!((throttled.status, throttled.header("retry-after")), (429, "1"));
+    let reason = "ReservedFunctionConcurrentInvocationLimitExceeded";
+    assert_eq!(throttled.json(), json!({ "Reason": reason, "Type": "User", "message": "Rate Exceeded." }));
+    assert_eq!(platform.send("DELETE", &set("f"), &[], "").await.status, 204);
+    assert_eq!(platform.send("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await.status, 200);
+    assert_eq!(platform.get(got).await.json(), json!({}));
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn lists_come_in_pages() {
     let platform = Platform::start().await;
     for name in ["c", "a", "b"] {
