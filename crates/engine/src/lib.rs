@@ -4,5 +4,8 @@
 //! states that would take a day to reach on a real machine.
 
 pub mod admission;
+pub mod burst;
+pub mod eviction;
+pub mod fair;
 pub mod keep_alive;
 pub mod placement;
