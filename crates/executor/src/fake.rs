@@ -29,6 +29,11 @@ pub struct FakeExecutor {
     pub started: AtomicUsize,
     /// Instances alive now.
     pub alive: Arc<AtomicUsize>,
+    /// The most instances alive at once so far.
+    pub most_alive: AtomicUsize,
+    /// The most calls running at once so far.
+    pub most_calls: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
 }
 
 impl FakeExecutor {
@@ -39,7 +44,15 @@ impl FakeExecutor {
 
     /// The same with a handler that may wait.
     pub fn with_async(concurrency: u32, handler: AsyncHandler) -> Self {
-        Self { handler, concurrency, started: AtomicUsize::new(0), alive: Arc::default() }
+        Self {
+            handler,
+            concurrency,
+            started: AtomicUsize::new(0),
+            alive: Arc::default(),
+            most_alive: AtomicUsize::new(0),
+            most_calls: Arc::default(),
+            calls: Arc::default(),
+        }
     }
 }
 
@@ -59,11 +72,14 @@ impl Executor for FakeExecutor {
 
     async fn start(&self, _: Start) -> Result<Arc<dyn Instance>, Fault> {
         self.started.fetch_add(1, Ordering::SeqCst);
-        self.alive.fetch_add(1, Ordering::SeqCst);
+        let alive = self.alive.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_alive.fetch_max(alive, Ordering::SeqCst);
         Ok(Arc::new(FakeInstance {
             handler: self.handler.clone(),
             stopped: AtomicBool::new(false),
             alive: self.alive.clone(),
+            calls: self.calls.clone(),
+            most_calls: self.most_calls.clone(),
         }))
     }
 }
@@ -72,6 +88,8 @@ struct FakeInstance {
     handler: AsyncHandler,
     stopped: AtomicBool,
     alive: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+    most_calls: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -82,7 +100,10 @@ impl Instance for FakeInstance {
             Payload::Event(event) => event,
             Payload::Http(_) => return Err(Fault::Crash { reason: "a fake takes events".into() }),
         };
+        let calls = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_calls.fetch_max(calls, Ordering::SeqCst);
         let result = (self.handler)(event).await;
+        self.calls.fetch_sub(1, Ordering::SeqCst);
         if matches!(result, Err(Fault::Exit(_))) {
             self.stop().await;
         }

@@ -6,6 +6,7 @@
 
 mod capacity;
 pub mod catalog;
+mod clerk;
 pub mod control;
 pub mod dispatch;
 pub mod logs;
@@ -14,6 +15,7 @@ mod package;
 mod packages;
 mod pool;
 mod pools;
+mod processors;
 mod quota;
 mod scaling;
 
@@ -35,7 +37,8 @@ pub use dispatch::{Answer, Refusal};
 pub use pools::Executors;
 use tokio::{task::JoinSet, time::Instant};
 pub use updraft_engine::{
-    admission::Limits as AdmissionLimits, keep_alive::Policy as KeepAlivePolicy, placement::Limits as PlacementLimits,
+    admission::Limits as AdmissionLimits, burst::Limits as BurstLimits, fair::Policy as FairPolicy,
+    keep_alive::Policy as KeepAlivePolicy, placement::Limits as PlacementLimits,
 };
 pub use updraft_executor::{Framing, Reply};
 use updraft_store::Store;
@@ -61,6 +64,10 @@ pub struct Config {
     pub admission: AdmissionLimits,
     /// What bounds a function.
     pub placement: PlacementLimits,
+    /// How fast a function may grow.
+    pub burst: BurstLimits,
+    /// How a full node is shared.
+    pub fair: FairPolicy,
     /// Longest a caller waits for an instance before it is answered 429.
     pub wait_max: Duration,
     /// How idle instances are kept.
@@ -131,9 +138,14 @@ impl Service {
         let mut shared = None;
         let pools = Arc::new_cyclic(|pools| {
             let made = Arc::new(Shared {
-                capacity: Arc::new(Capacity::new(config.capacity)),
+                capacity: Arc::new(Capacity::new(config.capacity, config.fair)),
                 placement: config.placement,
                 admission: config.admission,
+                burst: config.burst,
+                waiting: Default::default(),
+                desk: Default::default(),
+                processors: processors::Watch::new(),
+                began: std::time::Instant::now(),
                 wait_max: config.wait_max,
                 logs: logs.clone(),
                 packages,
@@ -157,6 +169,7 @@ impl Service {
         let mut tasks = JoinSet::new();
         tasks.spawn(logs.run());
         tasks.spawn(pools.run_reaper(handle.inner.config.keep_alive));
+        tasks.spawn(handle.inner.shared.clone().run_clerk());
         tasks.spawn(handle.clone().run_collector());
         tasks.spawn(handle.clone().finish_changes());
         Ok((Self { handle: handle.clone(), tasks }, handle))

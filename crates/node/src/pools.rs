@@ -2,23 +2,27 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use updraft_engine::{admission, keep_alive, placement};
+use updraft_engine::{admission, burst, keep_alive, placement};
 use updraft_executor::Executor;
 use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime, function::State};
 
 use crate::{
     Catalog, Refusal,
     capacity::Capacity,
+    clerk::Desk,
     logs,
     packages::{Error as PackageError, Package, Packages},
     pool::Pool,
-    quota,
+    processors, quota,
 };
 
 /// Time between two rounds of reaping.
@@ -50,6 +54,13 @@ pub(crate) struct Shared {
     pub(crate) admission: admission::Limits,
     /// Longest a caller waits for an instance.
     pub(crate) wait_max: Duration,
+    pub(crate) burst: burst::Limits,
+    /// Callers that wait on the whole node.
+    pub(crate) waiting: Waiting,
+    pub(crate) desk: Desk,
+    pub(crate) processors: processors::Watch,
+    /// Where the clock of growth begins.
+    pub(crate) began: Instant,
     pub(crate) logs: logs::Handle,
     pub(crate) packages: Packages,
     pub(crate) pools: Weak<Pools>,
@@ -70,18 +81,28 @@ impl Shared {
         prepared.map_err(|rejected| Fault::Entrypoint { reason: rejected.to_string() })?;
         Ok(package)
     }
+}
 
-    /// Whether any instance on the node is idle.
-    pub(crate) fn has_idle(&self) -> bool {
-        self.pools.upgrade().is_some_and(|pools| pools.snapshot().iter().any(|pool| pool.idle_since().is_some()))
+/// Counts callers that wait for an instance.
+#[derive(Default)]
+pub(crate) struct Waiting(AtomicU32);
+
+/// One of them, for as long as it waits.
+pub(crate) struct Counted<'a> {
+    waiting: &'a Waiting,
+    /// How many waited when it came.
+    pub(crate) others: u32,
+}
+
+impl Waiting {
+    pub(crate) fn enter(&self) -> Counted<'_> {
+        Counted { waiting: self, others: self.0.fetch_add(1, Ordering::Relaxed) }
     }
+}
 
-    /// Ends the instance that has been idle longest, whoever's it is; false if none is idle.
-    pub(crate) fn reclaim_one(&self) -> bool {
-        let Some(pools) = self.pools.upgrade() else { return false };
-        let pools = pools.snapshot();
-        let oldest = pools.iter().filter_map(|pool| Some((pool.idle_since()?, pool))).min_by_key(|(since, _)| *since);
-        oldest.is_some_and(|(_, pool)| pool.reclaim())
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.waiting.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -146,7 +167,7 @@ impl Pools {
 
     /// Brings limits in force that a new catalog changes for this function and its account.
     pub(crate) fn apply_limits(&self, id: &FunctionId, catalog: &Catalog) {
-        let _pools = self.by_function.write();
+        let pools = self.by_function.write();
         let mut quotas = self.quotas.lock();
         if let Some(account) = quotas.accounts.get(&id.account) {
             account.set_unreserved(self.unreserved(catalog, &id.account));
@@ -155,6 +176,9 @@ impl Pools {
             Some(function) => {
                 if let Some(quota) = quotas.functions.get(id) {
                     quota.set_reserved(function.scaling.reserved_concurrency);
+                }
+                if let Some(pool) = pools.get(id) {
+                    pool.set_bounds(&function.scaling);
                 }
             }
             None => drop(quotas.functions.remove(id)),
@@ -198,7 +222,7 @@ impl Pools {
         }
     }
 
-    fn snapshot(&self) -> Vec<Arc<Pool>> {
+    pub(crate) fn snapshot(&self) -> Vec<Arc<Pool>> {
         self.by_function.read().values().cloned().collect()
     }
 }

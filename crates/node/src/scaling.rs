@@ -9,7 +9,7 @@ use updraft_engine::admission;
 use updraft_types::{
     Function, FunctionId,
     function::Scaling,
-    limits::{FUNCTION_INSTANCES, UNRESERVED_CONCURRENCY_MIN},
+    limits::{FUNCTION_INSTANCES, FUNCTION_WEIGHT, UNRESERVED_CONCURRENCY_MIN},
 };
 
 use crate::{
@@ -66,6 +66,9 @@ fn check(asked: &Scaling, function: &Function) -> Result<(), Error> {
     }
     if asked.instances_min > asked.instances_max.unwrap_or(*most) {
         return refuse(format!("instances_min goes from 0 to instances_max, and to {most} at most"));
+    }
+    if asked.weight.is_some_and(|weight| !FUNCTION_WEIGHT.contains(&weight)) {
+        return refuse(format!("weight goes from {} to {}", FUNCTION_WEIGHT.start(), FUNCTION_WEIGHT.end()));
     }
     let runtime = function.configuration.runtime;
     let concurrency_max = runtime.instance_concurrency_max();

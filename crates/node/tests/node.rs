@@ -15,13 +15,13 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use updraft_executor::fake::{AsyncHandler, FakeExecutor, Handler};
 use updraft_node::{
-    AdmissionLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits, Refusal,
-    Reply, Service, control, dispatch::Limit, logs,
+    AdmissionLimits, BurstLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits,
+    Refusal, Reply, Service, control, dispatch::Limit, logs,
 };
 use updraft_store::Store;
 use updraft_types::{
     ExitStatus, Fault, FunctionId, Invocation, Payload, RequestId, Runtime,
-    function::{Architecture, Configuration, LastUpdate, State, TracingMode},
+    function::{Architecture, Configuration, LastUpdate, Scaling, State, TracingMode},
     invocation::{Context, LogTail},
 };
 
@@ -40,7 +40,10 @@ impl Node {
             packages_directory: directory.join("packages"),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
             admission: AdmissionLimits::default(),
-            placement: PlacementLimits::default(),
+            // How busy the machine is must not decide what a test sees.
+            placement: PlacementLimits { busy_instances_max: 1_000, ..PlacementLimits::default() },
+            burst: Default::default(),
+            fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
             logs: logs::Config::default(),
@@ -230,7 +233,7 @@ async fn concurrent_calls_get_instances_of_their_own_and_limits_hold() {
     let directory = tempfile::tempdir().unwrap();
     let most = Arc::new(AtomicUsize::new(0));
     let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), |config| {
-        config.placement = PlacementLimits { instances_max: 4, waiting_max: 1_000 };
+        config.placement = PlacementLimits { instances_max: 4, waiting_max: 1_000, ..PlacementLimits::default() };
     })
     .await;
     node.create("f").await;
@@ -257,7 +260,7 @@ async fn callers_beyond_the_queue_are_refused() {
         Ok(event)
     });
     let node = Node::open(directory.path(), FakeExecutor::new(1, slow), |config| {
-        config.placement = PlacementLimits { instances_max: 1, waiting_max: 2 };
+        config.placement = PlacementLimits { instances_max: 1, waiting_max: 2, ..PlacementLimits::default() };
     })
     .await;
     node.create("f").await;
@@ -326,6 +329,182 @@ async fn an_idle_instance_makes_room_for_another_function() {
         node.invoke("b", "2").await.unwrap().unwrap();
     }
     assert_eq!(node.executor.alive.load(Ordering::SeqCst), 1);
+    node.close().await;
+}
+
+/// Invokes a function from this many callers, each again and again, until told to stop.
+async fn flood(node: &Node, name: &str, callers: usize, is_over: &AtomicBool) {
+    let caller = async || {
+        while !is_over.load(Ordering::SeqCst) {
+            node.invoke(name, "1").await.unwrap().unwrap();
+        }
+    };
+    futures_util::future::join_all((0..callers).map(|_| caller())).await;
+}
+
+fn slow(milliseconds: u64) -> AsyncHandler {
+    Arc::new(move |event| {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            Ok(event)
+        })
+    })
+}
+
+#[tokio::test]
+async fn a_flood_on_a_full_node_starves_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(1, slow(2)), |config| {
+        config.capacity = CapacityLimits { memory_mb_max: 4 * 128, instances_max: 10 };
+    })
+    .await;
+    for name in ["flood", "quiet", "large"] {
+        node.create(name).await;
+    }
+    node.handle.update_configuration(&id("large"), None, |configuration| configuration.memory_mb = 512).await.unwrap();
+    node.settled("large").await;
+    let is_over = AtomicBool::new(false);
+    let others = async {
+        // Without an end to the flood none of these would ever find room, but for fairness.
+        for _ in 0..5 {
+            node.invoke("quiet", "2").await.unwrap().unwrap();
+        }
+        node.invoke("large", "3").await.unwrap().unwrap();
+        node.invoke("quiet", "4").await.unwrap().unwrap();
+        is_over.store(true, Ordering::SeqCst);
+    };
+    tokio::join!(flood(&node, "flood", 30, &is_over), others);
+    assert!(node.executor.most_alive.load(Ordering::SeqCst) <= 4, "memory for four");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn room_is_not_kept_for_callers_that_have_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let hold = Hold::default();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(1, hold.handler()), |config| {
+        config.capacity = CapacityLimits { memory_mb_max: 2 * 128, instances_max: 10 };
+    })
+    .await;
+    for name in ["held", "large", "small"] {
+        node.create(name).await;
+    }
+    node.handle.update_configuration(&id("large"), None, |configuration| configuration.memory_mb = 256).await.unwrap();
+    node.settled("large").await;
+    let held = async {
+        node.invoke("held", "1").await.unwrap().unwrap();
+    };
+    let others = async {
+        hold.entered(1).await;
+        // Long enough for what comes free to be gathered for it, had it not given up.
+        let gives_up = tokio::time::timeout(Duration::from_millis(300), node.invoke("large", "2")).await;
+        assert!(gives_up.is_err(), "there was no room");
+        let small = node.invoke("small", "3");
+        tokio::join!(async { small.await.unwrap().unwrap() }, async {
+            hold.entered(2).await;
+            hold.open();
+        });
+    };
+    tokio::join!(held, others);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn an_instance_too_large_for_the_node_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), |config| {
+        config.capacity = CapacityLimits { memory_mb_max: 100, instances_max: 10 };
+        config.wait_max = Duration::from_secs(3_600);
+    })
+    .await;
+    node.create("f").await;
+    assert_eq!(node.invoke("f", "1").await, Err(Refusal::TooManyRequests(Limit::Node)));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn the_least_valuable_instance_makes_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), |config| {
+        config.capacity = CapacityLimits { memory_mb_max: 2 * 128, instances_max: 10 };
+    })
+    .await;
+    for name in ["often", "once", "new"] {
+        node.create(name).await;
+    }
+    for _ in 0..1_000 {
+        node.invoke("often", "1").await.unwrap().unwrap();
+    }
+    node.invoke("once", "1").await.unwrap().unwrap();
+    node.invoke("new", "1").await.unwrap().unwrap();
+    assert_eq!(node.executor.started.load(Ordering::SeqCst), 3);
+    node.invoke("often", "1").await.unwrap().unwrap();
+    assert_eq!(
+        node.executor.started.load(Ordering::SeqCst),
+        3,
+        "the one used often was idle for longest, and is there"
+    );
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_function_grows_no_faster_than_it_may() {
+    let directory = tempfile::tempdir().unwrap();
+    let hold = Hold::default();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(1, hold.handler()), |config| {
+        config.burst = BurstLimits { growth_max: 3, period: Duration::from_secs(3_600) };
+        config.wait_max = Duration::from_millis(400);
+    })
+    .await;
+    node.create("f").await;
+    let gave_up = AtomicUsize::new(0);
+    let call = async || {
+        let answer = node.invoke("f", "1").await;
+        gave_up.fetch_add(usize::from(answer.is_err()), Ordering::SeqCst);
+        answer
+    };
+    let calls = futures_util::future::join_all((0..8).map(|_| call()));
+    let (calls, ()) = tokio::join!(calls, async {
+        hold.entered(3).await;
+        // Opened only after those without an instance have given up.
+        while gave_up.load(Ordering::SeqCst) < 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        hold.open();
+    });
+    let refused = calls.iter().filter(|call| **call == Err(Refusal::TooManyRequests(Limit::Node))).count();
+    assert_eq!((refused, node.executor.started.load(Ordering::SeqCst)), (5, 3));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn bounds_of_instances_hold_and_change_while_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(50, slow(3)), |_| {}).await;
+    node.create("f").await;
+    let web = |configuration: &mut Configuration| configuration.runtime = Runtime::Web;
+    let python =
+        node.handle.set_scaling(&id("f"), Scaling { instance_concurrency: Some(2), ..Scaling::default() }).await;
+    assert!(matches!(python, Err(control::Error::Scaling(text)) if text.contains("one call at a time")));
+    node.handle.update_configuration(&id("f"), None, web).await.unwrap();
+    node.settled("f").await;
+    let scaling = Scaling { instance_concurrency: Some(2), instances_max: Some(3), ..Scaling::default() };
+    node.handle.set_scaling(&id("f"), scaling).await.unwrap();
+    let all = || futures_util::future::join_all((0..40).map(|_| node.invoke("f", "1")));
+    assert!(all().await.iter().all(|call| matches!(call, Ok(Ok(_)))));
+    assert_eq!(node.executor.most_alive.load(Ordering::SeqCst), 3);
+    assert_eq!(node.executor.most_calls.load(Ordering::SeqCst), 6, "two calls on each of three");
+    node.handle.set_scaling(&id("f"), Scaling { instances_max: Some(1), ..scaling }).await.unwrap();
+    assert!(all().await.iter().all(|call| matches!(call, Ok(Ok(_)))));
+    assert_eq!(node.handle.instances(), 1, "what is above a new maximum is ended");
+    for wrong in [
+        Scaling { instances_max: Some(0), ..scaling },
+        Scaling { instances_min: 4, ..scaling },
+        Scaling { weight: Some(0), ..scaling },
+        Scaling { instance_concurrency: Some(0), ..scaling },
+    ] {
+        assert!(matches!(node.handle.set_scaling(&id("f"), wrong).await, Err(control::Error::Scaling(_))), "{wrong:?}");
+    }
     node.close().await;
 }
 

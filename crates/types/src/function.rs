@@ -77,6 +77,8 @@ pub struct Scaling {
     pub instances_max: Option<u32>,
     /// Instances that are always there, also without work. Ours: Lambda provisions published versions only.
     pub instances_min: u32,
+    /// Its share of a full node beside the other functions of its account; 1 where nothing is said. Ours.
+    pub weight: Option<u32>,
     /// Calls one instance takes at once, at most [`crate::Runtime::instance_concurrency_max`]. Ours.
     pub instance_concurrency: Option<u32>,
 }

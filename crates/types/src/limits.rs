@@ -32,3 +32,5 @@ pub const UNRESERVED_CONCURRENCY_MIN: u32 = 100;
 pub const WEB_INSTANCE_CONCURRENCY_MAX: u32 = 1_000;
 /// Bounds of a function's own maximum of instances, and of its instances that are always there. Ours.
 pub const FUNCTION_INSTANCES: std::ops::RangeInclusive<u32> = 1..=4_000;
+/// Bounds of a function's weight on a full node. Ours.
+pub const FUNCTION_WEIGHT: std::ops::RangeInclusive<u32> = 1..=100;
