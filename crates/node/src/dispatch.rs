@@ -17,7 +17,7 @@ use updraft_types::{Fault, Function, Invocation, RequestId, Timestamp};
 use crate::{
     Handle,
     meter::{Attempt, Ending, MeteredBody},
-    pool::{Lease, Miss, Pool},
+    pool::{FailedStart, Lease, Miss, Pool},
     quota::Admitted,
 };
 
@@ -66,6 +66,7 @@ pub enum Refusal {
 
 /// Which limit was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
 pub enum Limit {
     /// The function's reserved concurrency.
     Function,
@@ -99,14 +100,18 @@ impl Handle {
         loop {
             match pool.lease().await {
                 Ok(lease) => return Ok(run(invocation, pool.function.clone(), lease, admitted).await),
-                Err(Miss::Refused) => return Err(Refusal::TooManyRequests(Limit::Node)),
+                Err(Miss::Refused) => {
+                    pool.tally.throttled(Limit::Node);
+                    return Err(Refusal::TooManyRequests(Limit::Node));
+                }
                 Err(Miss::Moved) => pool = self.pool_of(&invocation.function)?,
                 Err(Miss::Failed(failed)) => {
-                    let memory_mb = pool.function.configuration.memory_mb;
+                    let (memory_mb, tally) = (pool.function.configuration.memory_mb, pool.tally.clone());
+                    let FailedStart { fault, sink, init } = *failed;
                     let mut attempt =
-                        Attempt::failed_start(invocation.id, failed.sink, failed.init, memory_mb, invocation.log_tail);
-                    attempt.end(Ending::Failed(&failed.fault));
-                    return Ok(answer(invocation.id, Err(failed.fault), &attempt));
+                        Attempt::failed_start(invocation.id, sink, tally, init, memory_mb, invocation.log_tail);
+                    attempt.end(Ending::Failed(&fault));
+                    return Ok(answer(invocation.id, Err(fault), &attempt));
                 }
             }
         }
@@ -122,7 +127,9 @@ impl Handle {
 
 fn admit(pool: &Pool) -> Result<Admitted, Refusal> {
     pool.quota.admit().map_err(|verdict| {
-        Refusal::TooManyRequests(if verdict == Verdict::ThrottleFunction { Limit::Function } else { Limit::Account })
+        let limit = if verdict == Verdict::ThrottleFunction { Limit::Function } else { Limit::Account };
+        pool.tally.throttled(limit);
+        Refusal::TooManyRequests(limit)
     })
 }
 

@@ -9,6 +9,7 @@ pub mod catalog;
 mod clerk;
 pub mod control;
 pub mod dispatch;
+pub mod figures;
 pub mod logs;
 mod meter;
 mod package;
@@ -18,6 +19,8 @@ mod pools;
 mod processors;
 mod quota;
 mod scaling;
+mod start;
+mod tally;
 
 use std::{
     io,
@@ -42,7 +45,7 @@ pub use updraft_engine::{
 };
 pub use updraft_executor::{Framing, Reply};
 use updraft_store::Store;
-use updraft_types::Region;
+use updraft_types::{Function, FunctionId, Region};
 
 use crate::{
     capacity::Capacity,
@@ -114,6 +117,30 @@ impl Handle {
     /// What bounds an account.
     pub fn admission_limits(&self) -> AdmissionLimits {
         self.inner.config.admission
+    }
+
+    /// What was counted of a function since the platform started, and its instances now.
+    pub fn figures(&self, id: &FunctionId) -> figures::Row {
+        self.inner.pools.row(id).unwrap_or_default()
+    }
+
+    /// What was counted of the whole node since the platform started, and what it holds now.
+    pub fn node_figures(&self) -> figures::Node {
+        let (shown, others, all) = self.inner.pools.rows();
+        let shared = &self.inner.shared;
+        figures::Node {
+            functions: self.catalog().all().count(),
+            shown,
+            others,
+            all,
+            memory: shared.capacity.in_use(),
+            evictions: shared.desk.evictions.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The most instances a function may have, and the calls each takes at once, by its own bounds and the node's.
+    pub fn bounds(&self, function: &Function) -> (u32, u32) {
+        self.inner.pools.bounds(function)
     }
 
     /// How many instances run or start on this node.

@@ -15,7 +15,13 @@ use updraft_types::{
     invocation::{LogTail, Usage},
 };
 
-use crate::{logs::Sink, pool::Lease, quota::Admitted};
+use crate::{
+    figures::{ColdStart, PHASE_NAMES},
+    logs::Sink,
+    pool::Lease,
+    quota::Admitted,
+    tally::Tally,
+};
 
 /// One call under way.
 pub(crate) struct Attempt {
@@ -23,6 +29,8 @@ pub(crate) struct Attempt {
     sink: Arc<Sink>,
     began: Instant,
     init: Option<Duration>,
+    cold: Option<Box<ColdStart>>,
+    tally: Arc<Tally>,
     memory_mb: u32,
     tail: Option<Arc<OnceLock<Bytes>>>,
     has_ended: bool,
@@ -42,26 +50,30 @@ pub(crate) enum Ending<'a> {
 
 impl Attempt {
     /// Begins an attempt on a leased instance.
-    pub(crate) fn begin(request: RequestId, lease: Lease, memory_mb: u32, tail: LogTail) -> Self {
+    pub(crate) fn begin(request: RequestId, mut lease: Lease, memory_mb: u32, tail: LogTail) -> Self {
         let sink = lease.member.sink.clone();
-        let init = lease.init;
-        Self::begin_on(request, sink, init, memory_mb, tail, Some(lease))
+        let (init, cold, tally) = (lease.init, lease.cold.take(), lease.tally().clone());
+        let mut attempt = Self::begin_on(request, sink, tally, init, memory_mb, tail, Some(lease));
+        attempt.cold = cold;
+        attempt
     }
 
     /// An attempt whose instance did not start: it begins and ends with the failure.
     pub(crate) fn failed_start(
         request: RequestId,
         sink: Arc<Sink>,
+        tally: Arc<Tally>,
         init: Duration,
         memory_mb: u32,
         tail: LogTail,
     ) -> Self {
-        Self::begin_on(request, sink, Some(init), memory_mb, tail, None)
+        Self::begin_on(request, sink, tally, Some(init), memory_mb, tail, None)
     }
 
     fn begin_on(
         request: RequestId,
         sink: Arc<Sink>,
+        tally: Arc<Tally>,
         init: Option<Duration>,
         memory_mb: u32,
         tail: LogTail,
@@ -72,7 +84,7 @@ impl Attempt {
             Arc::default()
         });
         sink.line(format!("START RequestId: {request} Version: $LATEST"));
-        Self { request, sink, began: Instant::now(), init, memory_mb, tail, has_ended: false, lease }
+        Self { request, sink, began: Instant::now(), init, cold: None, tally, memory_mb, tail, has_ended: false, lease }
     }
 
     /// Where the end of the log will be once the attempt has ended, if the caller wants it.
@@ -91,6 +103,7 @@ impl Attempt {
             memory_mb: self.memory_mb,
             memory_mb_max: u32::try_from(memory_bytes_max.div_ceil(1 << 20)).unwrap_or(u32::MAX),
         };
+        self.tally.ended(&ending, usage.duration);
         self.write_report(&usage, &ending);
         if let Some(tail) = &self.tail {
             tail.get_or_init(|| self.sink.take_tail());
@@ -118,11 +131,12 @@ impl Attempt {
             Ending::Abandoned => "\tStatus: error\tError Type: Caller.Gone".to_owned(),
         };
         self.sink.line(format!(
-            "REPORT RequestId: {request}\tDuration: {:.2} ms\tBilled Duration: {} ms\tMemory Size: {} MB\tMax Memory Used: {} MB{init}{status}",
+            "REPORT RequestId: {request}\tDuration: {:.2} ms\tBilled Duration: {} ms\tMemory Size: {} MB\tMax Memory Used: {} MB{init}{status}{}",
             milliseconds(usage.duration),
             usage.billed_ms(),
             usage.memory_mb,
             usage.memory_mb_max,
+            self.cold.as_deref().map_or_else(String::new, phases_text),
         ));
     }
 }
@@ -133,6 +147,14 @@ impl Drop for Attempt {
             self.end(Ending::Abandoned);
         }
     }
+}
+
+/// What REPORT says of a cold start beside Lambda's own fields: one field at the end, so that readers of those find them
+/// where they always were.
+fn phases_text(cold: &ColdStart) -> String {
+    let phases = PHASE_NAMES.iter().zip(cold.phases());
+    let texts: Vec<_> = phases.map(|(name, time)| format!("{name} {:.2}", milliseconds(time))).collect();
+    format!("\tCold Start: {} ms", texts.join(", "))
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -29,10 +29,13 @@ use updraft_types::{Fault, Function, InstanceId, Runtime, Timestamp, function::S
 
 use crate::{
     capacity::{Request, Reservation},
+    figures::{ColdStart, Instances},
     logs::{self, Output, Sink},
     packages::Package,
     pools::Shared,
     quota,
+    start::Starting,
+    tally::Tally,
 };
 
 /// One function's instances.
@@ -41,6 +44,8 @@ pub(crate) struct Pool {
     pub(crate) function: Arc<Function>,
     /// Counts its invocations against its limits.
     pub(crate) quota: Arc<quota::Function>,
+    /// Counts what becomes of them.
+    pub(crate) tally: Arc<Tally>,
     executor: Arc<dyn Executor>,
     concurrency: u32,
     bounds: Bounds,
@@ -140,6 +145,8 @@ pub(crate) struct Lease {
     pub(crate) member: Arc<Member>,
     /// How long the instance took to start, for the call it was started for.
     pub(crate) init: Option<Duration>,
+    /// The same by phase.
+    pub(crate) cold: Option<Box<ColdStart>>,
     pool: Arc<Pool>,
 }
 
@@ -164,26 +171,14 @@ impl Pool {
     pub(crate) fn new(
         function: Arc<Function>,
         executor: Arc<dyn Executor>,
-        quota: Arc<quota::Function>,
+        (quota, tally): (Arc<quota::Function>, Arc<Tally>),
         shared: Arc<Shared>,
     ) -> Self {
-        let asked = function.scaling.instance_concurrency;
-        let concurrency = match asked {
-            Some(asked) => asked.min(function.configuration.runtime.instance_concurrency_max()),
-            None => executor.concurrency(&function.configuration),
-        };
+        let concurrency = concurrency(&function, &*executor);
         let bounds =
             Bounds { instances_max: AtomicU32::new(0), instances_min: AtomicU32::new(0), weight: AtomicU32::new(0) };
         let scaling = function.scaling;
-        let pool = Self {
-            function,
-            quota,
-            executor,
-            concurrency: concurrency.max(1),
-            bounds,
-            shared,
-            state: Mutex::default(),
-        };
+        let pool = Self { function, quota, tally, executor, concurrency, bounds, shared, state: Mutex::default() };
         pool.set_bounds(&scaling);
         pool
     }
@@ -230,7 +225,7 @@ impl Pool {
         let mut state = self.state.lock();
         let member = self.take_slot(&mut state)?;
         drop(state);
-        Some(Lease { member, init: None, pool: self.clone() })
+        Some(Lease { member, init: None, cold: None, pool: self.clone() })
     }
 
     /// A slot, waiting for one to come free or to be started.
@@ -248,7 +243,9 @@ impl Pool {
             let member = self.take_slot(&mut state);
             let view = FunctionView { slots_free: u32::from(member.is_some()), ..self.view(&state) };
             match (placement::arrive(view, counted.others, self.limits()), member) {
-                (Arrival::Run, Some(member)) => return Ok(Lease { member, init: None, pool: self.clone() }),
+                (Arrival::Run, Some(member)) => {
+                    return Ok(Lease { member, init: None, cold: None, pool: self.clone() });
+                }
                 (Arrival::Refuse, _) => return Err(Miss::Refused),
                 _ => {}
             }
@@ -257,8 +254,14 @@ impl Pool {
             receiver
         };
         self.pump();
+        let since = Instant::now();
         match tokio::time::timeout(self.shared.wait_max, receiver).await {
-            Ok(Ok(served)) => served,
+            Ok(Ok(served)) => {
+                if served.is_ok() {
+                    self.tally.waited(since.elapsed());
+                }
+                served
+            }
             Ok(Err(_)) => Err(Miss::Moved),
             Err(_) => Err(Miss::Refused),
         }
@@ -405,6 +408,15 @@ impl Pool {
         any
     }
 
+    /// Its instances and callers now.
+    pub(crate) fn now(&self) -> Instances {
+        let state = self.state.lock();
+        let idle = state.free.iter().filter(|member| member.busy.load(Ordering::Relaxed) == 0).count();
+        let waiting = state.waiting.iter().filter(|waiter| !waiter.has_gone()).count();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Instances { running: state.running, idle: number(idle), starting: state.starting, waiting: number(waiting) }
+    }
+
     /// How many instances run and how many are being started.
     pub(crate) fn instances(&self) -> (u32, u32) {
         let state = self.state.lock();
@@ -518,7 +530,7 @@ impl Pool {
                 };
                 (waiter, member)
             };
-            waiter.answer(Ok(Lease { member, init: None, pool: self.clone() }));
+            waiter.answer(Ok(Lease { member, init: None, cold: None, pool: self.clone() }));
         }
     }
 
@@ -529,7 +541,8 @@ impl Pool {
             let stream = logs::stream_name(id, Timestamp::now());
             let sink = pool.shared.logs.sink(pool.function.id.clone(), &stream);
             let began = Instant::now();
-            let start = AssertUnwindSafe(pool.start(id, stream, sink.clone())).catch_unwind();
+            let starting = Arc::new(Starting::new(began, Output(sink.clone())));
+            let start = AssertUnwindSafe(pool.start(id, stream, starting.clone())).catch_unwind();
             let result =
                 start.await.unwrap_or_else(|_| Err(Fault::Platform { reason: "starting an instance panicked".into() }));
             let init = began.elapsed();
@@ -545,7 +558,7 @@ impl Pool {
                         _package: package,
                         reservation,
                     });
-                    pool.joined(member, init);
+                    pool.joined(member, began, init, starting.phases(init));
                 }
                 Err(fault) => {
                     pool.start_failed(FailedStart { fault, sink, init });
@@ -559,17 +572,18 @@ impl Pool {
         &self,
         id: InstanceId,
         log_stream: String,
-        sink: Arc<Sink>,
+        starting: Arc<Starting>,
     ) -> Result<(Arc<dyn Instance>, Arc<Package>), Fault> {
         let limit = Duration::from_secs(INIT_TIMEOUT_S.max(u64::from(self.function.configuration.timeout_s)));
         let started = async {
             let package = self.shared.ready_package(&self.function, &*self.executor).await?;
+            starting.package_ready();
             let start = Start {
                 id,
                 function: self.function.clone(),
                 package: package.folder.clone(),
                 log_stream,
-                guest: Arc::new(Output(sink)),
+                guest: starting,
             };
             Ok((self.executor.start(start).await?, package))
         };
@@ -577,7 +591,8 @@ impl Pool {
         tokio::time::timeout(limit, started).await.unwrap_or(Err(Fault::Timeout { limit_ms }))
     }
 
-    fn joined(self: &Arc<Self>, member: Arc<Member>, init: Duration) {
+    fn joined(self: &Arc<Self>, member: Arc<Member>, began: Instant, init: Duration, cold: ColdStart) {
+        self.tally.started();
         let first = {
             let mut state = self.state.lock();
             state.starting -= 1;
@@ -600,7 +615,12 @@ impl Pool {
         match first {
             None => retire(member),
             Some(None) => {}
-            Some(Some(waiter)) => waiter.answer(Ok(Lease { member, init: Some(init), pool: self.clone() })),
+            Some(Some(waiter)) => {
+                let place = began.saturating_duration_since(waiter.since);
+                let cold = Box::new(ColdStart { place, ..cold });
+                self.tally.cold(&cold);
+                waiter.answer(Ok(Lease { member, init: Some(init), cold: Some(cold), pool: self.clone() }));
+            }
         }
         self.serve_waiting();
         if self.shared.capacity.has_claims() {
@@ -609,6 +629,7 @@ impl Pool {
     }
 
     fn start_failed(self: &Arc<Self>, failed: FailedStart) {
+        self.tally.start_failed();
         let waiter = {
             let mut state = self.state.lock();
             state.starting -= 1;
@@ -621,10 +642,27 @@ impl Pool {
     }
 }
 
+impl Lease {
+    /// Where what becomes of the call is counted.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.pool.tally
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.release(&self.member);
     }
+}
+
+/// Calls that one instance of a function takes at once; at least 1.
+pub(crate) fn concurrency(function: &Function, executor: &dyn Executor) -> u32 {
+    let configuration = &function.configuration;
+    let calls = match function.scaling.instance_concurrency {
+        Some(asked) => asked.min(configuration.runtime.instance_concurrency_max()),
+        None => executor.concurrency(configuration),
+    };
+    calls.max(1)
 }
 
 /// How long a caller has been waiting without any start.

@@ -19,10 +19,12 @@ use crate::{
     Catalog, Refusal,
     capacity::Capacity,
     clerk::Desk,
+    figures::{Figures, Instances, Row},
     logs,
     packages::{Error as PackageError, Package, Packages},
-    pool::Pool,
+    pool::{self, Pool},
     processors, quota,
+    tally::Tallies,
 };
 
 /// Time between two rounds of reaping.
@@ -117,6 +119,7 @@ pub(crate) struct Pools {
 /// What is counted of accounts and functions that have been invoked, until the function is deleted.
 #[derive(Default)]
 struct Quotas {
+    tallies: Tallies,
     accounts: HashMap<AccountId, Arc<quota::Account>>,
     functions: HashMap<FunctionId, Arc<quota::Function>>,
 }
@@ -159,8 +162,11 @@ impl Pools {
             State::Failed { reason } => return Err(Refusal::Failed(reason.clone())),
         }
         let executor = self.executors.of(function.configuration.runtime).clone();
-        let quota = self.quotas.lock().of(function, self.unreserved(&catalog, &id.account));
-        let pool = Arc::new(Pool::new(function.clone(), executor, quota, self.shared.clone()));
+        let counted = {
+            let mut quotas = self.quotas.lock();
+            (quotas.of(function, self.unreserved(&catalog, &id.account)), quotas.tallies.of(id))
+        };
+        let pool = Arc::new(Pool::new(function.clone(), executor, counted, self.shared.clone()));
         pools.insert(id.clone(), pool.clone());
         Ok(pool)
     }
@@ -181,7 +187,10 @@ impl Pools {
                     pool.set_bounds(&function.scaling);
                 }
             }
-            None => drop(quotas.functions.remove(id)),
+            None => {
+                quotas.functions.remove(id);
+                quotas.tallies.close(id);
+            }
         }
     }
 
@@ -208,6 +217,35 @@ impl Pools {
     /// How many instances run or start on the node.
     pub(crate) fn instances(&self) -> u32 {
         self.snapshot().iter().map(|pool| pool.instances()).map(|(running, starting)| running + starting).sum()
+    }
+
+    /// The most instances a function may have, and the calls each takes at once.
+    pub(crate) fn bounds(&self, function: &Function) -> (u32, u32) {
+        let limit = self.shared.placement.instances_max;
+        let executor = self.executors.of(function.configuration.runtime);
+        (function.scaling.instances_max.map_or(limit, |own| own.min(limit)), pool::concurrency(function, &**executor))
+    }
+
+    /// What was counted of a function, and what there is of it now; `None` if it has not been invoked.
+    pub(crate) fn row(&self, id: &FunctionId) -> Option<Row> {
+        let figures = self.quotas.lock().tallies.find(id)?.read();
+        let instances = self.find(id).map(|pool| pool.now()).unwrap_or_default();
+        Some(Row { figures, instances })
+    }
+
+    /// What was counted of all functions, and what there is of them now.
+    pub(crate) fn rows(&self) -> (Vec<(FunctionId, Row)>, Row, Figures) {
+        let (shown, others, all) = self.quotas.lock().tallies.read();
+        let mut now: HashMap<FunctionId, Instances> =
+            self.snapshot().iter().map(|pool| (pool.function.id.clone(), pool.now())).collect();
+        let row = |(id, figures): (FunctionId, Figures)| {
+            let instances = now.remove(&id).unwrap_or_default();
+            (id, Row { figures, instances })
+        };
+        let shown = shown.into_iter().map(row).collect();
+        let mut instances = Instances::default();
+        now.into_values().for_each(|of_other| instances.add(of_other));
+        (shown, Row { figures: others, instances }, all)
     }
 
     /// Ends idle instances by the keep-alive policy, for ever.

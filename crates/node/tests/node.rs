@@ -538,6 +538,11 @@ async fn the_log_has_start_end_and_report_and_the_tail_comes_back() {
     assert!(lines[0].starts_with("START RequestId: ") && lines[0].ends_with("Version: $LATEST"));
     assert!(lines[1].starts_with("END RequestId: "));
     assert!(lines[2].contains("Billed Duration: ") && lines[2].contains("Init Duration: "), "{}", lines[2]);
+    // Readers of Lambda's fields find each of them once, and ours after them.
+    assert_eq!(lines[2].matches("Duration: ").count(), 3, "{}", lines[2]);
+    assert!(lines[2].split('\t').next_back().unwrap().starts_with("Cold Start: place "), "{}", lines[2]);
+    let row = node.handle.figures(&id("f"));
+    assert_eq!((row.figures.successes(), row.figures.cold_starts(), row.instances.idle), (1, 1, 1));
     let kept = node.handle.logs().read(&id("f"), Default::default(), 100).await;
     assert_eq!(
         kept.iter().map(|line| &line.text[..]).collect::<Vec<_>>(),

@@ -26,7 +26,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use updraft_executor::{Executor, Instance, Rejected, Start, Support, Unsupported};
+use updraft_executor::{Executor, Instance, Milestone, Rejected, Start, Support, Unsupported};
 use updraft_sandbox::{Mount, Spawner};
 use updraft_types::{Fault, Function, Region, Runtime, function::Configuration};
 
@@ -187,6 +187,7 @@ impl Executor for ProcessExecutor {
     async fn start(&self, start: Start) -> Result<Arc<dyn Instance>, Fault> {
         let spec = self.spec(&start).await?;
         let mut sandbox = self.spawner.spawn(spec).await.map_err(|error| launch::fault_of(error, &start))?;
+        start.guest.reached(Milestone::Sandbox);
         let listener = sandbox.listeners.pop();
         let process = Process::new(sandbox, start.guest.clone())
             .map_err(|error| Fault::Platform { reason: format!("cannot follow a sandbox's output: {error}") })?;
@@ -196,6 +197,6 @@ impl Executor for ProcessExecutor {
         let listener =
             listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
         let function_arn = start.function.id.arn(&self.config.region);
-        Ok(Arc::new(RuntimeInstance::start(process, listener, &function_arn).await?))
+        Ok(Arc::new(RuntimeInstance::start(process, listener, &function_arn, start.guest).await?))
     }
 }

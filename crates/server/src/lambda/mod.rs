@@ -115,7 +115,7 @@ fn foreign_service<B>(request: &Request<B>) -> Option<String> {
 }
 
 /// Reads a control request's JSON body. A large one is parsed where blocking does no harm.
-async fn read_json<T>(doors: &Doors, body: Incoming, operation: &str) -> Result<T, Error>
+pub(crate) async fn read_json<T>(doors: &Doors, body: Incoming, operation: &str) -> Result<T, Error>
 where
     T: DeserializeOwned + Send + 'static,
 {
