@@ -146,7 +146,12 @@ impl<'a> Platform<'a> {
 
     /// Lambda's Invoke with the event `{}`.
     pub(crate) fn invoke(&self, function: &str, kind: Kind) -> Target {
-        self.target(invoke_request(self.address(), function, &json!({})), kind)
+        self.invoke_with(function, kind, &json!({}))
+    }
+
+    /// Lambda's Invoke with an event.
+    pub(crate) fn invoke_with(&self, function: &str, kind: Kind, event: &Value) -> Target {
+        self.target(invoke_request(self.address(), function, event), kind)
     }
 
     fn target(&self, request: Vec<u8>, kind: Kind) -> Target {
@@ -167,7 +172,7 @@ impl<'a> Platform<'a> {
 impl Site {
     fn runtime(&self, kind: Kind) -> String {
         match kind {
-            Kind::Python => format!("python3.{}", self.interpreters.python.release),
+            Kind::Python | Kind::Hold => format!("python3.{}", self.interpreters.python.release),
             Kind::Node => format!("nodejs{}.x", self.interpreters.node.release),
             Kind::Wasm => "wasm".to_owned(),
             Kind::Web => "web".to_owned(),

@@ -6,6 +6,7 @@
 pub mod endpoint;
 pub mod lambda;
 pub mod logs;
+pub mod scaling;
 
 use std::{
     io::{self, Read},

@@ -24,6 +24,7 @@ use std::{
 use updraft_types::{FunctionName, Runtime};
 
 use crate::{
+    client::scaling::Scaling,
     output::Output,
     problem::{Exit, Problem},
 };
@@ -63,6 +64,8 @@ pub struct Prepared {
     pub environment: Option<BTreeMap<String, String>>,
     /// Whether it shall have a public URL.
     pub url: bool,
+    /// How it scales.
+    pub scaling: Option<Scaling>,
     /// The package.
     pub zip: Vec<u8>,
 }
@@ -121,6 +124,7 @@ fn prepare_folder(request: &Request, output: &Output, cancel: &Cancel) -> Result
         timeout_s: Some(said.timeout_s.unwrap_or(TIMEOUT_S)),
         environment: Some(said.environment.unwrap_or_default()),
         url: said.url.unwrap_or(true),
+        scaling: Some(said.scaling.unwrap_or_default()),
         zip,
     })
 }
@@ -169,6 +173,7 @@ fn from_file(
         timeout_s: flags.timeout_s,
         environment: flags.environment.clone(),
         url: flags.url.unwrap_or(true),
+        scaling: flags.scaling,
         zip,
     })
 }
