@@ -53,7 +53,10 @@ pub(crate) fn flood(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<Scal
         let (quiet_ms, sample) = thread::scope(|scope| -> Result<_> {
             let warmup = plan.process_warmup;
             let shape = Shape { connections: FLOOD_CONNECTIONS, warmup, measured: plan.measured };
-            let flooding = scope.spawn(|| load::run(&flood, shape));
+            let flooding = scope.spawn({
+                let flood = &flood;
+                move || load::run(flood, shape)
+            });
             let quietly = scope.spawn(|| call_quietly(&quiet, plan.measured, &is_flooding));
             thread::sleep(warmup);
             is_flooding.store(true, Ordering::Relaxed);

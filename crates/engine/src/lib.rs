@@ -9,3 +9,4 @@ pub mod eviction;
 pub mod fair;
 pub mod keep_alive;
 pub mod placement;
+pub mod provision;

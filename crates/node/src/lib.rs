@@ -17,6 +17,7 @@ mod packages;
 mod pool;
 mod pools;
 mod processors;
+mod provision;
 mod quota;
 mod scaling;
 mod start;
@@ -197,6 +198,7 @@ impl Service {
         tasks.spawn(logs.run());
         tasks.spawn(pools.run_reaper(handle.inner.config.keep_alive));
         tasks.spawn(handle.inner.shared.clone().run_clerk());
+        tasks.spawn(handle.clone().run_provisioner());
         tasks.spawn(handle.clone().run_collector());
         tasks.spawn(handle.clone().finish_changes());
         Ok((Self { handle: handle.clone(), tasks }, handle))

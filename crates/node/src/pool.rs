@@ -23,6 +23,7 @@ use updraft_engine::{
     eviction::{self, Clock, Worth},
     keep_alive,
     placement::{self, Arrival, FunctionView, Growth, NodeRoom},
+    provision::{self, Failures},
 };
 use updraft_executor::{Executor, Instance, Start};
 use updraft_types::{Fault, Function, InstanceId, Runtime, Timestamp, function::Scaling, limits::INIT_TIMEOUT_S};
@@ -77,6 +78,8 @@ struct State {
     start_us: u32,
     /// When the last start began.
     last_start: Option<Instant>,
+    /// Starts that failed lately.
+    failures: Failures,
 }
 
 /// A caller in the queue.
@@ -274,7 +277,7 @@ impl Pool {
             if state.is_closed || state.is_blocked || !self.wants_one(&mut state) {
                 return;
             }
-            if self.is_held_back(&mut state) {
+            if !self.is_provisioning(&state) && self.is_held_back(&mut state) {
                 state.is_blocked = true;
                 drop(state);
                 self.shared.hold_back(Arc::downgrade(self));
@@ -297,7 +300,14 @@ impl Pool {
     fn wants_one(&self, state: &mut State) -> bool {
         state.waiting.retain(|waiter| !waiter.has_gone());
         // Who gets room on a full node is decided by its claim, not here.
-        placement::grow(self.view(state), NodeRoom::Free, self.limits()) == Growth::Start
+        placement::grow(self.view(state), NodeRoom::Free, self.limits()) == Growth::Start || self.is_provisioning(state)
+    }
+
+    /// Whether instances are missing that are always to be there.
+    fn is_provisioning(&self, state: &State) -> bool {
+        let wanted = self.instances_min().min(self.limits().instances_max);
+        let now = self.shared.began.elapsed();
+        wanted > 0 && provision::missing(wanted, state.running + state.starting, state.failures, now) > 0
     }
 
     /// Whether one more instance has to wait for a moment: it would crowd the processors, or come too fast.
@@ -596,6 +606,7 @@ impl Pool {
         let first = {
             let mut state = self.state.lock();
             state.starting -= 1;
+            state.failures = state.failures.after_success();
             if state.is_closed {
                 None
             } else {
@@ -633,6 +644,7 @@ impl Pool {
         let waiter = {
             let mut state = self.state.lock();
             state.starting -= 1;
+            state.failures = state.failures.after_failure(self.shared.began.elapsed());
             state.next_waiting()
         };
         if let Some(waiter) = waiter {

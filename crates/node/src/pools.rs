@@ -4,13 +4,14 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 use updraft_engine::{admission, burst, keep_alive, placement};
 use updraft_executor::Executor;
 use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime, function::State};
@@ -113,7 +114,11 @@ pub(crate) struct Pools {
     shared: Arc<Shared>,
     executors: Executors,
     by_function: RwLock<HashMap<FunctionId, Arc<Pool>>>,
+    /// Changed only under the lock of the pools: none is opened after they were all closed.
+    is_closed: AtomicBool,
     quotas: Mutex<Quotas>,
+    /// Wakes the provisioner: a function changed.
+    pub(crate) changed: Notify,
 }
 
 /// What is counted of accounts and functions that have been invoked, until the function is deleted.
@@ -139,7 +144,14 @@ impl Quotas {
 
 impl Pools {
     pub(crate) fn new(shared: Arc<Shared>, executors: Executors) -> Self {
-        Self { shared, executors, by_function: RwLock::default(), quotas: Mutex::default() }
+        Self {
+            shared,
+            executors,
+            by_function: RwLock::default(),
+            is_closed: AtomicBool::new(false),
+            quotas: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// The function's pool, if it has one.
@@ -152,6 +164,9 @@ impl Pools {
         let mut pools = self.by_function.write();
         if let Some(pool) = pools.get(id) {
             return Ok(pool.clone());
+        }
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(Refusal::Stopping);
         }
         // Looked up under the lock: a change is either seen here or finds this pool to close.
         let catalog = catalog.load();
@@ -173,6 +188,7 @@ impl Pools {
 
     /// Brings limits in force that a new catalog changes for this function and its account.
     pub(crate) fn apply_limits(&self, id: &FunctionId, catalog: &Catalog) {
+        self.changed.notify_one();
         let pools = self.by_function.write();
         let mut quotas = self.quotas.lock();
         if let Some(account) = quotas.accounts.get(&id.account) {
@@ -206,9 +222,13 @@ impl Pools {
         }
     }
 
-    /// Closes every pool.
+    /// Closes every pool, for good.
     pub(crate) fn close_all(&self) {
-        let closed = std::mem::take(&mut *self.by_function.write());
+        let closed = {
+            let mut pools = self.by_function.write();
+            self.is_closed.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *pools)
+        };
         for pool in closed.values() {
             pool.close();
         }

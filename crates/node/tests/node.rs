@@ -508,6 +508,56 @@ async fn bounds_of_instances_hold_and_change_while_it_runs() {
     node.close().await;
 }
 
+/// Waits until a function has this many instances running.
+async fn running(node: &Node, name: &str, count: u32) {
+    for _ in 0..20_000 {
+        let now = node.handle.figures(&id(name)).instances;
+        if (now.running, now.starting) == (count, 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{:?}", node.handle.figures(&id(name)).instances);
+}
+
+#[tokio::test]
+async fn instances_that_are_always_to_be_there_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let handler: Handler = Arc::new(|event| match &event[..] {
+        b"die" => Err(Fault::Exit(ExitStatus::Code(3))),
+        _ => Ok(event),
+    });
+    let config = |config: &mut Config| {
+        config.keep_alive = KeepAlivePolicy { window: Duration::from_millis(1) };
+        config.capacity = CapacityLimits { memory_mb_max: 4 * 128, instances_max: 10 };
+    };
+    let node = Node::open(directory.path(), FakeExecutor::new(1, handler.clone()), config).await;
+    node.create("kept").await;
+    node.create("other").await;
+    node.handle.set_scaling(&id("kept"), Scaling { instances_min: 2, ..Scaling::default() }).await.unwrap();
+    running(&node, "kept", 2).await;
+    assert_eq!(node.invoke("kept", "1").await, Ok(Ok("1".into())));
+    assert_eq!(node.handle.figures(&id("kept")).figures.cold_starts(), 0);
+    // One that died is replaced, and neither keep-alive nor another function's need ends them.
+    assert!(matches!(node.invoke("kept", "die").await, Ok(Err(Fault::Exit(_)))));
+    running(&node, "kept", 2).await;
+    let others = futures_util::future::join_all((0..20).map(|_| node.invoke("other", "1"))).await;
+    assert!(others.iter().all(|call| matches!(call, Ok(Ok(_)))));
+    running(&node, "other", 0).await;
+    running(&node, "kept", 2).await;
+    assert_eq!(node.handle.figures(&id("kept")).figures.starts, 3);
+    // New code has its own.
+    node.handle.update_code(&id("kept"), zip("app.py", b"new"), None).await.unwrap();
+    running(&node, "kept", 2).await;
+    node.close().await;
+
+    let node = Node::open(directory.path(), FakeExecutor::new(1, handler), config).await;
+    running(&node, "kept", 2).await;
+    node.handle.set_scaling(&id("kept"), Scaling::default()).await.unwrap();
+    running(&node, "kept", 0).await;
+    node.close().await;
+}
+
 #[tokio::test]
 async fn a_function_that_fails_or_dies_is_answered_and_replaced() {
     let directory = tempfile::tempdir().unwrap();
