@@ -34,12 +34,23 @@ pub(crate) fn measure(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<Id
     Ok(vec![deployed, restarted])
 }
 
-fn look(platform: &Platform<'_>, plan: &Plan, id: &str, label: &str) -> Result<IdleRow> {
+/// What an idle platform and all below it hold once it has settled, MB.
+pub(crate) fn resident_mb(platform: &Platform<'_>, plan: &Plan) -> Result<f64> {
+    settle(plan)?;
+    Ok(platform.memory()?.1.rss_bytes as f64 / 1e6)
+}
+
+fn settle(plan: &Plan) -> Result<()> {
     let look_at = Instant::now() + plan.settling;
     while let Some(left) = look_at.checked_duration_since(Instant::now()) {
         interrupt::check()?;
         thread::sleep(left.min(std::time::Duration::from_millis(100)));
     }
+    Ok(())
+}
+
+fn look(platform: &Platform<'_>, plan: &Plan, id: &str, label: &str) -> Result<IdleRow> {
+    settle(plan)?;
     let (processes, memory) = platform.memory()?;
     let row = IdleRow {
         id: id.to_owned(),

@@ -21,7 +21,7 @@ use crate::{
     peers::Interpreters,
     plan::Plan,
     platform::Site,
-    results::{FORMAT, Method, Results},
+    results::{FORMAT, Method, Results, ScaleRow},
 };
 
 mod bare;
@@ -41,6 +41,7 @@ mod platform;
 mod processes;
 mod report;
 mod results;
+mod scale;
 mod soak;
 mod targets;
 mod warm;
@@ -63,7 +64,7 @@ struct Arguments {
     /// Turns each server has under load.
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Measure only this part (warm, cold, idle) or server; may be repeated. The run is not recorded.
+    /// Measure only this part (warm, cold, idle, flood, out, many) or server; may be repeated. The run is not recorded.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Write the results as JSON here.
@@ -148,6 +149,9 @@ fn run_soak(duration: Duration) -> Result<ExitCode> {
     Ok(if soak.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// How one of the parts about scaling is measured.
+type Measure = fn(&Site, &Plan, &Path) -> Result<Vec<ScaleRow>>;
+
 fn measure(site: &Site, plan: &Plan) -> Result<Results> {
     let busy_before = machine::busy_share()?;
     let mut notes = Notes::default();
@@ -183,6 +187,16 @@ fn measure(site: &Site, plan: &Plan) -> Result<Results> {
             Err(error) => notes.error(format!("idle: {error:#}"))?,
         }
     }
+    let mut scale_rows = Vec::new();
+    let parts: [(&str, Measure); 3] = [("flood", scale::flood), ("out", scale::out), ("many", scale::many)];
+    for (part, measure) in parts.into_iter().filter(|(part, _)| plan.wants_part(part)) {
+        eprintln!("{part}:");
+        let scratch = scratch()?;
+        match measure(site, plan, scratch.path()) {
+            Ok(rows) => scale_rows.extend(rows),
+            Err(error) => notes.error(format!("{part}: {error:#}"))?,
+        }
+    }
     let busy_share = busy_before.max(machine::busy_share()?);
     if busy_share > BUSY_SHARE_MAX {
         eprintln!("WARNING: something else took {:.0} % of the machine's time", busy_share * 100.0);
@@ -200,6 +214,7 @@ fn measure(site: &Site, plan: &Plan) -> Result<Results> {
             measured_s: plan.measured.as_secs_f64(),
             cold_functions: plan.cold_functions as usize,
             idle_functions: plan.idle_functions as usize,
+            many_functions: plan.many_functions as usize,
         },
         machine: machine::describe()?,
         versions: notes.versions,
@@ -208,6 +223,7 @@ fn measure(site: &Site, plan: &Plan) -> Result<Results> {
         warm,
         cold,
         idle,
+        scale: scale_rows,
     })
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Python,
     /// `bench/functions/index.mjs`
     Node,
+    /// `bench/functions/hold.py`
+    Hold,
     /// `examples/edge/hello.wasm`
     Wasm,
     /// `bench/functions/server.mjs`
@@ -35,6 +37,7 @@ impl Kind {
     pub(crate) fn handler(self) -> &'static str {
         match self {
             Kind::Python => "app.handler",
+            Kind::Hold => "hold.handler",
             Kind::Node => "index.handler",
             Kind::Wasm => "hello.wasm",
             Kind::Web => "node server.mjs",
@@ -51,6 +54,7 @@ impl Kind {
     pub(crate) fn zip(self, repository: &Path, number: u32) -> Result<Vec<u8>> {
         let (name, source) = match self {
             Kind::Python => ("app.py", "bench/functions/app.py"),
+            Kind::Hold => ("hold.py", "bench/functions/hold.py"),
             Kind::Node => ("index.mjs", "bench/functions/index.mjs"),
             Kind::Wasm => ("hello.wasm", "examples/edge/hello.wasm"),
             Kind::Web => ("server.mjs", "bench/functions/server.mjs"),
@@ -58,7 +62,7 @@ impl Kind {
         };
         let mut content = fs::read(repository.join(source)).with_context(|| format!("reading {source}"))?;
         match self {
-            Kind::Python | Kind::Soak => content.extend(format!("\n# {number}\n").bytes()),
+            Kind::Python | Kind::Hold | Kind::Soak => content.extend(format!("\n# {number}\n").bytes()),
             Kind::Node | Kind::Web => content.extend(format!("\n// {number}\n").bytes()),
             Kind::Wasm => content.extend(custom_section(number)),
         }
@@ -86,7 +90,7 @@ mod tests {
     #[test]
     fn packages_differ_by_their_number_only() {
         let repository = crate::repository();
-        for kind in [Kind::Python, Kind::Node, Kind::Wasm, Kind::Web, Kind::Soak] {
+        for kind in [Kind::Python, Kind::Hold, Kind::Node, Kind::Wasm, Kind::Web, Kind::Soak] {
             let unpacked = |number| {
                 let mut zip = zip::ZipArchive::new(Cursor::new(kind.zip(&repository, number).unwrap())).unwrap();
                 let mut content = Vec::new();

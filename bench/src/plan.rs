@@ -21,7 +21,7 @@ pub(crate) const SERVERS: [(&str, &str); 12] = [
 ];
 
 /// The parts of a run.
-const PARTS: [&str; 3] = ["warm", "cold", "idle"];
+const PARTS: [&str; 6] = ["warm", "cold", "idle", "flood", "out", "many"];
 
 /// What one run does.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) cold_functions: u32,
     /// Functions deployed on the idle platform.
     pub(crate) idle_functions: u32,
+    /// Functions deployed on the platform with very many.
+    pub(crate) many_functions: u32,
     /// How long an idle platform is left alone before it is looked at.
     pub(crate) settling: Duration,
     /// Whether this is the whole bench at full length.
@@ -61,6 +63,7 @@ impl Plan {
             measured: Duration::from_secs(3),
             cold_functions: 40,
             idle_functions: 1_000,
+            many_functions: 10_000,
             settling: Duration::from_secs(5),
             is_complete: !is_quick && only.is_empty() && rounds.is_none_or(|rounds| rounds >= 5),
             only,
@@ -73,6 +76,7 @@ impl Plan {
                 process_warmup: Duration::from_secs(2),
                 measured: Duration::from_millis(700),
                 cold_functions: 8,
+                many_functions: 500,
                 settling: Duration::from_secs(2),
                 ..plan
             },
@@ -80,7 +84,7 @@ impl Plan {
         Ok(Self { rounds: rounds.unwrap_or(plan.rounds), ..plan })
     }
 
-    /// Whether one of the parts `cold` and `idle` is to run.
+    /// Whether a part other than `warm` is to run.
     pub(crate) fn wants_part(&self, part: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|name| name == part)
     }
@@ -98,7 +102,7 @@ impl Plan {
     /// Whether the platform has a part in this run.
     pub(crate) fn wants_platform(&self) -> bool {
         let is_ours = |(id, _): &(&str, &str)| id.starts_with("updraft") && self.wants_server(id);
-        self.wants_part("cold") || self.wants_part("idle") || SERVERS.iter().any(is_ours)
+        PARTS[1..].iter().any(|part| self.wants_part(part)) || SERVERS.iter().any(is_ours)
     }
 }
 

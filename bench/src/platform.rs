@@ -190,7 +190,7 @@ impl<'a> Platform<'a> {
 impl Site {
     fn runtime(&self, kind: Kind) -> String {
         match kind {
-            Kind::Python | Kind::Soak => format!("python3.{}", self.interpreters.python.release),
+            Kind::Python | Kind::Hold | Kind::Soak => format!("python3.{}", self.interpreters.python.release),
             Kind::Node => format!("nodejs{}.x", self.interpreters.node.release),
             Kind::Wasm => "wasm".to_owned(),
             Kind::Web => "web".to_owned(),

@@ -109,7 +109,8 @@ fn write_table(text: &mut String, results: &Results) -> std::fmt::Result {
     write_targets(text, results)?;
     write_warm(text, results)?;
     write_cold(text, results)?;
-    write_idle(text, results)
+    write_idle(text, results)?;
+    write_scale(text, results)
 }
 
 fn write_targets(text: &mut String, results: &Results) -> std::fmt::Result {
@@ -195,6 +196,25 @@ fn write_idle(text: &mut String, results: &Results) -> std::fmt::Result {
     writeln!(text, "| when | processes | resident | shared pages once |\n|---|--:|--:|--:|")?;
     for row in &results.idle {
         writeln!(text, "| {} | {} | {:.1} MB | {:.1} MB |", row.label, row.processes, row.rss_mb, row.pss_mb)?;
+    }
+    writeln!(text)
+}
+
+fn write_scale(text: &mut String, results: &Results) -> std::fmt::Result {
+    if results.scale.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "### Scaling\n")?;
+    writeln!(text, "“All the others” are {}.\n", grouped(results.method.many_functions as f64))?;
+    writeln!(text, "| what | median | lowest | highest |\n|---|--:|--:|--:|")?;
+    for row in &results.scale {
+        let figure = |value: f64| match row.unit.as_str() {
+            "ms" => format!("{value:.2} ms"),
+            "MB" => format!("{value:.1} MB"),
+            unit => format!("{} {unit}", grouped(value)),
+        };
+        let at = |share| or_dash(quantile(row.values.iter().copied(), share), figure);
+        writeln!(text, "| {} | {} | {} | {} |", row.label, at(0.5), at(0.0), at(1.0))?;
     }
     writeln!(text)
 }

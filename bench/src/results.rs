@@ -32,6 +32,9 @@ pub(crate) struct Results {
     pub(crate) cold: Vec<ColdRow>,
     /// The platform doing nothing.
     pub(crate) idle: Vec<IdleRow>,
+    /// Floods, bursts and many functions.
+    #[serde(default)]
+    pub(crate) scale: Vec<ScaleRow>,
 }
 
 /// How a run measured.
@@ -49,6 +52,9 @@ pub(crate) struct Method {
     pub(crate) cold_functions: usize,
     /// Functions deployed on the idle platform.
     pub(crate) idle_functions: usize,
+    /// Functions deployed on the platform with very many.
+    #[serde(default)]
+    pub(crate) many_functions: usize,
 }
 
 /// The machine.
@@ -123,7 +129,31 @@ pub(crate) struct IdleRow {
     pub(crate) pss_mb: f64,
 }
 
+/// One figure of how the platform scales.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ScaleRow {
+    /// Short name.
+    pub(crate) id: String,
+    /// Name for people.
+    pub(crate) label: String,
+    /// `ms`, `MB` or `requests/s`.
+    pub(crate) unit: String,
+    /// Each round's, or each moment's.
+    pub(crate) values: Vec<f64>,
+}
+
 impl Results {
+    /// The figure of this name, if it was measured.
+    pub(crate) fn scale(&self, id: &str) -> Option<&ScaleRow> {
+        self.scale.iter().find(|row| row.id == id && !row.values.is_empty())
+    }
+
+    /// One figure as a multiple of another: the median of the ratios within each round.
+    pub(crate) fn scale_ratio(&self, own: &str, other: &str) -> Option<f64> {
+        let (own, other) = (self.scale(own)?, self.scale(other)?);
+        median(own.values.iter().zip(&other.values).map(|(own, other)| own / other))
+    }
+
     /// The server's row, if it was measured.
     pub(crate) fn warm(&self, id: &str) -> Option<&WarmRow> {
         self.warm.iter().find(|row| row.id == id && !row.rounds.is_empty())

@@ -80,6 +80,10 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
         let (first, warm) = (times("wasm-first")?, times("wasm-warm")?);
         median(first.iter().zip(warm).map(|(first, warm)| first - warm))
     };
+    // Fewer functions, as in a short run, say nothing about ten thousand.
+    let is_many = results.method.many_functions >= 10_000;
+    let many_mb = results.scale("many-memory").filter(|_| is_many);
+    let many_mb = many_mb.and_then(|row| row.values.iter().copied().reduce(f64::max));
     let target = |text, measured, side, limit, unit| Target { text, measured, limit, side, unit };
     vec![
         target(
@@ -120,6 +124,28 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
             Milliseconds,
         ),
         target("first request of a wasm component over a warm one", first_over_warm(), AtMost, Some(2.0), Milliseconds),
+        target(
+            "one flooding function beside a quiet one: the quiet one's p99 beside its p99 alone",
+            results.scale_ratio("quiet-beside-flood", "quiet-alone"),
+            AtMost,
+            Some(3.0),
+            Times,
+        ),
+        target(
+            "0 → 100 concurrent Python instances: all answered, beside 100 bare starts",
+            results.scale_ratio("out-100", "starts-100"),
+            AtMost,
+            Some(2.0),
+            Times,
+        ),
+        target(
+            "10,000 deployed functions: warm p50 beside one function's",
+            results.scale_ratio("many-warm", "one-warm").filter(|_| is_many),
+            AtMost,
+            Some(1.1),
+            Times,
+        ),
+        target("10,000 deployed functions: resident memory", many_mb, AtMost, Some(150.0), Megabytes),
         target("idle platform with 1,000 functions: resident memory", rss_mb, Below, Some(100.0), Megabytes),
     ]
 }

@@ -4,5 +4,9 @@
 //! states that would take a day to reach on a real machine.
 
 pub mod admission;
+pub mod burst;
+pub mod eviction;
+pub mod fair;
 pub mod keep_alive;
 pub mod placement;
+pub mod provision;

@@ -4,6 +4,8 @@
 //! Invariants: no limit is exceeded; a caller waits only while something will serve or refuse it; an
 //! invocation never waits while an instance of its function is free.
 
+use std::time::Duration;
+
 /// One function's instances and callers at the moment of asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FunctionView {
@@ -24,24 +26,43 @@ pub struct FunctionView {
 pub enum NodeRoom {
     /// There is room for one more instance of this function.
     Free,
-    /// There is none, but ending idle instances of other functions would make some.
-    Reclaimable,
-    /// There is none.
+    /// There is none, or others are waiting for it: [`crate::fair`] decides who gets some and when.
     Full,
 }
 
-/// What bounds one function.
+/// The node's processors at the moment of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processors {
+    /// Some of their time is left.
+    Calm,
+    /// All of it is used, or it is not known.
+    Busy,
+}
+
+/// What bounds one function, and the queues of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Most instances of one function.
     pub instances_max: u32,
     /// Most callers waiting for one function.
     pub waiting_max: u32,
+    /// Most callers waiting on the whole node.
+    pub node_waiting_max: u32,
+    /// Instances of one function that are started however busy the processors are; see [`is_crowded`].
+    pub busy_instances_max: u32,
+    /// How often one more is started nevertheless, while callers wait.
+    pub busy_patience: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { instances_max: 1_000, waiting_max: 1_000 }
+        Self {
+            instances_max: 1_000,
+            waiting_max: 1_000,
+            node_waiting_max: 10_000,
+            busy_instances_max: 8,
+            busy_patience: Duration::from_secs(1),
+        }
     }
 }
 
@@ -56,11 +77,11 @@ pub enum Arrival {
     Refuse,
 }
 
-/// Decides for one arriving caller.
-pub fn arrive(function: FunctionView, limits: Limits) -> Arrival {
+/// Decides for one arriving caller while `node_waiting` wait on the whole node.
+pub fn arrive(function: FunctionView, node_waiting: u32, limits: Limits) -> Arrival {
     if function.slots_free > 0 {
         Arrival::Run
-    } else if function.waiting < limits.waiting_max {
+    } else if function.waiting < limits.waiting_max && node_waiting < limits.node_waiting_max {
         Arrival::Queue
     } else {
         Arrival::Refuse
@@ -74,9 +95,7 @@ pub enum Growth {
     Enough,
     /// Start one.
     Start,
-    /// End an idle instance of another function, then start one.
-    Reclaim,
-    /// The node is full: ask again when something ends.
+    /// The node is full: wait for one's turn.
     Blocked,
     /// The function has all the instances it may have: those that run will come free.
     AtLimit,
@@ -93,9 +112,27 @@ pub fn grow(function: FunctionView, room: NodeRoom, limits: Limits) -> Growth {
     }
     match room {
         NodeRoom::Free => Growth::Start,
-        NodeRoom::Reclaimable => Growth::Reclaim,
         NodeRoom::Full => Growth::Blocked,
     }
+}
+
+/// Whether one more instance should wait because more would only share the processors among more.
+///
+/// While they have time left a function may double what already runs. While they have none it grows to
+/// [`Limits::busy_instances_max`] and no further: a flood's callers wait in its own queue, where they are in nobody's
+/// way, instead of as hundreds of runnable processes, where they are in everybody's. A caller that has been `pressing`
+/// for [`Limits::busy_patience`], with no start in that time either, is started for all the same: what runs may be waiting
+/// for it.
+pub fn is_crowded(function: FunctionView, processors: Processors, pressing: Duration, limits: Limits) -> bool {
+    if pressing >= limits.busy_patience {
+        return false;
+    }
+    let running = function.instances.saturating_sub(function.starting);
+    let most = match processors {
+        Processors::Calm => running.saturating_mul(2).max(limits.busy_instances_max),
+        Processors::Busy => limits.busy_instances_max,
+    };
+    function.instances >= most.max(1)
 }
 
 #[cfg(test)]
@@ -104,19 +141,26 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { instances_max: 3, waiting_max: 2 };
+    const LIMITS: Limits = Limits {
+        instances_max: 3,
+        waiting_max: 2,
+        node_waiting_max: 5,
+        busy_instances_max: 8,
+        busy_patience: Duration::from_secs(1),
+    };
 
     #[test]
     fn a_free_slot_is_used_first() {
         let view = FunctionView { slots_free: 1, instances: 3, concurrency: 1, ..FunctionView::default() };
-        assert_eq!(arrive(view, LIMITS), Arrival::Run);
+        assert_eq!(arrive(view, 0, LIMITS), Arrival::Run);
     }
 
     #[test]
     fn callers_wait_until_the_queue_is_full() {
         let view = FunctionView { instances: 3, concurrency: 1, waiting: 1, ..FunctionView::default() };
-        assert_eq!(arrive(view, LIMITS), Arrival::Queue);
-        assert_eq!(arrive(FunctionView { waiting: 2, ..view }, LIMITS), Arrival::Refuse);
+        assert_eq!(arrive(view, 0, LIMITS), Arrival::Queue);
+        assert_eq!(arrive(FunctionView { waiting: 2, ..view }, 2, LIMITS), Arrival::Refuse);
+        assert_eq!((arrive(view, 4, LIMITS), arrive(view, 5, LIMITS)), (Arrival::Queue, Arrival::Refuse));
     }
 
     #[test]
@@ -140,8 +184,23 @@ mod tests {
         let view = FunctionView { instances: 3, concurrency: 1, waiting: 1, ..FunctionView::default() };
         assert_eq!(grow(view, NodeRoom::Free, LIMITS), Growth::AtLimit);
         let view = FunctionView { instances: 2, ..view };
-        assert_eq!(grow(view, NodeRoom::Reclaimable, LIMITS), Growth::Reclaim);
+        assert_eq!(grow(view, NodeRoom::Free, LIMITS), Growth::Start);
         assert_eq!(grow(view, NodeRoom::Full, LIMITS), Growth::Blocked);
+    }
+
+    #[test]
+    fn a_function_doubles_while_the_processors_are_calm_and_stops_when_they_are_not() {
+        let view =
+            |running, starting| FunctionView { instances: running + starting, starting, ..FunctionView::default() };
+        let crowded =
+            |running, starting, processors| is_crowded(view(running, starting), processors, Duration::ZERO, LIMITS);
+        assert!(!crowded(0, 0, Processors::Busy) && !crowded(3, 4, Processors::Busy));
+        assert!(crowded(8, 0, Processors::Busy) && crowded(0, 8, Processors::Busy));
+        assert!(!crowded(8, 7, Processors::Calm) && crowded(8, 8, Processors::Calm));
+        assert!(!crowded(100, 99, Processors::Calm));
+        let none = Limits { busy_instances_max: 0, ..LIMITS };
+        assert!(!is_crowded(view(0, 0), Processors::Busy, Duration::ZERO, none), "one is always had");
+        assert!(!is_crowded(view(8, 0), Processors::Busy, LIMITS.busy_patience, LIMITS));
     }
 
     /// A model of one function on one node, driven by random events through the decisions above.
@@ -211,11 +270,11 @@ mod tests {
             instances_max in 1u32..6,
             waiting_max in 0u32..6,
         ) {
-            let limits = Limits { instances_max, waiting_max };
+            let limits = Limits { instances_max, waiting_max, ..Limits::default() };
             let mut model = Model::default();
             for event in events {
                 match event {
-                    Event::Arrive => match arrive(model.view(concurrency), limits) {
+                    Event::Arrive => match arrive(model.view(concurrency), model.waiting, limits) {
                         Arrival::Run => model.busy += 1,
                         Arrival::Queue => model.waiting += 1,
                         Arrival::Refuse => prop_assert_eq!(model.waiting, waiting_max),

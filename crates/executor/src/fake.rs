@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,20 +17,42 @@ use crate::{Call, Executor, Framing, Instance, Rejected, Reply, Start, Support, 
 /// What a fake instance does with an event.
 pub type Handler = Arc<dyn Fn(bytes::Bytes) -> Result<bytes::Bytes, Fault> + Send + Sync>;
 
+/// The same for what takes a while without holding a thread.
+pub type AsyncHandler =
+    Arc<dyn Fn(bytes::Bytes) -> Pin<Box<dyn Future<Output = Result<bytes::Bytes, Fault>> + Send>> + Send + Sync>;
+
 /// Counts what it is asked to do and answers with a [`Handler`].
 pub struct FakeExecutor {
-    handler: Handler,
+    handler: AsyncHandler,
     concurrency: u32,
     /// Instances started so far.
     pub started: AtomicUsize,
     /// Instances alive now.
     pub alive: Arc<AtomicUsize>,
+    /// The most instances alive at once so far.
+    pub most_alive: AtomicUsize,
+    /// The most calls running at once so far.
+    pub most_calls: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
 }
 
 impl FakeExecutor {
     /// Instances that answer with `handler`, `concurrency` calls at a time each.
     pub fn new(concurrency: u32, handler: Handler) -> Self {
-        Self { handler, concurrency, started: AtomicUsize::new(0), alive: Arc::default() }
+        Self::with_async(concurrency, Arc::new(move |event| Box::pin(std::future::ready(handler(event)))))
+    }
+
+    /// The same with a handler that may wait.
+    pub fn with_async(concurrency: u32, handler: AsyncHandler) -> Self {
+        Self {
+            handler,
+            concurrency,
+            started: AtomicUsize::new(0),
+            alive: Arc::default(),
+            most_alive: AtomicUsize::new(0),
+            most_calls: Arc::default(),
+            calls: Arc::default(),
+        }
     }
 }
 
@@ -49,19 +72,24 @@ impl Executor for FakeExecutor {
 
     async fn start(&self, _: Start) -> Result<Arc<dyn Instance>, Fault> {
         self.started.fetch_add(1, Ordering::SeqCst);
-        self.alive.fetch_add(1, Ordering::SeqCst);
+        let alive = self.alive.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_alive.fetch_max(alive, Ordering::SeqCst);
         Ok(Arc::new(FakeInstance {
             handler: self.handler.clone(),
             stopped: AtomicBool::new(false),
             alive: self.alive.clone(),
+            calls: self.calls.clone(),
+            most_calls: self.most_calls.clone(),
         }))
     }
 }
 
 struct FakeInstance {
-    handler: Handler,
+    handler: AsyncHandler,
     stopped: AtomicBool,
     alive: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+    most_calls: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -72,7 +100,10 @@ impl Instance for FakeInstance {
             Payload::Event(event) => event,
             Payload::Http(_) => return Err(Fault::Crash { reason: "a fake takes events".into() }),
         };
-        let result = (self.handler)(event);
+        let calls = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_calls.fetch_max(calls, Ordering::SeqCst);
+        let result = (self.handler)(event).await;
+        self.calls.fetch_sub(1, Ordering::SeqCst);
         if matches!(result, Err(Fault::Exit(_))) {
             self.stop().await;
         }

@@ -75,6 +75,18 @@ pub trait Guest: Send + Sync + 'static {
     /// Takes output as it comes, in pieces of any size. Never blocks; a guest that floods loses output, and
     /// the log says how much.
     fn log(&self, output: &[u8]);
+
+    /// Is told how far the start has come, as far as an executor can tell; a start that returns has passed them all.
+    fn reached(&self, _milestone: Milestone) {}
+}
+
+/// What a start passes on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Milestone {
+    /// Its sandbox is made and its process runs.
+    Sandbox,
+    /// Its runtime runs and has first spoken to the platform.
+    Runtime,
 }
 
 /// One running instance. Calls may overlap up to [`Executor::concurrency`].

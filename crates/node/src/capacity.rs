@@ -1,17 +1,24 @@
-//! The node's room for instances: memory and number. What does not fit waits here for something to end.
+//! The node's room for instances: memory and number. Who finds none waits here for a turn, as `engine::fair` orders.
 //!
-//! Invariant: reservations never exceed the limits; a pool that was told there is no room is woken by the next
-//! reservation that ends.
+//! Performs nothing by itself: the clerk (`crate::clerk`) grants what comes free and has instances evicted for those who
+//! wait. Invariants: reservations never exceed the limits; while anybody waits nobody else takes room; what comes
+//! free wakes the clerk.
+//!
+//! Locking: the lock here may be taken under a pool's, and takes no other.
 
 use std::{
-    collections::VecDeque,
+    collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+use updraft_engine::fair::{self, Holding, Policy, Room, Standing};
+use updraft_types::{AccountId, FunctionId};
 
 use crate::pool::Pool;
 
@@ -35,93 +42,257 @@ impl Default for Limits {
     }
 }
 
+/// Every account weighs the same; there is nothing yet to set it otherwise.
+const ACCOUNT_WEIGHT: u32 = 1;
+
+/// Who asks for room, and how much.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) function: FunctionId,
+    /// The function's weight beside the others of its account.
+    pub(crate) weight: u32,
+    pub(crate) memory_mb: u64,
+}
+
+/// The wish of a pool that found no room.
+pub(crate) type Claim = fair::Claim<AccountId, FunctionId>;
+
 /// The node's room.
 pub(crate) struct Capacity {
     limits: Limits,
+    policy: Policy,
     state: Mutex<State>,
-    blocked: AtomicUsize,
+    claims: AtomicUsize,
+    /// Wakes the clerk: room came free, or somebody began to wait.
+    pub(crate) changed: Notify,
 }
 
 struct State {
-    memory_mb_free: u64,
-    instances_free: u32,
-    blocked: VecDeque<Weak<Pool>>,
+    free: Room,
+    /// What is being ended and will be free soon.
+    leaving: Room,
+    of_account: HashMap<AccountId, u64>,
+    of_function: HashMap<FunctionId, u64>,
+    /// At most one for each pool.
+    waiting: Vec<Waiting>,
 }
 
-/// Room taken by one instance; dropping it gives the room back and wakes who waits for it.
+struct Waiting {
+    pool: Weak<Pool>,
+    request: Request,
+    since: Instant,
+}
+
+/// Room taken by one instance; dropping it gives the room back.
 pub(crate) struct Reservation {
     capacity: Arc<Capacity>,
-    memory_mb: u64,
+    request: Request,
+    is_leaving: AtomicBool,
+}
+
+/// What the node holds at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// Reserved by instances, MB.
+    pub memory_mb: u64,
+    /// May be reserved, MB.
+    pub memory_mb_max: u64,
+    /// Functions that wait for room.
+    pub waiting: usize,
+}
+
+impl State {
+    fn standing(&self, request: &Request) -> Standing<AccountId, FunctionId> {
+        let Request { function, weight, .. } = request;
+        let held = |memory_mb: Option<&u64>, weight| Holding { memory_mb: memory_mb.copied().unwrap_or(0), weight };
+        Standing {
+            account: function.account.clone(),
+            function: function.clone(),
+            of_account: held(self.of_account.get(&function.account), ACCOUNT_WEIGHT),
+            of_function: held(self.of_function.get(function), *weight),
+        }
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        let now = Instant::now();
+        let claim = |waiting: &Waiting| Claim {
+            standing: self.standing(&waiting.request),
+            memory_mb: waiting.request.memory_mb,
+            waited: now.saturating_duration_since(waiting.since),
+        };
+        self.waiting.iter().map(claim).collect()
+    }
+
+    fn uncovered(&self, claims: &[Claim]) -> Vec<usize> {
+        let coming = Room {
+            memory_mb: self.free.memory_mb + self.leaving.memory_mb,
+            instances: self.free.instances + self.leaving.instances,
+        };
+        fair::uncovered(claims, coming)
+    }
+
+    fn take(&mut self, request: &Request) {
+        self.free.instances -= 1;
+        self.free.memory_mb -= request.memory_mb;
+        *self.of_account.entry(request.function.account.clone()).or_default() += request.memory_mb;
+        *self.of_function.entry(request.function.clone()).or_default() += request.memory_mb;
+    }
 }
 
 impl Capacity {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, policy: Policy) -> Self {
         let state = State {
-            memory_mb_free: limits.memory_mb_max,
-            instances_free: limits.instances_max,
-            blocked: VecDeque::new(),
+            free: Room { memory_mb: limits.memory_mb_max, instances: limits.instances_max },
+            leaving: Room::default(),
+            of_account: HashMap::new(),
+            of_function: HashMap::new(),
+            waiting: Vec::new(),
         };
-        Self { limits, state: Mutex::new(state), blocked: AtomicUsize::new(0) }
+        Self { limits, policy, state: Mutex::new(state), claims: AtomicUsize::new(0), changed: Notify::new() }
     }
 
     /// Whether nothing is reserved.
     pub(crate) fn is_unused(&self) -> bool {
-        self.state.lock().instances_free == self.limits.instances_max
+        self.state.lock().free.instances == self.limits.instances_max
     }
 
-    /// Whether one more instance of this size fits now.
-    pub(crate) fn fits(&self, memory_mb: u32) -> bool {
+    /// Whether an instance of this size would fit if the node were empty.
+    pub(crate) fn could_fit(&self, memory_mb: u32) -> bool {
+        self.limits.instances_max > 0 && u64::from(memory_mb) <= self.limits.memory_mb_max
+    }
+
+    /// What is held now.
+    pub(crate) fn in_use(&self) -> Use {
         let state = self.state.lock();
-        state.instances_free > 0 && state.memory_mb_free >= u64::from(memory_mb)
+        Use {
+            memory_mb: self.limits.memory_mb_max - state.free.memory_mb,
+            memory_mb_max: self.limits.memory_mb_max,
+            waiting: state.waiting.len(),
+        }
     }
 
-    /// Takes room for one instance, if there is any.
-    pub(crate) fn reserve(self: &Arc<Self>, memory_mb: u32) -> Option<Reservation> {
-        let memory_mb = u64::from(memory_mb);
+    /// Takes room for one instance, if there is any and nobody waits for it.
+    pub(crate) fn reserve(self: &Arc<Self>, request: &Request) -> Option<Reservation> {
         let mut state = self.state.lock();
-        if state.instances_free == 0 || state.memory_mb_free < memory_mb {
-            return None;
-        }
-        state.instances_free -= 1;
-        state.memory_mb_free -= memory_mb;
-        Some(Reservation { capacity: self.clone(), memory_mb })
+        let has_room = state.free.instances > 0 && state.free.memory_mb >= request.memory_mb;
+        (has_room && state.waiting.is_empty()).then(|| self.taken(&mut state, request.clone()))
+    }
+
+    fn taken(self: &Arc<Self>, state: &mut State, request: Request) -> Reservation {
+        state.take(&request);
+        Reservation { capacity: self.clone(), request, is_leaving: AtomicBool::new(false) }
     }
 
     /// Queues a pool that found no room. A pool queues itself at most once at a time.
-    pub(crate) fn block(&self, pool: Weak<Pool>) {
+    pub(crate) fn wait(&self, pool: Weak<Pool>, request: Request) {
         let mut state = self.state.lock();
-        state.blocked.push_back(pool);
-        self.blocked.store(state.blocked.len(), Ordering::Release);
+        state.waiting.push(Waiting { pool, request, since: Instant::now() });
+        self.claims.store(state.waiting.len(), Ordering::Release);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Those who wait for room.
+    pub(crate) fn waiting(&self) -> Vec<Arc<Pool>> {
+        self.state.lock().waiting.iter().filter_map(|waiting| waiting.pool.upgrade()).collect()
+    }
+
+    /// Forgets that a pool waits.
+    pub(crate) fn withdraw(&self, pool: &Arc<Pool>) {
+        let mut state = self.state.lock();
+        state.waiting.retain(|waiting| !std::ptr::eq(waiting.pool.as_ptr(), Arc::as_ptr(pool)));
+        self.claims.store(state.waiting.len(), Ordering::Release);
     }
 
     /// Whether any pool waits for room. Cheap enough for every release.
-    pub(crate) fn has_blocked(&self) -> bool {
-        self.blocked.load(Ordering::Acquire) > 0
+    pub(crate) fn has_claims(&self) -> bool {
+        self.claims.load(Ordering::Acquire) > 0
     }
 
-    /// Lets every pool that waits look again; those that still find no room queue themselves anew, in order.
-    pub(crate) fn wake(&self) {
-        let blocked = {
-            let mut state = self.state.lock();
-            self.blocked.store(0, Ordering::Release);
-            std::mem::take(&mut state.blocked)
-        };
-        for pool in blocked.iter().filter_map(Weak::upgrade) {
-            pool.unblock();
+    /// Room for the pool whose turn it is, if there is any.
+    pub(crate) fn grant(self: &Arc<Self>) -> Option<(Weak<Pool>, Reservation)> {
+        let mut state = self.state.lock();
+        state.waiting.retain(|waiting| waiting.pool.strong_count() > 0);
+        let chosen = fair::grant(&state.claims(), state.free, self.policy);
+        let chosen = chosen.map(|index| state.waiting.remove(index));
+        self.claims.store(state.waiting.len(), Ordering::Release);
+        let Waiting { pool, request, .. } = chosen?;
+        Some((pool, self.taken(&mut state, request)))
+    }
+
+    /// The claims that neither what is free nor what is being ended will serve, in order.
+    pub(crate) fn uncovered(&self) -> Vec<Claim> {
+        let state = self.state.lock();
+        let claims = state.claims();
+        state.uncovered(&claims).into_iter().map(|index| claims[index].clone()).collect()
+    }
+
+    /// Whether a claim may take an instance from its owner that has been idle for so long.
+    pub(crate) fn may_evict(&self, owner: &Request, idle: Duration, claim: &Claim) -> bool {
+        let standing = self.state.lock().standing(owner);
+        fair::may_evict(&standing, owner.memory_mb, idle, claim, self.policy)
+    }
+
+    /// Gives an instance up, if somebody who waits should have it rather than its own function's next caller. Counts it
+    /// as leaving then: it is to be ended as soon as it has no calls.
+    pub(crate) fn give_up(&self, reservation: &Reservation) -> bool {
+        let mut state = self.state.lock();
+        let claims = state.claims();
+        let holder = state.standing(&reservation.request);
+        let gives = |index: usize| fair::gives_up(&holder, reservation.request.memory_mb, &claims[index], self.policy);
+        let gives_up = state.uncovered(&claims).into_iter().any(gives);
+        if gives_up {
+            reservation.count_leaving(&mut state);
+        }
+        gives_up
+    }
+}
+
+impl Reservation {
+    /// Says that the instance is being ended.
+    pub(crate) fn leave(&self) {
+        self.count_leaving(&mut self.capacity.state.lock());
+    }
+
+    /// Whether the instance is to be ended.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
+    }
+
+    fn count_leaving(&self, state: &mut State) {
+        if !self.is_leaving.swap(true, Ordering::Relaxed) {
+            state.leaving.memory_mb += self.request.memory_mb;
+            state.leaving.instances += 1;
         }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let has_blocked = {
+        let Request { function, memory_mb, .. } = &self.request;
+        let has_claims = {
             let mut state = self.capacity.state.lock();
-            state.instances_free += 1;
-            state.memory_mb_free += self.memory_mb;
-            !state.blocked.is_empty()
+            state.free.memory_mb += memory_mb;
+            state.free.instances += 1;
+            if *self.is_leaving.get_mut() {
+                state.leaving.memory_mb -= memory_mb;
+                state.leaving.instances -= 1;
+            }
+            give_back(&mut state.of_account, &function.account, *memory_mb);
+            give_back(&mut state.of_function, function, *memory_mb);
+            !state.waiting.is_empty()
         };
-        if has_blocked {
-            self.capacity.wake();
+        if has_claims {
+            self.capacity.changed.notify_one();
+        }
+    }
+}
+
+fn give_back<K: std::hash::Hash + Eq>(held: &mut HashMap<K, u64>, key: &K, memory_mb: u64) {
+    if let Some(held_mb) = held.get_mut(key) {
+        *held_mb -= memory_mb;
+        if *held_mb == 0 {
+            held.remove(key);
         }
     }
 }

@@ -16,6 +16,8 @@ use updraft_types::{AccountId, Function, FunctionId, FunctionName};
 pub struct Catalog {
     functions: BTreeMap<FunctionId, Arc<Function>>,
     urls: HashMap<String, FunctionId>,
+    /// The sum of each account's reservations, where there are any.
+    reserved: HashMap<AccountId, u32>,
 }
 
 impl Catalog {
@@ -63,6 +65,11 @@ impl Catalog {
             .map(|(_, function)| function)
     }
 
+    /// The sum of the concurrency that an account's functions have reserved.
+    pub fn reserved(&self, account: &AccountId) -> u32 {
+        self.reserved.get(account).copied().unwrap_or(0)
+    }
+
     pub(crate) fn with(&self, function: Arc<Function>) -> Self {
         let mut next = self.clone();
         next.insert(function);
@@ -71,22 +78,32 @@ impl Catalog {
 
     pub(crate) fn without(&self, id: &FunctionId) -> Self {
         let mut next = self.clone();
-        next.drop_url(id);
+        next.drop_parts(id);
         next.functions.remove(id);
         next
     }
 
     fn insert(&mut self, function: Arc<Function>) {
-        self.drop_url(&function.id);
+        self.drop_parts(&function.id);
         if let Some(url) = &function.url {
             self.urls.insert(url.url_id.clone(), function.id.clone());
+        }
+        if let Some(reserved) = function.scaling.reserved_concurrency {
+            *self.reserved.entry(function.id.account.clone()).or_default() += reserved;
         }
         self.functions.insert(function.id.clone(), function);
     }
 
-    fn drop_url(&mut self, id: &FunctionId) {
-        if let Some(url) = self.functions.get(id).and_then(|function| function.url.as_ref()) {
+    /// Drops what is kept of a function beside itself.
+    fn drop_parts(&mut self, id: &FunctionId) {
+        let Some(function) = self.functions.get(id) else { return };
+        if let Some(url) = &function.url {
             self.urls.remove(&url.url_id);
+        }
+        if let Some(reserved) = function.scaling.reserved_concurrency
+            && let Some(sum) = self.reserved.get_mut(&id.account)
+        {
+            *sum -= reserved;
         }
     }
 }

@@ -73,6 +73,13 @@ pub enum Error {
     /// The runtime cannot run here; the text names what is there.
     #[error("{0}")]
     Unsupported(String),
+    /// The account would be left with less unreserved concurrency than
+    /// [`updraft_types::limits::UNRESERVED_CONCURRENCY_MIN`].
+    #[error("too little of the account's concurrency would stay unreserved")]
+    Unreservable,
+    /// The function cannot scale so; the text is for the author.
+    #[error("{0}")]
+    Scaling(String),
     /// There is no room on the disk.
     #[error("the disk is full")]
     StorageFull,
@@ -102,6 +109,8 @@ pub(crate) struct Changes {
     garbage: Mutex<Vec<Code>>,
     /// Held while the next catalog is made of the current one.
     publishing: Mutex<()>,
+    /// Held while a reservation is set against the others of its account and stored.
+    pub(crate) reserving: TurnMutex<()>,
 }
 
 impl Default for Changes {
@@ -112,6 +121,7 @@ impl Default for Changes {
             code_gate: Arc::default(),
             garbage: Mutex::default(),
             publishing: Mutex::default(),
+            reserving: TurnMutex::default(),
         }
     }
 }
@@ -138,6 +148,7 @@ impl Handle {
                 last_update: None,
                 tags: draft.tags,
                 url: None,
+                scaling: Default::default(),
             };
             let stored = match handle.prepare(&function).await {
                 Ok(()) => handle.inner.store.functions().create(function.clone()).await.map_err(Error::from),
@@ -218,8 +229,9 @@ impl Handle {
             handle.inner.store.functions().delete(id.clone()).await?;
             {
                 let _publishing = handle.inner.changes.publishing.lock();
-                let next = handle.inner.catalog.load().without(&id);
-                handle.inner.catalog.store(Arc::new(next));
+                let next = Arc::new(handle.inner.catalog.load().without(&id));
+                handle.inner.catalog.store(next.clone());
+                handle.inner.pools.apply_limits(&id, &next);
             }
             handle.inner.pools.close(&id);
             handle.discard(current.code.clone());
@@ -297,7 +309,7 @@ impl Handle {
         prepared.map_err(|rejected| Error::Package(rejected.to_string()))
     }
 
-    async fn turn(&self, id: &FunctionId) -> OwnedMutexGuard<()> {
+    pub(crate) async fn turn(&self, id: &FunctionId) -> OwnedMutexGuard<()> {
         let changes = &self.inner.changes;
         let slot = usize::try_from(changes.hasher.hash_one(id) % TURNS as u64).expect("a remainder of 64 fits");
         changes.turns[slot].clone().lock_owned().await
@@ -307,7 +319,7 @@ impl Handle {
         self.inner.changes.code_gate.clone().read_owned().await
     }
 
-    fn current(&self, id: &FunctionId, expected: Option<&RevisionId>) -> Result<Arc<Function>, Error> {
+    pub(crate) fn current(&self, id: &FunctionId, expected: Option<&RevisionId>) -> Result<Arc<Function>, Error> {
         let function = self.catalog().get(id).cloned().ok_or(Error::NotFound)?;
         match expected {
             Some(expected) if *expected != function.revision => Err(Error::RevisionMismatch),
@@ -315,7 +327,7 @@ impl Handle {
         }
     }
 
-    async fn replace(&self, current: &Function, next: Function) -> Result<Arc<Function>, Error> {
+    pub(crate) async fn replace(&self, current: &Function, next: Function) -> Result<Arc<Function>, Error> {
         self.inner.store.functions().replace(next.clone(), current.revision.clone()).await?;
         Ok(self.publish(next))
     }
@@ -323,8 +335,9 @@ impl Handle {
     fn publish(&self, function: Function) -> Arc<Function> {
         let function = Arc::new(function);
         let _publishing = self.inner.changes.publishing.lock();
-        let next = self.inner.catalog.load().with(function.clone());
-        self.inner.catalog.store(Arc::new(next));
+        let next = Arc::new(self.inner.catalog.load().with(function.clone()));
+        self.inner.catalog.store(next.clone());
+        self.inner.pools.apply_limits(&function.id, &next);
         function
     }
 
@@ -418,7 +431,7 @@ fn changed(current: &Function) -> Function {
 }
 
 /// Runs a change to its end even if its caller goes away.
-async fn detached<T: Send + 'static>(
+pub(crate) async fn detached<T: Send + 'static>(
     change: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::spawn(change).await {

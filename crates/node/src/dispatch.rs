@@ -4,23 +4,21 @@
 //! store on the way.
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use updraft_engine::admission::{self, Verdict};
+use updraft_engine::admission::Verdict;
 use updraft_executor::{Call, Reply};
-use updraft_types::{Fault, Function, Invocation, RequestId, Timestamp, function::State};
+use updraft_types::{Fault, Function, Invocation, RequestId, Timestamp};
 
 use crate::{
     Handle,
     meter::{Attempt, Ending, MeteredBody},
-    pool::{Lease, Miss, Pool},
+    pool::{FailedStart, Lease, Miss, Pool},
+    quota::Admitted,
 };
 
 /// What came of an invocation that ran.
@@ -68,20 +66,14 @@ pub enum Refusal {
 
 /// Which limit was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
 pub enum Limit {
+    /// The function's reserved concurrency.
+    Function,
     /// The account's concurrency.
     Account,
     /// The node's capacity.
     Node,
-}
-
-/// One invocation counted against its account's limit for as long as it is in the platform.
-pub(crate) struct Admitted(Arc<AtomicU32>);
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Handle {
@@ -91,7 +83,7 @@ impl Handle {
             return Err(Refusal::Stopping);
         }
         let pool = self.pool_of(&invocation.function)?;
-        let admitted = self.admit(&pool)?;
+        let admitted = admit(&pool)?;
         match pool.try_lease() {
             Some(lease) => Ok(run(invocation, pool.function.clone(), lease, admitted).await),
             None => Box::pin(self.invoke_later(invocation, pool, admitted)).await,
@@ -108,14 +100,18 @@ impl Handle {
         loop {
             match pool.lease().await {
                 Ok(lease) => return Ok(run(invocation, pool.function.clone(), lease, admitted).await),
-                Err(Miss::Refused) => return Err(Refusal::TooManyRequests(Limit::Node)),
+                Err(Miss::Refused) => {
+                    pool.tally.throttled(Limit::Node);
+                    return Err(Refusal::TooManyRequests(Limit::Node));
+                }
                 Err(Miss::Moved) => pool = self.pool_of(&invocation.function)?,
                 Err(Miss::Failed(failed)) => {
-                    let memory_mb = pool.function.configuration.memory_mb;
+                    let (memory_mb, tally) = (pool.function.configuration.memory_mb, pool.tally.clone());
+                    let FailedStart { fault, sink, init } = *failed;
                     let mut attempt =
-                        Attempt::failed_start(invocation.id, failed.sink, failed.init, memory_mb, invocation.log_tail);
-                    attempt.end(Ending::Failed(&failed.fault));
-                    return Ok(answer(invocation.id, Err(failed.fault), &attempt));
+                        Attempt::failed_start(invocation.id, sink, tally, init, memory_mb, invocation.log_tail);
+                    attempt.end(Ending::Failed(&fault));
+                    return Ok(answer(invocation.id, Err(fault), &attempt));
                 }
             }
         }
@@ -125,23 +121,16 @@ impl Handle {
         if let Some(pool) = self.inner.pools.find(&function.id) {
             return Ok(pool);
         }
-        let catalog = self.catalog();
-        let current = catalog.get(&function.id).ok_or(Refusal::NotFound)?;
-        match &current.state {
-            State::Active => Ok(self.inner.pools.find_or_open(current)),
-            State::Pending => Err(Refusal::Pending),
-            State::Failed { reason } => Err(Refusal::Failed(reason.clone())),
-        }
+        self.inner.pools.find_or_open(&function.id, &self.inner.catalog)
     }
+}
 
-    fn admit(&self, pool: &Pool) -> Result<Admitted, Refusal> {
-        let in_flight = pool.account_in_flight.fetch_add(1, Ordering::Relaxed);
-        let admitted = Admitted(pool.account_in_flight.clone());
-        match admission::decide(in_flight, self.inner.admission) {
-            Verdict::Admit => Ok(admitted),
-            Verdict::Throttle => Err(Refusal::TooManyRequests(Limit::Account)),
-        }
-    }
+fn admit(pool: &Pool) -> Result<Admitted, Refusal> {
+    pool.quota.admit().map_err(|verdict| {
+        let limit = if verdict == Verdict::ThrottleFunction { Limit::Function } else { Limit::Account };
+        pool.tally.throttled(limit);
+        Refusal::TooManyRequests(limit)
+    })
 }
 
 /// Puts one invocation through a leased instance.

@@ -6,14 +6,22 @@
 
 mod capacity;
 pub mod catalog;
+mod clerk;
 pub mod control;
 pub mod dispatch;
+pub mod figures;
 pub mod logs;
 mod meter;
 mod package;
 mod packages;
 mod pool;
 mod pools;
+mod processors;
+mod provision;
+mod quota;
+mod scaling;
+mod start;
+mod tally;
 
 use std::{
     io,
@@ -33,11 +41,12 @@ pub use dispatch::{Answer, Refusal};
 pub use pools::Executors;
 use tokio::{task::JoinSet, time::Instant};
 pub use updraft_engine::{
-    admission::Limits as AdmissionLimits, keep_alive::Policy as KeepAlivePolicy, placement::Limits as PlacementLimits,
+    admission::Limits as AdmissionLimits, burst::Limits as BurstLimits, fair::Policy as FairPolicy,
+    keep_alive::Policy as KeepAlivePolicy, placement::Limits as PlacementLimits,
 };
 pub use updraft_executor::{Framing, Reply};
 use updraft_store::Store;
-use updraft_types::Region;
+use updraft_types::{Function, FunctionId, Region};
 
 use crate::{
     capacity::Capacity,
@@ -59,6 +68,10 @@ pub struct Config {
     pub admission: AdmissionLimits,
     /// What bounds a function.
     pub placement: PlacementLimits,
+    /// How fast a function may grow.
+    pub burst: BurstLimits,
+    /// How a full node is shared.
+    pub fair: FairPolicy,
     /// Longest a caller waits for an instance before it is answered 429.
     pub wait_max: Duration,
     /// How idle instances are kept.
@@ -82,7 +95,6 @@ struct Inner {
     pools: Arc<Pools>,
     shared: Arc<Shared>,
     executors: Executors,
-    admission: AdmissionLimits,
     changes: Changes,
     is_stopping: AtomicBool,
 }
@@ -105,7 +117,31 @@ impl Handle {
 
     /// What bounds an account.
     pub fn admission_limits(&self) -> AdmissionLimits {
-        self.inner.admission
+        self.inner.config.admission
+    }
+
+    /// What was counted of a function since the platform started, and its instances now.
+    pub fn figures(&self, id: &FunctionId) -> figures::Row {
+        self.inner.pools.row(id).unwrap_or_default()
+    }
+
+    /// What was counted of the whole node since the platform started, and what it holds now.
+    pub fn node_figures(&self) -> figures::Node {
+        let (shown, others, all) = self.inner.pools.rows();
+        let shared = &self.inner.shared;
+        figures::Node {
+            functions: self.catalog().all().count(),
+            shown,
+            others,
+            all,
+            memory: shared.capacity.in_use(),
+            evictions: shared.desk.evictions.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The most instances a function may have, and the calls each takes at once, by its own bounds and the node's.
+    pub fn bounds(&self, function: &Function) -> (u32, u32) {
+        self.inner.pools.bounds(function)
     }
 
     /// How many instances run or start on this node.
@@ -130,8 +166,14 @@ impl Service {
         let mut shared = None;
         let pools = Arc::new_cyclic(|pools| {
             let made = Arc::new(Shared {
-                capacity: Arc::new(Capacity::new(config.capacity)),
+                capacity: Arc::new(Capacity::new(config.capacity, config.fair)),
                 placement: config.placement,
+                admission: config.admission,
+                burst: config.burst,
+                waiting: Default::default(),
+                desk: Default::default(),
+                processors: processors::Watch::new(),
+                began: std::time::Instant::now(),
                 wait_max: config.wait_max,
                 logs: logs.clone(),
                 packages,
@@ -141,7 +183,6 @@ impl Service {
             Pools::new(made, executors.clone())
         });
         let inner = Inner {
-            admission: config.admission,
             catalog: ArcSwap::from_pointee(Catalog::new(functions)),
             pools: pools.clone(),
             shared: shared.expect("new_cyclic has run its closure"),
@@ -156,6 +197,8 @@ impl Service {
         let mut tasks = JoinSet::new();
         tasks.spawn(logs.run());
         tasks.spawn(pools.run_reaper(handle.inner.config.keep_alive));
+        tasks.spawn(handle.inner.shared.clone().run_clerk());
+        tasks.spawn(handle.clone().run_provisioner());
         tasks.spawn(handle.clone().run_collector());
         tasks.spawn(handle.clone().finish_changes());
         Ok((Self { handle: handle.clone(), tasks }, handle))

@@ -16,7 +16,13 @@ use updraft_types::{
     invocation::{LogTail, Usage},
 };
 
-use crate::{dispatch::Admitted, logs::Sink, pool::Lease};
+use crate::{
+    figures::{ColdStart, PHASE_NAMES},
+    logs::Sink,
+    pool::Lease,
+    quota::Admitted,
+    tally::Tally,
+};
 
 /// One call under way.
 pub(crate) struct Attempt {
@@ -24,6 +30,8 @@ pub(crate) struct Attempt {
     sink: Arc<Sink>,
     began: Instant,
     init: Option<Duration>,
+    cold: Option<Box<ColdStart>>,
+    tally: Arc<Tally>,
     memory_mb: u32,
     tail: Option<Arc<OnceLock<Bytes>>>,
     has_ended: bool,
@@ -43,26 +51,30 @@ pub(crate) enum Ending<'a> {
 
 impl Attempt {
     /// Begins an attempt on a leased instance.
-    pub(crate) fn begin(request: RequestId, lease: Lease, memory_mb: u32, tail: LogTail) -> Self {
+    pub(crate) fn begin(request: RequestId, mut lease: Lease, memory_mb: u32, tail: LogTail) -> Self {
         let sink = lease.member.sink.clone();
-        let init = lease.init;
-        Self::begin_on(request, sink, init, memory_mb, tail, Some(lease))
+        let (init, cold, tally) = (lease.init, lease.cold.take(), lease.tally().clone());
+        let mut attempt = Self::begin_on(request, sink, tally, init, memory_mb, tail, Some(lease));
+        attempt.cold = cold;
+        attempt
     }
 
     /// An attempt whose instance did not start: it begins and ends with the failure.
     pub(crate) fn failed_start(
         request: RequestId,
         sink: Arc<Sink>,
+        tally: Arc<Tally>,
         init: Duration,
         memory_mb: u32,
         tail: LogTail,
     ) -> Self {
-        Self::begin_on(request, sink, Some(init), memory_mb, tail, None)
+        Self::begin_on(request, sink, tally, Some(init), memory_mb, tail, None)
     }
 
     fn begin_on(
         request: RequestId,
         sink: Arc<Sink>,
+        tally: Arc<Tally>,
         init: Option<Duration>,
         memory_mb: u32,
         tail: LogTail,
@@ -73,7 +85,7 @@ impl Attempt {
             Arc::default()
         });
         sink.line(Timestamp::now(), format_args!("START RequestId: {request} Version: $LATEST"));
-        Self { request, sink, began: Instant::now(), init, memory_mb, tail, has_ended: false, lease }
+        Self { request, sink, began: Instant::now(), init, cold: None, tally, memory_mb, tail, has_ended: false, lease }
     }
 
     /// Where the end of the log will be once the attempt has ended, if the caller wants it.
@@ -92,6 +104,7 @@ impl Attempt {
             memory_mb: self.memory_mb,
             memory_mb_max: u32::try_from(memory_bytes_max.div_ceil(1 << 20)).unwrap_or(u32::MAX),
         };
+        self.tally.ended(&ending, usage.duration);
         self.write_report(&usage, &ending);
         if let Some(tail) = &self.tail {
             tail.get_or_init(|| self.sink.take_tail());
@@ -110,7 +123,7 @@ impl Attempt {
             tracing::error!(%request, reason, "the platform could not run a function");
         }
         self.sink.line(now, format_args!("END RequestId: {request}"));
-        self.sink.line(now, format_args!("{}", Report { request, usage, ending }));
+        self.sink.line(now, format_args!("{}", Report { request, usage, ending, cold: self.cold.as_deref() }));
     }
 }
 
@@ -119,6 +132,7 @@ struct Report<'a> {
     request: RequestId,
     usage: &'a Usage,
     ending: &'a Ending<'a>,
+    cold: Option<&'a ColdStart>,
 }
 
 impl fmt::Display for Report<'_> {
@@ -131,11 +145,20 @@ impl fmt::Display for Report<'_> {
             write!(f, "\tInit Duration: {} ms", Milliseconds(*init))?;
         }
         match self.ending {
-            Ending::Complete => Ok(()),
-            Ending::Failed(Fault::Timeout { .. }) => f.write_str("\tStatus: timeout"),
-            Ending::Failed(fault) => write!(f, "\tStatus: error\tError Type: {}", fault.error_type()),
-            Ending::Abandoned => f.write_str("\tStatus: error\tError Type: Caller.Gone"),
+            Ending::Complete => {}
+            Ending::Failed(Fault::Timeout { .. }) => f.write_str("\tStatus: timeout")?,
+            Ending::Failed(fault) => write!(f, "\tStatus: error\tError Type: {}", fault.error_type())?,
+            Ending::Abandoned => f.write_str("\tStatus: error\tError Type: Caller.Gone")?,
         }
+        // One field at the end, so that readers of Lambda's own fields find them where they always were.
+        if let Some(cold) = self.cold {
+            f.write_str("\tCold Start:")?;
+            for (index, (name, time)) in PHASE_NAMES.iter().zip(cold.phases()).enumerate() {
+                write!(f, "{} {name} {}", if index == 0 { "" } else { "," }, Milliseconds(time))?;
+            }
+            f.write_str(" ms")?;
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,29 +19,46 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use updraft_engine::{
+    burst::Bucket,
+    eviction::{self, Clock, Worth},
     keep_alive,
     placement::{self, Arrival, FunctionView, Growth, NodeRoom},
+    provision::{self, Failures},
 };
 use updraft_executor::{Executor, Instance, Start};
-use updraft_types::{Fault, Function, InstanceId, Timestamp, limits::INIT_TIMEOUT_S};
+use updraft_types::{Fault, Function, InstanceId, Runtime, Timestamp, function::Scaling, limits::INIT_TIMEOUT_S};
 
 use crate::{
-    capacity::Reservation,
+    capacity::{Request, Reservation},
+    figures::{ColdStart, Instances},
     logs::{self, Output, Sink},
     packages::Package,
     pools::Shared,
+    quota,
+    start::Starting,
+    tally::Tally,
 };
 
 /// One function's instances.
 pub(crate) struct Pool {
     /// The function as these instances run it.
     pub(crate) function: Arc<Function>,
-    /// Invocations of the account now in the platform.
-    pub(crate) account_in_flight: Arc<AtomicU32>,
+    /// Counts its invocations against its limits.
+    pub(crate) quota: Arc<quota::Function>,
+    /// Counts what becomes of them.
+    pub(crate) tally: Arc<Tally>,
     executor: Arc<dyn Executor>,
     concurrency: u32,
+    bounds: Bounds,
     shared: Arc<Shared>,
     state: Mutex<State>,
+}
+
+/// The author's bounds of the function's instances, which may change while it runs.
+struct Bounds {
+    instances_max: AtomicU32,
+    instances_min: AtomicU32,
+    weight: AtomicU32,
 }
 
 #[derive(Default)]
@@ -51,17 +68,48 @@ struct State {
     /// Instances that run, free or not.
     running: u32,
     starting: u32,
-    waiting: VecDeque<oneshot::Sender<Result<Lease, Miss>>>,
+    waiting: VecDeque<Waiter>,
+    /// Somebody else looks after the next start: a claim for room waits, or the clerk looks again in a moment.
     is_blocked: bool,
     is_closed: bool,
+    /// How fast it may grow.
+    burst: Bucket,
+    /// What a start takes, microseconds: a moving mean.
+    start_us: u32,
+    /// When the last start began.
+    last_start: Option<Instant>,
+    /// Starts that failed lately.
+    failures: Failures,
+}
+
+/// A caller in the queue.
+struct Waiter {
+    sender: oneshot::Sender<Result<Lease, Miss>>,
+    since: Instant,
+}
+
+impl Waiter {
+    fn has_gone(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Answers it. One that has just gone drops what it is given: a lease then comes back to its pool.
+    fn answer(self, answer: Result<Lease, Miss>) {
+        let _ = self.sender.send(answer);
+    }
 }
 
 impl State {
+    fn begin_start(&mut self) {
+        self.starting += 1;
+        self.last_start = Some(Instant::now());
+    }
+
     /// Takes the first caller that still waits; those before it have gone.
-    fn next_waiting(&mut self) -> Option<oneshot::Sender<Result<Lease, Miss>>> {
+    fn next_waiting(&mut self) -> Option<Waiter> {
         loop {
             let waiter = self.waiting.pop_front()?;
-            if !waiter.is_closed() {
+            if !waiter.has_gone() {
                 return Some(waiter);
             }
         }
@@ -76,8 +124,23 @@ pub(crate) struct Member {
     busy: AtomicU32,
     /// When it last became idle. Changed only under the pool's lock.
     idle_since: Mutex<Instant>,
+    /// Calls it was given. Changed only under the pool's lock.
+    uses: AtomicU32,
+    /// Where the clock of evictions stood when it last became idle, as bits.
+    clock: AtomicU64,
     _package: Arc<Package>,
-    _reservation: Reservation,
+    reservation: Reservation,
+}
+
+impl Member {
+    fn worth(&self, start_us: u32, memory_mb: u32) -> Worth {
+        eviction::worth(eviction::Idle {
+            used_at: Clock::from_bits(self.clock.load(Ordering::Relaxed)),
+            uses: self.uses.load(Ordering::Relaxed),
+            start_us,
+            memory_mb,
+        })
+    }
 }
 
 /// The right to put one call through one instance; given back by dropping it.
@@ -85,6 +148,8 @@ pub(crate) struct Lease {
     pub(crate) member: Arc<Member>,
     /// How long the instance took to start, for the call it was started for.
     pub(crate) init: Option<Duration>,
+    /// The same by phase.
+    pub(crate) cold: Option<Box<ColdStart>>,
     pool: Arc<Pool>,
 }
 
@@ -109,11 +174,53 @@ impl Pool {
     pub(crate) fn new(
         function: Arc<Function>,
         executor: Arc<dyn Executor>,
-        account_in_flight: Arc<AtomicU32>,
+        (quota, tally): (Arc<quota::Function>, Arc<Tally>),
         shared: Arc<Shared>,
     ) -> Self {
-        let concurrency = executor.concurrency(&function.configuration).max(1);
-        Self { function, account_in_flight, executor, concurrency, shared, state: Mutex::default() }
+        let concurrency = concurrency(&function, &*executor);
+        let bounds =
+            Bounds { instances_max: AtomicU32::new(0), instances_min: AtomicU32::new(0), weight: AtomicU32::new(0) };
+        let scaling = function.scaling;
+        let pool = Self { function, quota, tally, executor, concurrency, bounds, shared, state: Mutex::default() };
+        pool.set_bounds(&scaling);
+        pool
+    }
+
+    /// Sets the author's bounds. What is above a new maximum goes when its calls have ended.
+    pub(crate) fn set_bounds(&self, scaling: &Scaling) {
+        let Bounds { instances_max, instances_min, weight } = &self.bounds;
+        instances_max.store(scaling.instances_max.unwrap_or(u32::MAX), Ordering::Relaxed);
+        instances_min.store(scaling.instances_min, Ordering::Relaxed);
+        weight.store(scaling.weight.unwrap_or(1), Ordering::Relaxed);
+        let surplus = {
+            let mut state = self.state.lock();
+            let mut surplus = state.running.saturating_sub(self.limits().instances_max);
+            self.remove_idle(&mut state, |_| {
+                let is_surplus = surplus > 0;
+                surplus = surplus.saturating_sub(1);
+                is_surplus
+            })
+        };
+        surplus.into_iter().for_each(retire);
+    }
+
+    fn limits(&self) -> placement::Limits {
+        let limits = self.shared.placement;
+        let own = self.bounds.instances_max.load(Ordering::Relaxed);
+        placement::Limits { instances_max: limits.instances_max.min(own), ..limits }
+    }
+
+    fn instances_min(&self) -> u32 {
+        self.bounds.instances_min.load(Ordering::Relaxed)
+    }
+
+    /// What one more instance asks of the node.
+    pub(crate) fn request(&self) -> Request {
+        Request {
+            function: self.function.id.clone(),
+            weight: self.bounds.weight.load(Ordering::Relaxed),
+            memory_mb: u64::from(self.function.configuration.memory_mb),
+        }
     }
 
     /// A free slot at once, if there is one: the warm path.
@@ -121,31 +228,43 @@ impl Pool {
         let mut state = self.state.lock();
         let member = self.take_slot(&mut state)?;
         drop(state);
-        Some(Lease { member, init: None, pool: self.clone() })
+        Some(Lease { member, init: None, cold: None, pool: self.clone() })
     }
 
     /// A slot, waiting for one to come free or to be started.
     pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, Miss> {
+        if !self.shared.capacity.could_fit(self.function.configuration.memory_mb) {
+            return Err(Miss::Refused);
+        }
+        let counted = self.shared.waiting.enter();
         let receiver = {
             let mut state = self.state.lock();
             if state.is_closed {
                 return Err(Miss::Moved);
             }
-            state.waiting.retain(|waiter| !waiter.is_closed());
+            state.waiting.retain(|waiter| !waiter.has_gone());
             let member = self.take_slot(&mut state);
             let view = FunctionView { slots_free: u32::from(member.is_some()), ..self.view(&state) };
-            match (placement::arrive(view, self.shared.placement), member) {
-                (Arrival::Run, Some(member)) => return Ok(Lease { member, init: None, pool: self.clone() }),
+            match (placement::arrive(view, counted.others, self.limits()), member) {
+                (Arrival::Run, Some(member)) => {
+                    return Ok(Lease { member, init: None, cold: None, pool: self.clone() });
+                }
                 (Arrival::Refuse, _) => return Err(Miss::Refused),
                 _ => {}
             }
             let (sender, receiver) = oneshot::channel();
-            state.waiting.push_back(sender);
+            state.waiting.push_back(Waiter { sender, since: Instant::now() });
             receiver
         };
         self.pump();
+        let since = Instant::now();
         match tokio::time::timeout(self.shared.wait_max, receiver).await {
-            Ok(Ok(served)) => served,
+            Ok(Ok(served)) => {
+                if served.is_ok() {
+                    self.tally.waited(since.elapsed());
+                }
+                served
+            }
             Ok(Err(_)) => Err(Miss::Moved),
             Err(_) => Err(Miss::Refused),
         }
@@ -154,45 +273,86 @@ impl Pool {
     /// Starts what the waiting callers need and the limits allow.
     pub(crate) fn pump(self: &Arc<Self>) {
         loop {
-            let memory_mb = self.function.configuration.memory_mb;
-            let room = self.room(memory_mb);
             let mut state = self.state.lock();
-            if state.is_closed {
+            if state.is_closed || state.is_blocked || !self.wants_one(&mut state) {
                 return;
             }
-            state.waiting.retain(|waiter| !waiter.is_closed());
-            match placement::grow(self.view(&state), room, self.shared.placement) {
-                Growth::Enough | Growth::AtLimit => return,
-                Growth::Start => {
-                    // Another function may have taken the room since it was looked at: then look again.
-                    let Some(reservation) = self.shared.capacity.reserve(memory_mb) else { continue };
-                    state.starting += 1;
-                    drop(state);
-                    self.spawn_start(reservation);
-                }
-                Growth::Reclaim | Growth::Blocked => {
-                    let newly_blocked = !std::mem::replace(&mut state.is_blocked, true);
-                    drop(state);
-                    if newly_blocked {
-                        self.shared.capacity.block(Arc::downgrade(self));
-                    }
-                    let reclaimed = room == NodeRoom::Reclaimable && self.shared.reclaim_one();
-                    // Room that came between looking and queueing would have woken nobody: look once more.
-                    if reclaimed || !self.shared.capacity.fits(memory_mb) {
-                        return;
-                    }
-                    self.state.lock().is_blocked = false;
-                }
+            if !self.is_provisioning(&state) && self.is_held_back(&mut state) {
+                state.is_blocked = true;
+                drop(state);
+                self.shared.hold_back(Arc::downgrade(self));
+                return;
             }
+            let request = self.request();
+            let Some(reservation) = self.shared.capacity.reserve(&request) else {
+                state.is_blocked = true;
+                drop(state);
+                self.shared.capacity.wait(Arc::downgrade(self), request);
+                return;
+            };
+            state.begin_start();
+            drop(state);
+            self.spawn_start(reservation);
         }
     }
 
-    /// Called when room may have come.
-    pub(crate) fn unblock(self: &Arc<Self>) {
+    /// Whether one more instance should be started, room and speed aside.
+    fn wants_one(&self, state: &mut State) -> bool {
+        state.waiting.retain(|waiter| !waiter.has_gone());
+        // Who gets room on a full node is decided by its claim, not here.
+        placement::grow(self.view(state), NodeRoom::Free, self.limits()) == Growth::Start || self.is_provisioning(state)
+    }
+
+    /// Whether instances are missing that are always to be there.
+    fn is_provisioning(&self, state: &State) -> bool {
+        let wanted = self.instances_min().min(self.limits().instances_max);
+        let now = self.shared.began.elapsed();
+        wanted > 0 && provision::missing(wanted, state.running + state.starting, state.failures, now) > 0
+    }
+
+    /// Whether one more instance has to wait for a moment: it would crowd the processors, or come too fast.
+    fn is_held_back(&self, state: &mut State) -> bool {
+        // A component runs on the platform's own threads: its instances crowd nobody by their number.
+        let is_process = self.function.configuration.runtime != Runtime::Wasm;
+        let view = self.view(state);
+        let limits = self.limits();
+        if is_process
+            && view.instances >= limits.busy_instances_max
+            && placement::is_crowded(view, self.shared.processors.look(), pressing(state), limits)
+        {
+            return true;
+        }
+        let (now, burst) = (self.shared.began.elapsed(), self.shared.burst);
+        state.burst.take(self.concurrency, now, burst).is_err()
+    }
+
+    /// Called with the room that this pool waited for.
+    pub(crate) fn granted(self: &Arc<Self>, reservation: Reservation) {
+        let mut state = self.state.lock();
+        state.is_blocked = false;
+        let is_wanted = !state.is_closed && self.wants_one(&mut state);
+        if is_wanted {
+            state.begin_start();
+        }
+        drop(state);
+        if is_wanted {
+            self.spawn_start(reservation);
+        } else {
+            drop(reservation);
+        }
+        self.pump();
+    }
+
+    /// Whether the room it waits for is still of use: its callers may have gone, or it was replaced.
+    pub(crate) fn wants_room(&self) -> bool {
+        let mut state = self.state.lock();
+        !state.is_closed && self.wants_one(&mut state)
+    }
+
+    /// Called a moment after the pool was held back.
+    pub(crate) fn look_again(self: &Arc<Self>) {
         self.state.lock().is_blocked = false;
-        let pool = self.clone();
-        // Not on the caller's stack: it may be the end of another pool's instance.
-        tokio::spawn(async move { pool.pump() });
+        self.pump();
     }
 
     /// Lets running calls finish, ends idle instances, sends waiting callers elsewhere.
@@ -205,10 +365,8 @@ impl Pool {
             (idle, std::mem::take(&mut state.waiting))
         };
         idle.into_iter().for_each(retire);
-        for waiter in waiting {
-            // An error means that the caller has gone.
-            let _ = waiter.send(Err(Miss::Moved));
-        }
+        self.shared.capacity.changed.notify_one();
+        waiting.into_iter().for_each(|waiter| waiter.answer(Err(Miss::Moved)));
     }
 
     /// Closes the pool if it has nothing left; true if it did.
@@ -231,45 +389,48 @@ impl Pool {
         reaped.into_iter().for_each(retire);
     }
 
-    /// Since when the longest idle instance has been idle.
-    pub(crate) fn idle_since(&self) -> Option<Instant> {
+    /// What the least valuable idle instance is worth, of those that may go by when they became idle.
+    pub(crate) fn least_valuable(&self, may_go: impl Fn(Instant) -> bool) -> Option<Worth> {
         let state = self.state.lock();
-        let idle = state.free.iter().filter(|member| member.busy.load(Ordering::Relaxed) == 0);
-        idle.map(|member| *member.idle_since.lock()).min()
+        self.least(&state, may_go).map(|(worth, _)| worth)
     }
 
-    /// Ends the instance idle longest; false if none is idle.
-    pub(crate) fn reclaim(&self) -> bool {
-        let Some(oldest) = self.idle_since() else { return false };
-        let reclaimed = {
+    fn least(&self, state: &State, may_go: impl Fn(Instant) -> bool) -> Option<(Worth, Arc<Member>)> {
+        if state.running <= self.instances_min() {
+            return None;
+        }
+        let memory_mb = self.function.configuration.memory_mb;
+        let idle = state.free.iter().filter(|member| member.busy.load(Ordering::Relaxed) == 0);
+        idle.filter(|member| may_go(*member.idle_since.lock()))
+            .map(|member| (member.worth(state.start_us, memory_mb), member.clone()))
+            .min_by(|(one, _), (other, _)| one.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal))
+    }
+
+    /// Ends the least valuable idle instance of those that may go; false if there is none.
+    pub(crate) fn evict(&self, may_go: impl Fn(Instant) -> bool) -> bool {
+        let evicted = {
             let mut state = self.state.lock();
-            let mut found = false;
-            self.remove_idle(&mut state, |member| {
-                !found && *member.idle_since.lock() <= oldest && {
-                    found = true;
-                    true
-                }
-            })
+            let Some((_, least)) = self.least(&state, may_go) else { return false };
+            self.remove_idle(&mut state, |member| std::ptr::eq(member, &*least))
         };
-        let any = !reclaimed.is_empty();
-        reclaimed.into_iter().for_each(retire);
+        let any = !evicted.is_empty();
+        evicted.into_iter().for_each(retire);
         any
+    }
+
+    /// Its instances and callers now.
+    pub(crate) fn now(&self) -> Instances {
+        let state = self.state.lock();
+        let idle = state.free.iter().filter(|member| member.busy.load(Ordering::Relaxed) == 0).count();
+        let waiting = state.waiting.iter().filter(|waiter| !waiter.has_gone()).count();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Instances { running: state.running, idle: number(idle), starting: state.starting, waiting: number(waiting) }
     }
 
     /// How many instances run and how many are being started.
     pub(crate) fn instances(&self) -> (u32, u32) {
         let state = self.state.lock();
         (state.running, state.starting)
-    }
-
-    fn room(&self, memory_mb: u32) -> NodeRoom {
-        if self.shared.capacity.fits(memory_mb) {
-            NodeRoom::Free
-        } else if self.shared.has_idle() {
-            NodeRoom::Reclaimable
-        } else {
-            NodeRoom::Full
-        }
     }
 
     fn view(&self, state: &State) -> FunctionView {
@@ -296,14 +457,23 @@ impl Pool {
                 continue;
             }
             member.busy.store(busy + 1, Ordering::Relaxed);
+            member.uses.store(member.uses.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
             return if busy + 1 == self.concurrency { state.free.pop() } else { Some(member.clone()) };
         }
         None
     }
 
+    /// Takes idle instances away, but leaves as many as are always to be there.
     fn remove_idle(&self, state: &mut State, mut is_chosen: impl FnMut(&Member) -> bool) -> Vec<Arc<Member>> {
+        let least = if state.is_closed { 0 } else { self.instances_min() };
+        let mut spare = state.running.saturating_sub(least);
+        let mut may_go = |member: &Member| {
+            let goes = is_chosen(member) && (spare > 0 || !member.instance.is_alive());
+            spare = spare.saturating_sub(u32::from(goes));
+            goes
+        };
         let chosen: Vec<_> =
-            state.free.extract_if(.., |member| member.busy.load(Ordering::Relaxed) == 0 && is_chosen(member)).collect();
+            state.free.extract_if(.., |member| member.busy.load(Ordering::Relaxed) == 0 && may_go(member)).collect();
         state.running -= u32::try_from(chosen.len()).unwrap_or(u32::MAX);
         chosen
     }
@@ -312,15 +482,16 @@ impl Pool {
         let mut state = self.state.lock();
         let busy = member.busy.load(Ordering::Relaxed) - 1;
         member.busy.store(busy, Ordering::Relaxed);
-        let is_alive = member.instance.is_alive();
-        if state.is_closed || !is_alive {
+        if state.is_closed || !member.instance.is_alive() || self.is_to_go(&state, member, busy) {
             state.free.retain(|free| !Arc::ptr_eq(free, member));
             if busy == 0 {
                 state.running -= 1;
                 drop(state);
                 retire(member.clone());
-                self.pump();
+            } else {
+                drop(state);
             }
+            self.pump();
             return;
         }
         if busy + 1 == self.concurrency {
@@ -328,14 +499,33 @@ impl Pool {
         }
         if busy == 0 {
             *member.idle_since.lock() = Instant::now();
+            member.clock.store(self.shared.desk.clock().to_bits(), Ordering::Relaxed);
         }
         let has_waiting = !state.waiting.is_empty();
         drop(state);
         if has_waiting {
             self.serve_waiting();
-        } else if busy == 0 && self.shared.capacity.has_blocked() {
-            self.shared.capacity.wake();
+        } else if busy == 0 && self.shared.capacity.has_claims() {
+            self.shared.capacity.changed.notify_one();
         }
+    }
+
+    /// Whether a living instance takes no further calls: there are too many, or somebody else should have its room.
+    fn is_to_go(&self, state: &State, member: &Member, busy: u32) -> bool {
+        let reservation = &member.reservation;
+        if reservation.is_leaving() {
+            return true;
+        }
+        if state.running > self.limits().instances_max {
+            reservation.leave();
+            return true;
+        }
+        // An idle one is the clerk's to evict; this is about those that would never become idle.
+        let stays_busy = busy > 0 || !state.waiting.is_empty();
+        stays_busy
+            && self.shared.capacity.has_claims()
+            && state.running > self.instances_min()
+            && self.shared.capacity.give_up(reservation)
     }
 
     /// Hands free slots to waiting callers in their order.
@@ -350,8 +540,7 @@ impl Pool {
                 };
                 (waiter, member)
             };
-            // A caller that has just gone drops the lease, which comes back here.
-            let _ = waiter.send(Ok(Lease { member, init: None, pool: self.clone() }));
+            waiter.answer(Ok(Lease { member, init: None, cold: None, pool: self.clone() }));
         }
     }
 
@@ -362,7 +551,8 @@ impl Pool {
             let stream = logs::stream_name(id, Timestamp::now());
             let sink = pool.shared.logs.sink(pool.function.id.clone(), &stream);
             let began = Instant::now();
-            let start = AssertUnwindSafe(pool.start(id, stream, sink.clone())).catch_unwind();
+            let starting = Arc::new(Starting::new(began, Output(sink.clone())));
+            let start = AssertUnwindSafe(pool.start(id, stream, starting.clone())).catch_unwind();
             let result =
                 start.await.unwrap_or_else(|_| Err(Fault::Platform { reason: "starting an instance panicked".into() }));
             let init = began.elapsed();
@@ -373,10 +563,12 @@ impl Pool {
                         sink,
                         busy: AtomicU32::new(0),
                         idle_since: Mutex::new(Instant::now()),
+                        uses: AtomicU32::new(0),
+                        clock: AtomicU64::new(pool.shared.desk.clock().to_bits()),
                         _package: package,
-                        _reservation: reservation,
+                        reservation,
                     });
-                    pool.joined(member, init);
+                    pool.joined(member, began, init, starting.phases(init));
                 }
                 Err(fault) => {
                     pool.start_failed(FailedStart { fault, sink, init });
@@ -390,17 +582,18 @@ impl Pool {
         &self,
         id: InstanceId,
         log_stream: String,
-        sink: Arc<Sink>,
+        starting: Arc<Starting>,
     ) -> Result<(Arc<dyn Instance>, Arc<Package>), Fault> {
         let limit = Duration::from_secs(INIT_TIMEOUT_S.max(u64::from(self.function.configuration.timeout_s)));
         let started = async {
             let package = self.shared.ready_package(&self.function, &*self.executor).await?;
+            starting.package_ready();
             let start = Start {
                 id,
                 function: self.function.clone(),
                 package: package.folder.clone(),
                 log_stream,
-                guest: Arc::new(Output(sink)),
+                guest: starting,
             };
             Ok((self.executor.start(start).await?, package))
         };
@@ -408,16 +601,22 @@ impl Pool {
         tokio::time::timeout(limit, started).await.unwrap_or(Err(Fault::Timeout { limit_ms }))
     }
 
-    fn joined(self: &Arc<Self>, member: Arc<Member>, init: Duration) {
+    fn joined(self: &Arc<Self>, member: Arc<Member>, began: Instant, init: Duration, cold: ColdStart) {
+        self.tally.started();
         let first = {
             let mut state = self.state.lock();
             state.starting -= 1;
+            state.failures = state.failures.after_success();
             if state.is_closed {
                 None
             } else {
                 state.running += 1;
+                let took_us = u32::try_from(init.as_micros()).unwrap_or(u32::MAX);
+                let before_us = if state.start_us == 0 { took_us } else { state.start_us };
+                state.start_us = before_us / 4 * 3 + took_us / 4;
                 let waiter = state.next_waiting();
                 member.busy.store(u32::from(waiter.is_some()), Ordering::Relaxed);
+                member.uses.store(u32::from(waiter.is_some()), Ordering::Relaxed);
                 if waiter.is_none() || self.concurrency > 1 {
                     state.free.push(member.clone());
                 }
@@ -428,27 +627,37 @@ impl Pool {
             None => retire(member),
             Some(None) => {}
             Some(Some(waiter)) => {
-                // A caller that has just gone drops the lease, which releases the slot.
-                let _ = waiter.send(Ok(Lease { member, init: Some(init), pool: self.clone() }));
+                let place = began.saturating_duration_since(waiter.since);
+                let cold = Box::new(ColdStart { place, ..cold });
+                self.tally.cold(&cold);
+                waiter.answer(Ok(Lease { member, init: Some(init), cold: Some(cold), pool: self.clone() }));
             }
         }
         self.serve_waiting();
-        if self.shared.capacity.has_blocked() {
-            self.shared.capacity.wake();
+        if self.shared.capacity.has_claims() {
+            self.shared.capacity.changed.notify_one();
         }
     }
 
     fn start_failed(self: &Arc<Self>, failed: FailedStart) {
+        self.tally.start_failed();
         let waiter = {
             let mut state = self.state.lock();
             state.starting -= 1;
+            state.failures = state.failures.after_failure(self.shared.began.elapsed());
             state.next_waiting()
         };
         if let Some(waiter) = waiter {
-            // An error means that the caller has gone; the log has the failure.
-            let _ = waiter.send(Err(Miss::Failed(Box::new(failed))));
+            waiter.answer(Err(Miss::Failed(Box::new(failed))));
         }
         self.pump();
+    }
+}
+
+impl Lease {
+    /// Where what becomes of the call is counted.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.pool.tally
     }
 }
 
@@ -458,8 +667,25 @@ impl Drop for Lease {
     }
 }
 
+/// Calls that one instance of a function takes at once; at least 1.
+pub(crate) fn concurrency(function: &Function, executor: &dyn Executor) -> u32 {
+    let configuration = &function.configuration;
+    let calls = match function.scaling.instance_concurrency {
+        Some(asked) => asked.min(configuration.runtime.instance_concurrency_max()),
+        None => executor.concurrency(configuration),
+    };
+    calls.max(1)
+}
+
+/// How long a caller has been waiting without any start.
+fn pressing(state: &State) -> Duration {
+    let since_start = state.last_start.map_or(Duration::MAX, |at| at.elapsed());
+    state.waiting.front().map_or(Duration::ZERO, |waiter| waiter.since.elapsed().min(since_start))
+}
+
 /// Ends an instance in the background; its room comes free when nothing of it is left.
 fn retire(member: Arc<Member>) {
+    member.reservation.leave();
     tokio::spawn(async move {
         member.instance.stop().await;
         drop(member);

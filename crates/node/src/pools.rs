@@ -2,20 +2,30 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak, atomic::AtomicU32},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use updraft_engine::{keep_alive, placement};
+use tokio::sync::Notify;
+use updraft_engine::{admission, burst, keep_alive, placement};
 use updraft_executor::Executor;
-use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime};
+use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime, function::State};
 
 use crate::{
+    Catalog, Refusal,
     capacity::Capacity,
+    clerk::Desk,
+    figures::{Figures, Instances, Row},
     logs,
     packages::{Error as PackageError, Package, Packages},
-    pool::Pool,
+    pool::{self, Pool},
+    processors, quota,
+    tally::Tallies,
 };
 
 /// Time between two rounds of reaping.
@@ -44,8 +54,16 @@ impl Executors {
 pub(crate) struct Shared {
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) placement: placement::Limits,
+    pub(crate) admission: admission::Limits,
     /// Longest a caller waits for an instance.
     pub(crate) wait_max: Duration,
+    pub(crate) burst: burst::Limits,
+    /// Callers that wait on the whole node.
+    pub(crate) waiting: Waiting,
+    pub(crate) desk: Desk,
+    pub(crate) processors: processors::Watch,
+    /// Where the clock of growth begins.
+    pub(crate) began: Instant,
     pub(crate) logs: logs::Handle,
     pub(crate) packages: Packages,
     pub(crate) pools: Weak<Pools>,
@@ -66,18 +84,28 @@ impl Shared {
         prepared.map_err(|rejected| Fault::Entrypoint { reason: rejected.to_string() })?;
         Ok(package)
     }
+}
 
-    /// Whether any instance on the node is idle.
-    pub(crate) fn has_idle(&self) -> bool {
-        self.pools.upgrade().is_some_and(|pools| pools.snapshot().iter().any(|pool| pool.idle_since().is_some()))
+/// Counts callers that wait for an instance.
+#[derive(Default)]
+pub(crate) struct Waiting(AtomicU32);
+
+/// One of them, for as long as it waits.
+pub(crate) struct Counted<'a> {
+    waiting: &'a Waiting,
+    /// How many waited when it came.
+    pub(crate) others: u32,
+}
+
+impl Waiting {
+    pub(crate) fn enter(&self) -> Counted<'_> {
+        Counted { waiting: self, others: self.0.fetch_add(1, Ordering::Relaxed) }
     }
+}
 
-    /// Ends the instance that has been idle longest, whoever's it is; false if none is idle.
-    pub(crate) fn reclaim_one(&self) -> bool {
-        let Some(pools) = self.pools.upgrade() else { return false };
-        let pools = pools.snapshot();
-        let oldest = pools.iter().filter_map(|pool| Some((pool.idle_since()?, pool))).min_by_key(|(since, _)| *since);
-        oldest.is_some_and(|(_, pool)| pool.reclaim())
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.waiting.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -86,12 +114,44 @@ pub(crate) struct Pools {
     shared: Arc<Shared>,
     executors: Executors,
     by_function: RwLock<HashMap<FunctionId, Arc<Pool>>>,
-    accounts: Mutex<HashMap<AccountId, Arc<AtomicU32>>>,
+    /// Changed only under the lock of the pools: none is opened after they were all closed.
+    is_closed: AtomicBool,
+    quotas: Mutex<Quotas>,
+    /// Wakes the provisioner: a function changed.
+    pub(crate) changed: Notify,
+}
+
+/// What is counted of accounts and functions that have been invoked, until the function is deleted.
+#[derive(Default)]
+struct Quotas {
+    tallies: Tallies,
+    accounts: HashMap<AccountId, Arc<quota::Account>>,
+    functions: HashMap<FunctionId, Arc<quota::Function>>,
+}
+
+impl Quotas {
+    fn of(&mut self, function: &Function, unreserved: u32) -> Arc<quota::Function> {
+        if let Some(quota) = self.functions.get(&function.id) {
+            return quota.clone();
+        }
+        let account = self.accounts.entry(function.id.account.clone());
+        let account = account.or_insert_with(|| Arc::new(quota::Account::new(unreserved))).clone();
+        let quota = Arc::new(quota::Function::new(account, function.scaling.reserved_concurrency));
+        self.functions.insert(function.id.clone(), quota.clone());
+        quota
+    }
 }
 
 impl Pools {
     pub(crate) fn new(shared: Arc<Shared>, executors: Executors) -> Self {
-        Self { shared, executors, by_function: RwLock::default(), accounts: Mutex::default() }
+        Self {
+            shared,
+            executors,
+            by_function: RwLock::default(),
+            is_closed: AtomicBool::new(false),
+            quotas: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// The function's pool, if it has one.
@@ -99,17 +159,59 @@ impl Pools {
         self.by_function.read().get(id).cloned()
     }
 
-    /// The function's pool, made if it has none.
-    pub(crate) fn find_or_open(&self, function: &Arc<Function>) -> Arc<Pool> {
+    /// The function's pool, made if it has none for the function as the catalog has it.
+    pub(crate) fn find_or_open(&self, id: &FunctionId, catalog: &ArcSwap<Catalog>) -> Result<Arc<Pool>, Refusal> {
         let mut pools = self.by_function.write();
-        if let Some(pool) = pools.get(&function.id) {
-            return pool.clone();
+        if let Some(pool) = pools.get(id) {
+            return Ok(pool.clone());
+        }
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(Refusal::Stopping);
+        }
+        // Looked up under the lock: a change is either seen here or finds this pool to close.
+        let catalog = catalog.load();
+        let function = catalog.get(id).ok_or(Refusal::NotFound)?;
+        match &function.state {
+            State::Active => {}
+            State::Pending => return Err(Refusal::Pending),
+            State::Failed { reason } => return Err(Refusal::Failed(reason.clone())),
         }
         let executor = self.executors.of(function.configuration.runtime).clone();
-        let in_flight = self.accounts.lock().entry(function.id.account.clone()).or_default().clone();
-        let pool = Arc::new(Pool::new(function.clone(), executor, in_flight, self.shared.clone()));
-        pools.insert(function.id.clone(), pool.clone());
-        pool
+        let counted = {
+            let mut quotas = self.quotas.lock();
+            (quotas.of(function, self.unreserved(&catalog, &id.account)), quotas.tallies.of(id))
+        };
+        let pool = Arc::new(Pool::new(function.clone(), executor, counted, self.shared.clone()));
+        pools.insert(id.clone(), pool.clone());
+        Ok(pool)
+    }
+
+    /// Brings limits in force that a new catalog changes for this function and its account.
+    pub(crate) fn apply_limits(&self, id: &FunctionId, catalog: &Catalog) {
+        self.changed.notify_one();
+        let pools = self.by_function.write();
+        let mut quotas = self.quotas.lock();
+        if let Some(account) = quotas.accounts.get(&id.account) {
+            account.set_unreserved(self.unreserved(catalog, &id.account));
+        }
+        match catalog.get(id) {
+            Some(function) => {
+                if let Some(quota) = quotas.functions.get(id) {
+                    quota.set_reserved(function.scaling.reserved_concurrency);
+                }
+                if let Some(pool) = pools.get(id) {
+                    pool.set_bounds(&function.scaling);
+                }
+            }
+            None => {
+                quotas.functions.remove(id);
+                quotas.tallies.close(id);
+            }
+        }
+    }
+
+    fn unreserved(&self, catalog: &Catalog, account: &AccountId) -> u32 {
+        admission::unreserved(self.shared.admission, catalog.reserved(account))
     }
 
     /// Closes the function's pool: the next invocation opens one for the function as it is then.
@@ -120,9 +222,13 @@ impl Pools {
         }
     }
 
-    /// Closes every pool.
+    /// Closes every pool, for good.
     pub(crate) fn close_all(&self) {
-        let closed = std::mem::take(&mut *self.by_function.write());
+        let closed = {
+            let mut pools = self.by_function.write();
+            self.is_closed.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *pools)
+        };
         for pool in closed.values() {
             pool.close();
         }
@@ -131,6 +237,35 @@ impl Pools {
     /// How many instances run or start on the node.
     pub(crate) fn instances(&self) -> u32 {
         self.snapshot().iter().map(|pool| pool.instances()).map(|(running, starting)| running + starting).sum()
+    }
+
+    /// The most instances a function may have, and the calls each takes at once.
+    pub(crate) fn bounds(&self, function: &Function) -> (u32, u32) {
+        let limit = self.shared.placement.instances_max;
+        let executor = self.executors.of(function.configuration.runtime);
+        (function.scaling.instances_max.map_or(limit, |own| own.min(limit)), pool::concurrency(function, &**executor))
+    }
+
+    /// What was counted of a function, and what there is of it now; `None` if it has not been invoked.
+    pub(crate) fn row(&self, id: &FunctionId) -> Option<Row> {
+        let figures = self.quotas.lock().tallies.find(id)?.read();
+        let instances = self.find(id).map(|pool| pool.now()).unwrap_or_default();
+        Some(Row { figures, instances })
+    }
+
+    /// What was counted of all functions, and what there is of them now.
+    pub(crate) fn rows(&self) -> (Vec<(FunctionId, Row)>, Row, Figures) {
+        let (shown, others, all) = self.quotas.lock().tallies.read();
+        let mut now: HashMap<FunctionId, Instances> =
+            self.snapshot().iter().map(|pool| (pool.function.id.clone(), pool.now())).collect();
+        let row = |(id, figures): (FunctionId, Figures)| {
+            let instances = now.remove(&id).unwrap_or_default();
+            (id, Row { figures, instances })
+        };
+        let shown = shown.into_iter().map(row).collect();
+        let mut instances = Instances::default();
+        now.into_values().for_each(|of_other| instances.add(of_other));
+        (shown, Row { figures: others, instances }, all)
     }
 
     /// Ends idle instances by the keep-alive policy, for ever.
@@ -145,7 +280,7 @@ impl Pools {
         }
     }
 
-    fn snapshot(&self) -> Vec<Arc<Pool>> {
+    pub(crate) fn snapshot(&self) -> Vec<Arc<Pool>> {
         self.by_function.read().values().cloned().collect()
     }
 }

@@ -6,22 +6,22 @@ use std::{
     io::{Cursor, Write},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use updraft_executor::fake::{FakeExecutor, Handler};
+use updraft_executor::fake::{AsyncHandler, FakeExecutor, Handler};
 use updraft_node::{
-    AdmissionLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits, Refusal,
-    Reply, Service, control, logs,
+    AdmissionLimits, BurstLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits,
+    Refusal, Reply, Service, control, dispatch::Limit, logs,
 };
 use updraft_store::Store;
 use updraft_types::{
     ExitStatus, Fault, FunctionId, Invocation, Payload, RequestId, Runtime,
-    function::{Architecture, Configuration, LastUpdate, State, TracingMode},
+    function::{Architecture, Configuration, LastUpdate, Scaling, State, TracingMode},
     invocation::{Context, LogTail},
 };
 
@@ -38,9 +38,12 @@ impl Node {
         let mut config = Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.join("packages"),
-            capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
+            capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
             admission: AdmissionLimits::default(),
-            placement: PlacementLimits::default(),
+            // How busy the machine is must not decide what a test sees.
+            placement: PlacementLimits { busy_instances_max: 1_000, ..PlacementLimits::default() },
+            burst: Default::default(),
+            fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
             logs: logs::Config::default(),
@@ -145,6 +148,45 @@ fn zip(name: &str, content: &[u8]) -> Bytes {
     writer.finish().unwrap().into_inner().into()
 }
 
+/// Holds calls inside their handlers until it is opened.
+#[derive(Clone, Default)]
+struct Hold {
+    entered: Arc<AtomicUsize>,
+    is_open: Arc<AtomicBool>,
+}
+
+impl Hold {
+    /// Echoes once open.
+    fn handler(&self) -> AsyncHandler {
+        let hold = self.clone();
+        Arc::new(move |event| {
+            let hold = hold.clone();
+            Box::pin(async move {
+                hold.entered.fetch_add(1, Ordering::SeqCst);
+                while !hold.is_open.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Ok(event)
+            })
+        })
+    }
+
+    /// Waits until this many calls are or were inside.
+    async fn entered(&self, count: usize) {
+        for _ in 0..20_000 {
+            if self.entered.load(Ordering::SeqCst) >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("only {} calls came in", self.entered.load(Ordering::SeqCst));
+    }
+
+    fn open(&self) {
+        self.is_open.store(true, Ordering::SeqCst);
+    }
+}
+
 fn echo() -> Handler {
     Arc::new(Ok)
 }
@@ -192,7 +234,7 @@ async fn concurrent_calls_get_instances_of_their_own_and_limits_hold() {
     let directory = tempfile::tempdir().unwrap();
     let most = Arc::new(AtomicUsize::new(0));
     let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), |config| {
-        config.placement = PlacementLimits { instances_max: 4, waiting_max: 1_000 };
+        config.placement = PlacementLimits { instances_max: 4, waiting_max: 1_000, ..PlacementLimits::default() };
     })
     .await;
     node.create("f").await;
@@ -219,7 +261,7 @@ async fn callers_beyond_the_queue_are_refused() {
         Ok(event)
     });
     let node = Node::open(directory.path(), FakeExecutor::new(1, slow), |config| {
-        config.placement = PlacementLimits { instances_max: 1, waiting_max: 2 };
+        config.placement = PlacementLimits { instances_max: 1, waiting_max: 2, ..PlacementLimits::default() };
     })
     .await;
     node.create("f").await;
@@ -228,6 +270,49 @@ async fn callers_beyond_the_queue_are_refused() {
     let served = calls.iter().filter(|call| matches!(call, Ok(Ok(_)))).count();
     assert_eq!(refused + served, 10);
     assert_eq!(served, 2, "those that the queue holds while the instance starts");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn reservations_limit_guarantee_and_outlive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = |config: &mut Config| config.admission = AdmissionLimits { in_flight_max: 102 };
+    let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), limits).await;
+    node.create("kept").await;
+    node.create("other").await;
+    let revision = node.handle.catalog().get(&id("kept")).unwrap().revision.clone();
+    node.handle.reserve_concurrency(&id("kept"), Some(2)).await.unwrap();
+    let refused = node.handle.reserve_concurrency(&id("other"), Some(1)).await;
+    assert!(matches!(refused, Err(control::Error::Unreservable)));
+    assert_eq!(node.handle.catalog().get(&id("kept")).unwrap().revision, revision);
+    node.close().await;
+
+    let hold = Hold::default();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(1, hold.handler()), limits).await;
+    assert_eq!(node.handle.catalog().reserved(&id("kept").account), 2);
+    let calls = |name: &'static str, count: usize| (0..count).map(|_| node.invoke(name, "1")).collect::<Vec<_>>();
+    let limit = |answers: &[Result<Result<String, Fault>, Refusal>], limit| {
+        answers.iter().filter(|answer| **answer == Err(Refusal::TooManyRequests(limit))).count()
+    };
+    // The others take all that is unreserved, and no more; the reservation is there all the same.
+    let (others, kept, ()) = tokio::join!(
+        futures_util::future::join_all(calls("other", 101)),
+        futures_util::future::join_all(calls("kept", 3)),
+        async {
+            hold.entered(102).await;
+            hold.open();
+        },
+    );
+    assert_eq!((limit(&others, Limit::Account), limit(&kept, Limit::Function)), (1, 1));
+    assert_eq!(others.iter().chain(&kept).filter(|answer| matches!(answer, Ok(Ok(_)))).count(), 102);
+
+    node.handle.reserve_concurrency(&id("kept"), Some(0)).await.unwrap();
+    assert_eq!(node.invoke("kept", "1").await, Err(Refusal::TooManyRequests(Limit::Function)));
+    node.handle.reserve_concurrency(&id("kept"), None).await.unwrap();
+    assert_eq!(node.invoke("kept", "1").await, Ok(Ok("1".into())));
+    node.handle.reserve_concurrency(&id("kept"), Some(1)).await.unwrap();
+    node.handle.delete(&id("kept")).await.unwrap();
+    assert_eq!(node.handle.catalog().reserved(&id("kept").account), 0);
     node.close().await;
 }
 
@@ -245,6 +330,232 @@ async fn an_idle_instance_makes_room_for_another_function() {
         node.invoke("b", "2").await.unwrap().unwrap();
     }
     assert_eq!(node.executor.alive.load(Ordering::SeqCst), 1);
+    node.close().await;
+}
+
+/// Invokes a function from this many callers, each again and again, until told to stop.
+async fn flood(node: &Node, name: &str, callers: usize, is_over: &AtomicBool) {
+    let caller = async || {
+        while !is_over.load(Ordering::SeqCst) {
+            node.invoke(name, "1").await.unwrap().unwrap();
+        }
+    };
+    futures_util::future::join_all((0..callers).map(|_| caller())).await;
+}
+
+fn slow(milliseconds: u64) -> AsyncHandler {
+    Arc::new(move |event| {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            Ok(event)
+        })
+    })
+}
+
+#[tokio::test]
+async fn a_flood_on_a_full_node_starves_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(1, slow(2)), |config| {
+        config.capacity = CapacityLimits { memory_mb_max: 4 * 128, instances_max: 10 };
+    })
+    .await;
+    for name in ["flood", "quiet", "large"] {
+        node.create(name).await;
+    }
+    node.handle.update_configuration(&id("large"), None, |configuration| configuration.memory_mb = 512).await.unwrap();
+    node.settled("large").await;
+    let is_over = AtomicBool::new(false);
+    let others = async {
+        // Without an end to the flood none of these would ever find room, but for fairness.
+        for _ in 0..5 {
+            node.invoke("quiet", "2").await.unwrap().unwrap();
+        }
+        node.invoke("large", "3").await.unwrap().unwrap();
+        node.invoke("quiet", "4").await.unwrap().unwrap();
+        is_over.store(true, Ordering::SeqCst);
+    };
+    tokio::join!(flood(&node, "flood", 30, &is_over), others);
+    assert!(node.executor.most_alive.load(Ordering::SeqCst) <= 4, "memory for four");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn room_is_not_kept_for_callers_that_have_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let hold = Hold::default();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(1, hold.handler()), |config| {
+        config.capacity = CapacityLimits { memory_mb_max: 2 * 128, instances_max: 10 };
+    })
+    .await;
+    for name in ["held", "large", "small"] {
+        node.create(name).await;
+    }
+    node.handle.update_configuration(&id("large"), None, |configuration| configuration.memory_mb = 256).await.unwrap();
+    node.settled("large").await;
+    let held = async {
+        node.invoke("held", "1").await.unwrap().unwrap();
+    };
+    let others = async {
+        hold.entered(1).await;
+        // Long enough for what comes free to be gathered for it, had it not given up.
+        let gives_up = tokio::time::timeout(Duration::from_millis(300), node.invoke("large", "2")).await;
+        assert!(gives_up.is_err(), "there was no room");
+        let small = node.invoke("small", "3");
+        tokio::join!(async { small.await.unwrap().unwrap() }, async {
+            hold.entered(2).await;
+            hold.open();
+        });
+    };
+    tokio::join!(held, others);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn an_instance_too_large_for_the_node_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), |config| {
+        config.capacity = CapacityLimits { memory_mb_max: 100, instances_max: 10 };
+        config.wait_max = Duration::from_secs(3_600);
+    })
+    .await;
+    node.create("f").await;
+    assert_eq!(node.invoke("f", "1").await, Err(Refusal::TooManyRequests(Limit::Node)));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn the_least_valuable_instance_makes_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), |config| {
+        config.capacity = CapacityLimits { memory_mb_max: 2 * 128, instances_max: 10 };
+    })
+    .await;
+    for name in ["often", "once", "new"] {
+        node.create(name).await;
+    }
+    for _ in 0..1_000 {
+        node.invoke("often", "1").await.unwrap().unwrap();
+    }
+    node.invoke("once", "1").await.unwrap().unwrap();
+    node.invoke("new", "1").await.unwrap().unwrap();
+    assert_eq!(node.executor.started.load(Ordering::SeqCst), 3);
+    node.invoke("often", "1").await.unwrap().unwrap();
+    assert_eq!(
+        node.executor.started.load(Ordering::SeqCst),
+        3,
+        "the one used often was idle for longest, and is there"
+    );
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_function_grows_no_faster_than_it_may() {
+    let directory = tempfile::tempdir().unwrap();
+    let hold = Hold::default();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(1, hold.handler()), |config| {
+        config.burst = BurstLimits { growth_max: 3, period: Duration::from_secs(3_600) };
+        config.wait_max = Duration::from_millis(400);
+    })
+    .await;
+    node.create("f").await;
+    let gave_up = AtomicUsize::new(0);
+    let call = async || {
+        let answer = node.invoke("f", "1").await;
+        gave_up.fetch_add(usize::from(answer.is_err()), Ordering::SeqCst);
+        answer
+    };
+    let calls = futures_util::future::join_all((0..8).map(|_| call()));
+    let (calls, ()) = tokio::join!(calls, async {
+        hold.entered(3).await;
+        // Opened only after those without an instance have given up.
+        while gave_up.load(Ordering::SeqCst) < 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        hold.open();
+    });
+    let refused = calls.iter().filter(|call| **call == Err(Refusal::TooManyRequests(Limit::Node))).count();
+    assert_eq!((refused, node.executor.started.load(Ordering::SeqCst)), (5, 3));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn bounds_of_instances_hold_and_change_while_it_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(50, slow(3)), |_| {}).await;
+    node.create("f").await;
+    let web = |configuration: &mut Configuration| configuration.runtime = Runtime::Web;
+    let python =
+        node.handle.set_scaling(&id("f"), Scaling { instance_concurrency: Some(2), ..Scaling::default() }).await;
+    assert!(matches!(python, Err(control::Error::Scaling(text)) if text.contains("one call at a time")));
+    node.handle.update_configuration(&id("f"), None, web).await.unwrap();
+    node.settled("f").await;
+    let scaling = Scaling { instance_concurrency: Some(2), instances_max: Some(3), ..Scaling::default() };
+    node.handle.set_scaling(&id("f"), scaling).await.unwrap();
+    let all = || futures_util::future::join_all((0..40).map(|_| node.invoke("f", "1")));
+    assert!(all().await.iter().all(|call| matches!(call, Ok(Ok(_)))));
+    assert_eq!(node.executor.most_alive.load(Ordering::SeqCst), 3);
+    assert_eq!(node.executor.most_calls.load(Ordering::SeqCst), 6, "two calls on each of three");
+    node.handle.set_scaling(&id("f"), Scaling { instances_max: Some(1), ..scaling }).await.unwrap();
+    assert!(all().await.iter().all(|call| matches!(call, Ok(Ok(_)))));
+    assert_eq!(node.handle.instances(), 1, "what is above a new maximum is ended");
+    for wrong in [
+        Scaling { instances_max: Some(0), ..scaling },
+        Scaling { instances_min: 4, ..scaling },
+        Scaling { weight: Some(0), ..scaling },
+        Scaling { instance_concurrency: Some(0), ..scaling },
+    ] {
+        assert!(matches!(node.handle.set_scaling(&id("f"), wrong).await, Err(control::Error::Scaling(_))), "{wrong:?}");
+    }
+    node.close().await;
+}
+
+/// Waits until a function has this many instances running.
+async fn running(node: &Node, name: &str, count: u32) {
+    for _ in 0..20_000 {
+        let now = node.handle.figures(&id(name)).instances;
+        if (now.running, now.starting) == (count, 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{:?}", node.handle.figures(&id(name)).instances);
+}
+
+#[tokio::test]
+async fn instances_that_are_always_to_be_there_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let handler: Handler = Arc::new(|event| match &event[..] {
+        b"die" => Err(Fault::Exit(ExitStatus::Code(3))),
+        _ => Ok(event),
+    });
+    let config = |config: &mut Config| {
+        config.keep_alive = KeepAlivePolicy { window: Duration::from_millis(1) };
+        config.capacity = CapacityLimits { memory_mb_max: 4 * 128, instances_max: 10 };
+    };
+    let node = Node::open(directory.path(), FakeExecutor::new(1, handler.clone()), config).await;
+    node.create("kept").await;
+    node.create("other").await;
+    node.handle.set_scaling(&id("kept"), Scaling { instances_min: 2, ..Scaling::default() }).await.unwrap();
+    running(&node, "kept", 2).await;
+    assert_eq!(node.invoke("kept", "1").await, Ok(Ok("1".into())));
+    assert_eq!(node.handle.figures(&id("kept")).figures.cold_starts(), 0);
+    // One that died is replaced, and neither keep-alive nor another function's need ends them.
+    assert!(matches!(node.invoke("kept", "die").await, Ok(Err(Fault::Exit(_)))));
+    running(&node, "kept", 2).await;
+    let others = futures_util::future::join_all((0..20).map(|_| node.invoke("other", "1"))).await;
+    assert!(others.iter().all(|call| matches!(call, Ok(Ok(_)))));
+    running(&node, "other", 0).await;
+    running(&node, "kept", 2).await;
+    assert_eq!(node.handle.figures(&id("kept")).figures.starts, 3);
+    // New code has its own.
+    node.handle.update_code(&id("kept"), zip("app.py", b"new"), None).await.unwrap();
+    running(&node, "kept", 2).await;
+    node.close().await;
+
+    let node = Node::open(directory.path(), FakeExecutor::new(1, handler), config).await;
+    running(&node, "kept", 2).await;
+    node.handle.set_scaling(&id("kept"), Scaling::default()).await.unwrap();
+    running(&node, "kept", 0).await;
     node.close().await;
 }
 
@@ -278,6 +589,11 @@ async fn the_log_has_start_end_and_report_and_the_tail_comes_back() {
     assert!(lines[0].starts_with("START RequestId: ") && lines[0].ends_with("Version: $LATEST"));
     assert!(lines[1].starts_with("END RequestId: "));
     assert!(lines[2].contains("Billed Duration: ") && lines[2].contains("Init Duration: "), "{}", lines[2]);
+    // Readers of Lambda's fields find each of them once, and ours after them.
+    assert_eq!(lines[2].matches("Duration: ").count(), 3, "{}", lines[2]);
+    assert!(lines[2].split('\t').next_back().unwrap().starts_with("Cold Start: place "), "{}", lines[2]);
+    let row = node.handle.figures(&id("f"));
+    assert_eq!((row.figures.successes(), row.figures.cold_starts(), row.instances.idle), (1, 1, 1));
     let kept = node.handle.logs().read(&id("f"), Default::default(), 100).await;
     assert_eq!(
         kept.iter().map(|line| &line.text[..]).collect::<Vec<_>>(),

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
-use updraft_executor::{Call, Instance, Reply};
+use updraft_executor::{Call, Guest, Instance, Milestone, Reply};
 use updraft_types::{Fault, body};
 
 use crate::{
@@ -39,13 +39,14 @@ impl RuntimeInstance {
         process: Process,
         listener: std::net::TcpListener,
         function_arn: &str,
+        guest: Arc<dyn Guest>,
     ) -> Result<Self, Fault> {
         let process = Arc::new(process);
         let _starting = Busy::new(process.clone());
         let instance = Self { process: process.clone(), api: Arc::new(RuntimeApi::new(function_arn)) };
         let listener = TcpListener::from_std(listener)
             .map_err(|error| Fault::Platform { reason: format!("cannot use the Runtime API's listener: {error}") })?;
-        tokio::spawn(watch(process.clone(), instance.api.clone(), listener));
+        tokio::spawn(watch(process.clone(), instance.api.clone(), listener, guest));
         let started = instance.api.started().await;
         process.output.drain();
         started.map(|()| instance)
@@ -100,7 +101,8 @@ impl Instance for RuntimeInstance {
 }
 
 /// Serves the guest and follows it to its end, then answers whoever still waits for it.
-async fn watch(process: Arc<Process>, api: Arc<RuntimeApi>, listener: TcpListener) {
+async fn watch(process: Arc<Process>, api: Arc<RuntimeApi>, listener: TcpListener, guest: Arc<dyn Guest>) {
+    let mut first_of = Some(guest);
     let mut connections = JoinSet::new();
     let fault = {
         let ended = process.watch();
@@ -110,6 +112,9 @@ async fn watch(process: Arc<Process>, api: Arc<RuntimeApi>, listener: TcpListene
                 fault = &mut ended => break fault,
                 accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                     Ok((stream, _)) => {
+                        if let Some(guest) = first_of.take() {
+                            guest.reached(Milestone::Runtime);
+                        }
                         // Without it replies would wait for acknowledgements; a socket that refuses still works.
                         let _ = stream.set_nodelay(true);
                         connections.spawn(serve(stream, api.clone()));

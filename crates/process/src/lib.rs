@@ -29,7 +29,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use updraft_executor::{Executor, Instance, Rejected, Start, Support, Unsupported};
+use updraft_executor::{Executor, Instance, Milestone, Rejected, Start, Support, Unsupported};
 use updraft_sandbox::{Mount, Spawner};
 use updraft_types::{Fault, Function, Region, Runtime, function::Configuration};
 
@@ -213,6 +213,7 @@ impl Executor for ProcessExecutor {
         let spec = self.spec(&start, &plan).await?;
         let own_listeners = spec.listen.len();
         let mut sandbox = self.spawner.spawn(spec).await.map_err(|error| launch::fault_of(error, &start))?;
+        start.guest.reached(Milestone::Sandbox);
         let outward = sandbox.listeners.split_off(own_listeners);
         let listener = sandbox.listeners.pop();
         let platform = |what: &str, error| Fault::Platform { reason: format!("cannot {what}: {error}") };
@@ -229,6 +230,6 @@ impl Executor for ProcessExecutor {
         let listener =
             listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
         let function_arn = start.function.id.arn(&self.config.region);
-        Ok(Arc::new(RuntimeInstance::start(process, listener, &function_arn).await?))
+        Ok(Arc::new(RuntimeInstance::start(process, listener, &function_arn, start.guest).await?))
     }
 }

@@ -66,6 +66,7 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
         last_update: None,
         tags: Default::default(),
         url: None,
+        scaling: Default::default(),
     }
 }
 

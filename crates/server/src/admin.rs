@@ -1,10 +1,13 @@
-//! The admin door, `/_updraft/v1/…`, which the `updraft` command uses: logs, code packages, and egress ([`egress`]).
+//! The admin door, `/_updraft/v1/…`, which the `updraft` command uses: logs, code packages, egress, and how functions
+//! scale.
 //!
 //! `GET logs/NAME?since_ms=N&limit=N&follow=true|false` answers newline-delimited JSON, one object a line:
 //! `{"at_ms":…,"stream":"…","text":"…"}`, text with what is not UTF-8 replaced. A followed log ends when its reader
 //! leaves or the platform stops. `GET code/NAME?sha256=…` answers the zip, as long as the function still runs it.
+//! `functions/NAME/egress`: see [`egress`]. `GET functions/NAME` and `PUT functions/NAME/scaling`: see [`scaling`].
 
 mod egress;
+mod scaling;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -34,13 +37,18 @@ pub(crate) async fn serve(doors: &Doors, request: Request<Incoming>) -> Result<R
         let method = request.method().clone();
         return egress::serve(doors, function, &method, request.into_body()).await;
     }
-    if request.method() != Method::GET {
-        return Err(Error::admin_not_found());
-    }
     let query = request.uri().query().unwrap_or_default();
-    match path.split_once('/') {
-        Some(("logs", name)) => logs(doors, function(doors, name)?, LogQuery::read(query)?).await,
-        Some(("code", name)) => code(doors, function(doors, name)?, query).await,
+    match (request.method(), path.split_once('/')) {
+        (&Method::GET, Some(("logs", name))) => logs(doors, function(doors, name)?, LogQuery::read(query)?).await,
+        (&Method::GET, Some(("code", name))) => code(doors, function(doors, name)?, query).await,
+        (&Method::GET, Some(("functions", name))) => {
+            let function = function(doors, name)?;
+            Ok(scaling::get(doors, &function))
+        }
+        (&Method::PUT, Some(("functions", rest))) => match rest.strip_suffix("/scaling") {
+            Some(name) => scaling::put(doors, function(doors, name)?, request.into_body()).await,
+            None => Err(Error::admin_not_found()),
+        },
         _ => Err(Error::admin_not_found()),
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     connection::Peer,
     error::Error,
     function_url::{self, Target},
-    guard, lambda, respond,
+    guard, lambda, metrics, respond,
     route::{self, Door},
 };
 
@@ -41,6 +41,7 @@ pub(crate) struct Doors {
 enum Place {
     Url(Option<Target>),
     Health,
+    Metrics,
     Admin,
     Lambda,
 }
@@ -74,6 +75,7 @@ impl Doors {
         } else {
             match place {
                 Place::Health => health(request.method()),
+                Place::Metrics => metrics::serve(self, request.method()).unwrap_or_else(Error::into_response),
                 Place::Admin => admin::serve(self, request).await.unwrap_or_else(Error::into_response),
                 Place::Lambda | Place::Url(_) => {
                     lambda::serve(self, request).await.unwrap_or_else(Error::into_response)
@@ -95,6 +97,7 @@ impl Doors {
                 Place::Url(self.by_name(name).zip(path).map(|(function, path)| Target { function, path: Some(path) }))
             }
             Door::Health => Place::Health,
+            Door::Metrics => Place::Metrics,
             Door::Admin { .. } => Place::Admin,
             Door::Lambda => Place::Lambda,
         }

@@ -6,7 +6,10 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use updraft_node::{Refusal, control, dispatch::Limit};
-use updraft_types::{Body, limits::ZIP_BYTES_MAX};
+use updraft_types::{
+    Body,
+    limits::{UNRESERVED_CONCURRENCY_MIN, ZIP_BYTES_MAX},
+};
 
 use crate::{body, respond};
 
@@ -29,6 +32,7 @@ enum Kind {
     ServiceUnavailable,
     TooManyRequests,
     UnknownOperation,
+    Unreservable,
     Validation,
 }
 
@@ -63,6 +67,8 @@ impl Kind {
             Kind::ServiceUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailableException", Bare),
             Kind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", Small),
             Kind::UnknownOperation => (StatusCode::NOT_FOUND, "UnknownOperationException", Bare),
+            // Recorded without a Type, unlike others of its name.
+            Kind::Unreservable => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Bare),
             Kind::Validation => (StatusCode::BAD_REQUEST, "ValidationException", Bare),
         }
     }
@@ -254,6 +260,14 @@ impl Error {
                 format!("Zipped size must be smaller than {ZIP_BYTES_MAX} bytes"),
             ),
             control::Error::Package(text) | control::Error::Unsupported(text) => Self::invalid_parameter(text),
+            control::Error::Scaling(text) => Self::invalid_parameter(text),
+            control::Error::Unreservable => Self::new(
+                Kind::Unreservable,
+                format!(
+                    "Specified ReservedConcurrentExecutions for function decreases account's \
+                     UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
+                ),
+            ),
             control::Error::StorageFull => {
                 Self::new(Kind::CodeStorageExceeded, "The platform's disk is full. Nothing was changed")
             }
@@ -278,8 +292,11 @@ impl Error {
             Self::new(Kind::ResourceConflict, format!("{text}{state}"))
         };
         match refusal {
-            Refusal::TooManyRequests(Limit::Account | Limit::Node) => Self {
-                reason: Some("ConcurrentInvocationLimitExceeded"),
+            Refusal::TooManyRequests(limit) => Self {
+                reason: Some(match limit {
+                    Limit::Function => "ReservedFunctionConcurrentInvocationLimitExceeded",
+                    Limit::Account | Limit::Node => "ConcurrentInvocationLimitExceeded",
+                }),
                 ..Self::new(Kind::TooManyRequests, "Rate Exceeded.")
             },
             Refusal::Pending => not_in_state("Pending"),
@@ -326,6 +343,18 @@ mod tests {
                 429,
                 "TooManyRequestsException",
                 r#"{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#,
+            ),
+            (
+                Error::refusal(Refusal::TooManyRequests(Limit::Function), arn),
+                429,
+                "TooManyRequestsException",
+                r#"{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#,
+            ),
+            (
+                Error::change(control::Error::Unreservable, "f", arn),
+                400,
+                "InvalidParameterValueException",
+                r#"{"message":"Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [100]."}"#,
             ),
             (
                 Error::refusal(Refusal::Pending, arn),

@@ -1,7 +1,7 @@
 //! The doors: everything that reaches the platform over HTTP comes in here.
 //!
-//! One port serves Lambda's control and invoke API, function URLs (by host name and under `/fn/NAME/`) and the
-//! admin door. This crate reads requests, checks them, and words answers; what is done, `node` does. It refuses to
+//! One port serves Lambda's control and invoke API, function URLs (by host name and under `/fn/NAME/`), metrics and
+//! the admin door. This crate reads requests, checks them, and words answers; what is done, `node` does. It refuses to
 //! listen on anything but loopback until requests are authenticated.
 //!
 //! Invariants: every buffer is bounded; only `error` knows status codes, public codes and public texts; a function
@@ -17,6 +17,7 @@ mod function_url;
 mod guard;
 mod json;
 mod lambda;
+mod metrics;
 mod respond;
 mod route;
 mod stall;

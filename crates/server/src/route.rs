@@ -1,7 +1,7 @@
 //! Which door a request goes to, by its host and raw path. Pure; nothing is decoded here.
 //!
 //! Order: a function URL's host name wins over every path, so a function may serve any path; then `/fn/NAME/…`,
-//! `/healthz`, `/_updraft/v1/…`; all else is Lambda's API.
+//! `/healthz`, `/metrics`, `/_updraft/v1/…`; all else is Lambda's API.
 
 use http::uri::PathAndQuery;
 
@@ -14,6 +14,8 @@ pub(crate) enum Door<'a> {
     UrlPath { name: &'a str, path: &'a str },
     /// `/healthz`.
     Health,
+    /// `/metrics`.
+    Metrics,
     /// What follows `/_updraft/v1/`.
     Admin { path: &'a str },
     /// Everything else.
@@ -32,6 +34,9 @@ pub(crate) fn door<'a>(host: Option<&'a str>, path: &'a str, suffix: &str) -> Do
     }
     if path == "/healthz" {
         return Door::Health;
+    }
+    if path == "/metrics" {
+        return Door::Metrics;
     }
     match path.strip_prefix("/_updraft/v1/") {
         Some(path) => Door::Admin { path },
@@ -94,6 +99,9 @@ mod tests {
             (lambda_host, "/fn/hello", Door::UrlPath { name: "hello", path: "/" }),
             (lambda_host, "/fn/hello/", Door::UrlPath { name: "hello", path: "/" }),
             (lambda_host, "/healthz", Door::Health),
+            (lambda_host, "/metrics", Door::Metrics),
+            (lambda_host, "/metrics/", Door::Lambda),
+            (Some("abc.lambda-url.us-east-1.localhost"), "/metrics", url("abc")),
             (lambda_host, "/_updraft/v1/logs/x", Door::Admin { path: "logs/x" }),
             (lambda_host, "/2015-03-31/functions", Door::Lambda),
             (lambda_host, "/fn", Door::Lambda),

@@ -69,6 +69,94 @@ async fn a_function_lives_from_create_to_delete() {
 }
 
 #[tokio::test]
+async fn concurrency_is_reserved_and_given_back() {
+    let platform = Platform::start().await;
+    platform.create("f", "python3.12", json!({})).await;
+    platform.settled("f").await;
+    let set = |name: &str| format!("/2017-10-31/functions/{name}/concurrency");
+    let got = "/2019-09-30/functions/f/concurrency";
+    let put = async |name: &str, number: i64| {
+        let body = json!({ "ReservedConcurrentExecutions": number }).to_string();
+        platform.send("PUT", &set(name), &[], &body).await
+    };
+    assert_eq!(platform.get(got).await.json(), json!({}));
+    let kept = put("f", 3).await;
+    assert_eq!((kept.status, kept.json()), (200, json!({ "ReservedConcurrentExecutions": 3 })));
+    assert_eq!(platform.get(got).await.json(), json!({ "ReservedConcurrentExecutions": 3 }));
+    let shown = platform.get(&format!("{FUNCTIONS}/f")).await.json();
+    assert_eq!(shown["Concurrency"], json!({ "ReservedConcurrentExecutions": 3 }));
+    let settings = platform.get("/2016-08-19/account-settings").await.json();
+    assert_eq!(settings["AccountLimit"]["UnreservedConcurrentExecutions"], 997);
+
+    for too_many in [901, 1_001, i64::MAX] {
+        let refused = put("f", too_many).await;
+        assert_eq!((refused.status, refused.code()), (400, "InvalidParameterValueException"));
+        assert!(refused.json()["message"].as_str().unwrap().ends_with("below its minimum value of [100]."));
+    }
+    let negative = put("f", -1).await;
+    assert_eq!((negative.status, negative.code()), (400, "ValidationException"));
+    let missing = put("none", -1).await;
+    assert_eq!(missing.status, 404, "the function is looked for before the number is looked at");
+    assert!(missing.json()["Message"].as_str().unwrap().ends_with(":function:none:$LATEST"));
+    let qualified = put("f:$LATEST", 1).await;
+    assert_eq!((qualified.status, qualified.code()), (400, "InvalidParameterValueException"));
+
+    assert_eq!(put("f", 0).await.status, 200);
+    let throttled = platform.send("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await;
+    assert_eq!((throttled.status, throttled.header("retry-after")), (429, "1"));
+    let reason = "ReservedFunctionConcurrentInvocationLimitExceeded";
+    assert_eq!(throttled.json(), json!({ "Reason": reason, "Type": "User", "message": "Rate Exceeded." }));
+    platform.create_url("f", json!({ "AuthType": "NONE" })).await;
+    let by_url = platform.get("/fn/f/").await;
+    assert_eq!((by_url.status, by_url.header("retry-after"), &by_url.json()["Reason"]), (429, "1", &json!(reason)));
+    assert_eq!(platform.send("DELETE", &set("f"), &[], "").await.status, 204);
+    assert_eq!(platform.send("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await.status, 200);
+    assert_eq!(platform.get(got).await.json(), json!({}));
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn how_a_function_scales_is_set_shown_and_counted() {
+    let platform = Platform::start().await;
+    platform.create("site", "web", json!({ "Handler": "node server.js" })).await;
+    platform.settled("site").await;
+    let set =
+        async |body: Value| platform.send("PUT", "/_updraft/v1/functions/site/scaling", &[], &body.to_string()).await;
+    let shown = platform.get("/_updraft/v1/functions/site").await.json();
+    assert_eq!(shown["in_force"], json!({ "instances_max": 1_000, "instance_concurrency": 1 }));
+    assert_eq!(shown["cold_starts"], json!({ "count": 0, "starts_failed": 0, "mean_ms": {}, "last_ms": {} }));
+    let changed = set(json!({ "instances_max": 3, "instance_concurrency": 20, "weight": 2 })).await;
+    assert_eq!(changed.status, 200);
+    assert_eq!(changed.json()["in_force"], json!({ "instances_max": 3, "instance_concurrency": 20 }));
+    for wrong in [json!({ "instances_max": 0 }), json!({ "instance_concurrency": 2_000 }), json!({ "instance_max": 1 })]
+    {
+        assert_eq!(set(wrong).await.status, 400);
+    }
+    assert_eq!(set(json!({})).await.json()["scaling"]["instances_max"], Value::Null, "what is left out is unset");
+
+    let invoke = format!("{FUNCTIONS}/site/invocations");
+    let cold = platform.send("POST", &invoke, &[("x-amz-log-type", "Tail")], "{}").await;
+    let log = String::from_utf8(BASE64.decode(cold.header("x-amz-log-result")).unwrap()).unwrap();
+    let report = log.lines().find(|line| line.starts_with("REPORT")).unwrap();
+    let fields: Vec<&str> = report.split('\t').collect();
+    assert!(fields[5].starts_with("Init Duration: ") && fields[5].ends_with(" ms"), "{report}");
+    assert!(fields[6].starts_with("Cold Start: place "), "{report}");
+    platform.send("POST", &invoke, &[], "{}").await;
+    let shown = platform.get("/_updraft/v1/functions/site").await.json();
+    assert_eq!((&shown["invocations"]["succeeded"], &shown["cold_starts"]["count"]), (&json!(2), &json!(1)));
+    assert_eq!(shown["cold_starts"]["last_ms"].as_object().unwrap().len(), 5);
+    assert_eq!(shown["instances"], json!({ "running": 1, "idle": 1, "starting": 0, "callers_waiting": 0 }));
+    let metrics = platform.get("/metrics").await;
+    assert_eq!((metrics.status, metrics.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    let labels = "{account=\"000000000000\",function=\"site\"}";
+    assert!(text.contains(&format!("updraft_cold_starts_total{labels} 1\n")), "{text}");
+    assert_eq!(platform.send("POST", "/metrics", &[], "").await.status, 404);
+    assert_eq!(platform.get("/_updraft/v1/functions/none").await.status, 404);
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn lists_come_in_pages() {
     let platform = Platform::start().await;
     for name in ["c", "a", "b"] {

@@ -27,6 +27,9 @@ pub struct Function {
     pub tags: BTreeMap<String, String>,
     /// Its function URL, if it has one.
     pub url: Option<FunctionUrl>,
+    /// How far it may scale.
+    #[serde(default)]
+    pub scaling: Scaling,
 }
 
 impl Function {
@@ -64,6 +67,23 @@ pub struct Configuration {
     /// Where it may connect to; `None` leaves that to the platform's configuration.
     #[serde(default)]
     pub egress: Option<Egress>,
+}
+
+/// How far a function may scale. What is `None` is left to the platform's own limits. Has no part in the revision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scaling {
+    /// Invocations at once that are kept for this function alone, and its limit; 0 stops it. Lambda's
+    /// `ReservedConcurrentExecutions`.
+    pub reserved_concurrency: Option<u32>,
+    /// Most instances. Ours.
+    pub instances_max: Option<u32>,
+    /// Instances that are always there, also without work. Ours: Lambda provisions published versions only.
+    pub instances_min: u32,
+    /// Its share of a full node beside the other functions of its account; 1 where nothing is said. Ours.
+    pub weight: Option<u32>,
+    /// Calls one instance takes at once, at most [`crate::Runtime::instance_concurrency_max`]. Ours.
+    pub instance_concurrency: Option<u32>,
 }
 
 /// Processor architecture a function declares.

@@ -26,3 +26,11 @@ pub const LOG_LINE_BYTES_MAX: usize = 262_144;
 pub const INIT_TIMEOUT_S: u64 = 10;
 /// Most tags on a function.
 pub const TAGS_MAX: usize = 50;
+/// What an account must keep unreserved of its concurrency, so that functions without a reservation can run.
+pub const UNRESERVED_CONCURRENCY_MIN: u32 = 100;
+/// Most calls at once that an instance of a `web` function can be given. Ours.
+pub const WEB_INSTANCE_CONCURRENCY_MAX: u32 = 1_000;
+/// Bounds of a function's own maximum of instances, and of its instances that are always there. Ours.
+pub const FUNCTION_INSTANCES: std::ops::RangeInclusive<u32> = 1..=4_000;
+/// Bounds of a function's weight on a full node. Ours.
+pub const FUNCTION_WEIGHT: std::ops::RangeInclusive<u32> = 1..=100;

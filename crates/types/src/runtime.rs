@@ -46,6 +46,15 @@ impl Runtime {
     pub fn speaks_http(self) -> bool {
         matches!(self, Runtime::Wasm | Runtime::Web)
     }
+
+    /// Most calls one instance can be made to take at once. A runtime of Lambda's asks for one event after the other,
+    /// and a component's instance is entered by one request at a time; only an HTTP server takes more.
+    pub fn instance_concurrency_max(self) -> u32 {
+        match self {
+            Runtime::Web => crate::limits::WEB_INSTANCE_CONCURRENCY_MAX,
+            Runtime::Python { .. } | Runtime::Nodejs { .. } | Runtime::Provided { .. } | Runtime::Wasm => 1,
+        }
+    }
 }
 
 /// Text that names no runtime of this platform.

@@ -7,6 +7,7 @@ pub mod egress;
 pub mod endpoint;
 pub mod lambda;
 pub mod logs;
+pub mod scaling;
 
 use std::{
     io::{self, Read},

@@ -56,6 +56,8 @@ pub struct Config {
     pub admission: updraft_node::AdmissionLimits,
     /// What bounds a function.
     pub placement: updraft_node::PlacementLimits,
+    /// How fast one function may grow.
+    pub burst: updraft_node::BurstLimits,
     /// Longest a caller waits for an instance.
     pub queue_wait: Duration,
     /// How long an instance without work is kept.
@@ -147,6 +149,16 @@ impl Config {
             placement: updraft_node::PlacementLimits {
                 instances_max: bounded(merged, "function_instances_max", 1, 4_000)?,
                 waiting_max: bounded(merged, "queue_max", 1, 1_000_000)?,
+                node_waiting_max: bounded(merged, "node_queue_max", 1, 1_000_000)?,
+                busy_instances_max: match merged.value("busy_instances_max").text.is_empty() {
+                    true => busy_instances_max(),
+                    false => bounded(merged, "busy_instances_max", 1, 4_000)?,
+                },
+                ..updraft_node::PlacementLimits::default()
+            },
+            burst: updraft_node::BurstLimits {
+                growth_max: bounded(merged, "growth_max", 1, 1_000_000)?,
+                ..updraft_node::BurstLimits::default()
             },
             queue_wait: seconds(merged, "queue_wait_s", 900)?,
             keep_alive: seconds(merged, "keep_alive_s", 86_400)?,
@@ -205,6 +217,12 @@ fn bounded(merged: &Merged, key: &str, min: u32, max: u32) -> Result<u32, Proble
         return Err(merged.value(key).problem(format!("expected {min} to {max}")));
     }
     Ok(number)
+}
+
+/// Four for each core this process may use: enough to keep them busy while some wait for something.
+fn busy_instances_max() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cores * 4).unwrap_or(u32::MAX)
 }
 
 fn seconds(merged: &Merged, key: &str, max: u32) -> Result<Duration, Problem> {

@@ -24,6 +24,7 @@ use std::{
 use updraft_types::{Egress, FunctionName, Runtime};
 
 use crate::{
+    client::scaling::Scaling,
     output::Output,
     problem::{Exit, Problem},
 };
@@ -65,6 +66,8 @@ pub struct Prepared {
     pub url: bool,
     /// What it says about egress, which may be nothing: that is left to the platform's configuration.
     pub egress: Option<Option<Egress>>,
+    /// How it scales.
+    pub scaling: Option<Scaling>,
     /// The package.
     pub zip: Vec<u8>,
 }
@@ -124,6 +127,7 @@ fn prepare_folder(request: &Request, output: &Output, cancel: &Cancel) -> Result
         environment: Some(said.environment.unwrap_or_default()),
         url: said.url.unwrap_or(true),
         egress: Some(said.egress),
+        scaling: Some(said.scaling.unwrap_or_default()),
         zip,
     })
 }
@@ -173,6 +177,7 @@ fn from_file(
         environment: flags.environment.clone(),
         url: flags.url.unwrap_or(true),
         egress: flags.egress.clone().map(Some),
+        scaling: flags.scaling,
         zip,
     })
 }

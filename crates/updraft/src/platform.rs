@@ -107,6 +107,8 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
         capacity: config.capacity,
         admission: config.admission,
         placement: config.placement,
+        burst: config.burst,
+        fair: updraft_node::FairPolicy::default(),
         wait_max: config.queue_wait,
         keep_alive: updraft_node::KeepAlivePolicy { window: config.keep_alive },
         logs: updraft_node::logs::Config {

@@ -4,6 +4,7 @@
 //! platform yet is answered 501 by name, never with a success that means nothing.
 
 mod code;
+mod concurrency;
 mod configuration;
 mod create;
 mod delete;
@@ -75,6 +76,13 @@ pub(crate) async fn serve(doors: &Doors, request: Request<Incoming>) -> Result<R
         (method, ["2017-03-31", "tags", resource]) if method == get => tags::list(doors, resource),
         (method, ["2017-03-31", "tags", resource]) if method == post => tags::add(doors, resource, body).await,
         (method, ["2017-03-31", "tags", resource]) if method == delete => tags::remove(doors, resource, &query).await,
+        (method, ["2017-10-31", "functions", name, "concurrency"]) if method == put => {
+            concurrency::put(doors, name, body).await
+        }
+        (method, ["2017-10-31", "functions", name, "concurrency"]) if method == delete => {
+            concurrency::delete(doors, name).await
+        }
+        (method, ["2019-09-30", "functions", name, "concurrency"]) if method == get => concurrency::get(doors, name),
         (method, ["2016-08-19", "account-settings"]) if method == get => Ok(read::account_settings(doors)),
         (method, ["2020-06-30", "functions", name, "code-signing-config"]) if method == get => {
             read::code_signing(doors, name)
@@ -107,7 +115,7 @@ fn foreign_service<B>(request: &Request<B>) -> Option<String> {
 }
 
 /// Reads a control request's JSON body. A large one is parsed where blocking does no harm.
-async fn read_json<T>(doors: &Doors, body: Incoming, operation: &str) -> Result<T, Error>
+pub(crate) async fn read_json<T>(doors: &Doors, body: Incoming, operation: &str) -> Result<T, Error>
 where
     T: DeserializeOwned + Send + 'static,
 {

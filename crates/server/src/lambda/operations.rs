@@ -21,8 +21,6 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("POST", "2015-03-31/functions/*/policy", "AddPermission"),
     ("DELETE", "2015-03-31/functions/*/policy/*", "RemovePermission"),
     ("POST", "2015-03-31/functions/*/versions", "PublishVersion"),
-    ("DELETE", "2017-10-31/functions/*/concurrency", "DeleteFunctionConcurrency"),
-    ("PUT", "2017-10-31/functions/*/concurrency", "PutFunctionConcurrency"),
     ("GET", "2018-10-31/layers", "GetLayerVersionByArn or ListLayers"),
     ("GET", "2018-10-31/layers/*/versions", "ListLayerVersions"),
     ("POST", "2018-10-31/layers/*/versions", "PublishLayerVersion"),
@@ -36,7 +34,6 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("POST", "2019-09-25/functions/*/event-invoke-config", "UpdateFunctionEventInvokeConfig"),
     ("PUT", "2019-09-25/functions/*/event-invoke-config", "PutFunctionEventInvokeConfig"),
     ("GET", "2019-09-25/functions/*/event-invoke-config/list", "ListFunctionEventInvokeConfigs"),
-    ("GET", "2019-09-30/functions/*/concurrency", "GetFunctionConcurrency"),
     ("DELETE", "2019-09-30/functions/*/provisioned-concurrency", "DeleteProvisionedConcurrencyConfig"),
     (
         "GET",
@@ -103,7 +100,7 @@ mod tests {
     fn operations_are_found_by_method_and_path() {
         let find = |method: Method, path: &str| find(&method, &path.split('/').collect::<Vec<_>>());
         assert_eq!(find(Method::POST, "2015-03-31/functions/f/versions"), Some("PublishVersion"));
-        assert_eq!(find(Method::PUT, "2017-10-31/functions/f/concurrency"), Some("PutFunctionConcurrency"));
+        assert_eq!(find(Method::PUT, "2024-08-31/functions/f/recursion-config"), Some("PutFunctionRecursionConfig"));
         assert_eq!(find(Method::PATCH, "2015-03-31/functions/f/versions"), None);
         assert_eq!(find(Method::POST, "2015-03-31/functions/f/versions/x"), None);
         assert_eq!(find(Method::POST, "2015-03-31/functions/f"), None);

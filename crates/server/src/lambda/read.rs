@@ -14,6 +14,7 @@ use updraft_types::{
 };
 
 use super::{
+    concurrency::{self, ConcurrencyView},
     name::{self, Pattern, Resolved},
     query::Query,
     validate::Violations,
@@ -30,6 +31,8 @@ const TOTAL_CODE_BYTES_MAX: u64 = 80_530_636_800;
 #[serde(rename_all = "PascalCase")]
 struct FunctionView<'a> {
     code: CodeView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<ConcurrencyView>,
     configuration: ConfigurationView<'a>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tags: &'a BTreeMap<String, String>,
@@ -64,6 +67,7 @@ pub(super) fn get(doors: &Doors, segment: &str, query: &Query<'_>, head: &Parts)
             location: format!("http://{host}/_updraft/v1/code/{}?sha256={sha256}", function.id.name),
             repository_type: "S3",
         },
+        concurrency: concurrency::view(&function),
         configuration: view::configuration(&function, doors.node.region(), arn_form(&resolved), Detail::Full),
         tags: &function.tags,
     };
@@ -145,13 +149,14 @@ pub(super) fn account_settings(doors: &Doors) -> Response<Body> {
         .list(&doors.account, None)
         .fold((0_u64, 0_u64), |(count, bytes), function| (count + 1, bytes + function.code.size_bytes));
     let concurrency = doors.node.admission_limits().in_flight_max;
+    let unreserved = concurrency.saturating_sub(catalog.reserved(&doors.account));
     let view = json!({
         "AccountLimit": {
             "CodeSizeUnzipped": UNZIPPED_BYTES_MAX,
             "CodeSizeZipped": ZIP_BYTES_MAX,
             "ConcurrentExecutions": concurrency,
             "TotalCodeSize": TOTAL_CODE_BYTES_MAX,
-            "UnreservedConcurrentExecutions": concurrency,
+            "UnreservedConcurrentExecutions": unreserved,
         },
         "AccountUsage": { "FunctionCount": count, "TotalCodeSize": bytes },
     });

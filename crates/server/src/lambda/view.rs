@@ -236,6 +236,7 @@ pub(super) mod tests {
             last_update: None,
             tags: BTreeMap::new(),
             url: None,
+            scaling: Default::default(),
         }
     }
 

@@ -66,7 +66,10 @@ impl Platform {
             packages_directory: directory.path().join("packages"),
             capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
             admission: AdmissionLimits::default(),
-            placement: PlacementLimits::default(),
+            // How busy the machine is must not decide what a test sees.
+            placement: PlacementLimits { busy_instances_max: 1_000, ..PlacementLimits::default() },
+            burst: Default::default(),
+            fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
             logs: logs::Config::default(),

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use updraft_store::{Config, Store, logs::Entry, open};
 use updraft_types::{
     Function, FunctionId, RevisionId, Runtime, Timestamp,
-    function::{Architecture, Code, Configuration, LastUpdate, State, TracingMode},
+    function::{Architecture, Code, Configuration, LastUpdate, Scaling, State, TracingMode},
 };
 
 pub(crate) struct Fixture {
@@ -91,6 +91,7 @@ pub(crate) fn function(name: &str, number: u64) -> Function {
         last_update: Some(LastUpdate::InProgress),
         tags: [("team".to_owned(), "core".to_owned())].into(),
         url: None,
+        scaling: Scaling { reserved_concurrency: Some(7), instances_min: 1, ..Scaling::default() },
     }
 }
 

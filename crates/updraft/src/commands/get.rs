@@ -1,12 +1,13 @@
 //! `updraft get`: everything about one function.
 
 use comfy_table::Cell;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::client;
 use crate::{
     cli,
-    client::lambda::Summary,
+    client::{lambda::Summary, scaling::Shown},
     output::{Output, size, state_cell},
     problem::Problem,
 };
@@ -17,9 +18,11 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
     let mut document = client.get_function(&arguments.name).map_err(Problem::from)?;
     let url = client.function_url(&arguments.name).map_err(Problem::from)?;
     let egress = client.egress(&arguments.name).map_err(Problem::from)?;
+    let scaling = client.scaling(&arguments.name).map_err(Problem::from)?;
     if output.is_json() {
         document["FunctionUrl"] = url.into();
         document["Egress"] = serde_json::to_value(&egress)?;
+        document["Updraft"] = scaling.into();
         return Ok(output.document(&document)?);
     }
     let summary = Summary::read("GetFunction", &document["Configuration"]).map_err(Problem::from)?;
@@ -41,6 +44,12 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
         line("code", Cell::new(format!("{}, sha256 {}", size(summary.code_size), summary.code_sha256))),
         line("modified", Cell::new(&summary.last_modified)),
     ]);
+    if let Some(reserved) = document["Concurrency"]["ReservedConcurrentExecutions"].as_u64() {
+        rows.push(line("reserved", Cell::new(format!("{reserved} calls at once"))));
+    }
+    if let Some(shown) = scaling.and_then(|scaling| Shown::deserialize(scaling).ok()) {
+        rows.extend(scaling_rows(&shown));
+    }
     rows.extend(url.map(|url| line("url", Cell::new(url))));
     let egress = egress.map_or("as the platform is configured".to_owned(), |egress| egress.to_string());
     rows.push(line("egress", Cell::new(egress)));
@@ -54,6 +63,33 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
         rows.push(line("download", Cell::new(location)));
     }
     Ok(output.table(&[], rows)?)
+}
+
+/// Instances now, the bounds they have, and what cold starts took by phase.
+fn scaling_rows(shown: &Shown) -> Vec<Vec<Cell>> {
+    let Shown { scaling, in_force, instances, cold_starts } = shown;
+    let now = format!(
+        "{} running, {} of them idle, {} starting, at most {}; {} calls each",
+        instances.running, instances.idle, instances.starting, in_force.instances_max, in_force.instance_concurrency
+    );
+    let mut rows = vec![line("instances", Cell::new(now))];
+    if scaling.instances_min > 0 {
+        rows.push(line("", Cell::new(format!("{} are always there", scaling.instances_min))));
+    }
+    rows.push(line("cold starts", Cell::new(cold_starts.count)));
+    if cold_starts.count > 0 {
+        rows.push(line("", Cell::new(format!("mean {}", phases(&cold_starts.mean_ms)))));
+        rows.push(line("", Cell::new(format!("last {}", phases(&cold_starts.last_ms)))));
+    }
+    rows
+}
+
+/// The whole time, then each phase of it.
+fn phases(by_phase: &Map<String, Value>) -> String {
+    let times = || by_phase.iter().filter_map(|(name, time)| Some((name, time.as_f64()?)));
+    let sum: f64 = times().map(|(_, time)| time).sum();
+    let each: Vec<_> = times().map(|(name, time)| format!("{name} {time:.2}")).collect();
+    format!("{sum:.2} ms: {}", each.join(", "))
 }
 
 fn line(title: &str, value: Cell) -> Vec<Cell> {

@@ -5,14 +5,26 @@ use std::{collections::BTreeMap, path::Path};
 
 use updraft_types::{Egress, FunctionName, Runtime, egress::Rule};
 
-use crate::{problem::Problem, suggest};
+use crate::{client::scaling::Scaling, problem::Problem, suggest};
 
 /// The manifest's file name.
 pub const FILE_NAME: &str = "function.toml";
 
-const KEYS: &[&str] =
-    &["name", "runtime", "handler", "memory_mb", "timeout_s", "url", "egress", "allow", "environment", "build"];
+const KEYS: &[&str] = &[
+    "name",
+    "runtime",
+    "handler",
+    "memory_mb",
+    "timeout_s",
+    "url",
+    "egress",
+    "allow",
+    "environment",
+    "build",
+    "scaling",
+];
 const BUILD_KEYS: &[&str] = &["command", "package"];
+const SCALING_KEYS: &[&str] = &["instances_max", "instances_min", "instance_concurrency", "weight"];
 
 /// What is said about a function; `None` is unsaid. Also what the flags of `deploy` say.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,6 +47,8 @@ pub struct Manifest {
     pub environment: Option<BTreeMap<String, String>>,
     /// How it is built.
     pub build: Build,
+    /// How it scales.
+    pub scaling: Option<Scaling>,
 }
 
 /// The `[build]` table.
@@ -79,6 +93,7 @@ impl Manifest {
                 command: build.text("command")?.map(str::to_owned),
                 package: build.text("package")?.map(str::to_owned),
             },
+            scaling: top.table_at("scaling")?.map(|table| scaling(place, table)).transpose()?,
         })
     }
 
@@ -100,8 +115,20 @@ impl Manifest {
                 command: above.build.command.or(self.build.command),
                 package: above.build.package.or(self.build.package),
             },
+            scaling: above.scaling.or(self.scaling),
         }
     }
+}
+
+fn scaling(place: &str, table: &toml::Table) -> Result<Scaling, Problem> {
+    let section = Section { place, prefix: "scaling.", table };
+    section.refuse_unknown(SCALING_KEYS)?;
+    Ok(Scaling {
+        instances_max: section.number("instances_max")?,
+        instances_min: section.number("instances_min")?.unwrap_or(0),
+        instance_concurrency: section.number("instance_concurrency")?,
+        weight: section.number("weight")?,
+    })
 }
 
 /// One table of the manifest, with what is needed to say where in it something is wrong.
@@ -214,9 +241,14 @@ mod tests {
             [build]
             command = "make"
             package = "dist"
+            [scaling]
+            instances_max = 5
+            instances_min = 1
             "#,
         )
         .unwrap();
+        let scaling = Scaling { instances_max: Some(5), instances_min: 1, ..Scaling::default() };
+        assert_eq!(manifest.scaling, Some(scaling));
         assert_eq!(manifest.runtime, Some(Runtime::Python { minor: 11 }));
         assert_eq!((manifest.memory_mb, manifest.timeout_s, manifest.url), (Some(256), Some(5), Some(false)));
         assert_eq!(manifest.environment.unwrap()["RETRIES"], "3");
@@ -234,6 +266,7 @@ mod tests {
             ("runtime = \"java21\"", "is not a runtime"),
             ("name = \"a b\"", "not a valid function name"),
             ("environment = 3", "expected a table"),
+            ("[scaling]\ninstances_mox = 3", "did you mean `instances_max`?"),
             ("[environment]\nA = [1]", "environment.A"),
             ("name = ", "not valid TOML"),
             ("egress = \"some\"", "rules go into `allow`"),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -15,6 +16,7 @@ use crate::{
     client::{
         Client, Error,
         lambda::{Summary, Warning},
+        scaling::Shown,
         segment,
     },
     output::{Output, size},
@@ -94,8 +96,20 @@ pub fn push(prepared: &Prepared, client: &Client, output: &Output) -> Result<Dep
         }
         (None, false) => None,
     };
+    scale(prepared, client)?;
     let path_url = url.as_ref().map(|_| format!("{}/fn/{}/", client.url(), segment(name)));
     Ok(Deployed { summary, action, url, path_url })
+}
+
+/// Has the function scale as its manifest says. A platform that knows nothing of it is asked only for what is not usual.
+fn scale(prepared: &Prepared, client: &Client) -> Result<(), Problem> {
+    let name = prepared.name.as_str();
+    let Some(wanted) = prepared.scaling else { return Ok(()) };
+    let shown = client.scaling(name)?.and_then(|shown| Shown::deserialize(shown).ok());
+    if shown.unwrap_or_default().scaling != wanted {
+        client.set_scaling(name, &wanted)?;
+    }
+    Ok(())
 }
 
 fn create(prepared: &Prepared, client: &Client, output: &Output) -> Result<(), Problem> {
@@ -257,6 +271,7 @@ mod tests {
             environment: Some([("A".to_owned(), "1".to_owned())].into()),
             url: true,
             egress: None,
+            scaling: None,
             zip: Vec::new(),
         }
     }

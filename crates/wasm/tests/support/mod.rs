@@ -125,6 +125,7 @@ pub(crate) fn function() -> Function {
         last_update: None,
         tags: Default::default(),
         url: None,
+        scaling: Default::default(),
     }
 }
 

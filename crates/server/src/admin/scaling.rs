@@ -1,0 +1,122 @@
+//! How a function scales: `GET functions/NAME` shows it, `PUT functions/NAME/scaling` sets it.
+//!
+//! `PUT` takes `{"instances_max", "instances_min", "instance_concurrency", "weight"}`, each optional, and answers as `GET`
+//! does. It says all there is to say: what is left out goes back to the default. Lambda's API has no place for these;
+//! reserved concurrency is Lambda's and is only shown here. Counts are since the platform started.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use updraft_node::{
+    dispatch::Limit,
+    figures::{Figures, Instances, PHASE_NAMES},
+};
+use updraft_types::{Body, Function, function::Scaling};
+
+use crate::{doors::Doors, error::Error, lambda::read_json, respond};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Request {
+    instances_max: Option<u32>,
+    instances_min: u32,
+    instance_concurrency: Option<u32>,
+    weight: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct View {
+    name: String,
+    scaling: Scaling,
+    in_force: InForce,
+    instances: InstancesView,
+    invocations: Invocations,
+    cold_starts: ColdStarts,
+}
+
+/// The bounds as they are, the platform's own included.
+#[derive(Serialize)]
+struct InForce {
+    instances_max: u32,
+    instance_concurrency: u32,
+}
+
+#[derive(Serialize)]
+struct InstancesView {
+    running: u32,
+    idle: u32,
+    starting: u32,
+    callers_waiting: u32,
+}
+
+#[derive(Serialize)]
+struct Invocations {
+    succeeded: u64,
+    failed: u64,
+    timed_out: u64,
+    abandoned: u64,
+    failed_by_platform: u64,
+    throttled: u64,
+}
+
+#[derive(Serialize)]
+struct ColdStarts {
+    count: u64,
+    starts_failed: u64,
+    /// By phase, ms; empty before the first one.
+    mean_ms: Map<String, Value>,
+    last_ms: Map<String, Value>,
+}
+
+/// Shows a function.
+pub(super) fn get(doors: &Doors, function: &Function) -> Response<Body> {
+    let row = doors.node.figures(&function.id);
+    let (instances_max, instance_concurrency) = doors.node.bounds(function);
+    let Instances { running, idle, starting, waiting } = row.instances;
+    let view = View {
+        name: function.id.name.to_string(),
+        scaling: function.scaling,
+        in_force: InForce { instances_max, instance_concurrency },
+        instances: InstancesView { running, idle, starting, callers_waiting: waiting },
+        invocations: Invocations {
+            succeeded: row.figures.successes(),
+            failed: row.figures.errors,
+            timed_out: row.figures.timeouts,
+            abandoned: row.figures.abandoned,
+            failed_by_platform: row.figures.platform_failures,
+            throttled: [Limit::Function, Limit::Account, Limit::Node]
+                .map(|limit| row.figures.throttled(limit))
+                .iter()
+                .sum(),
+        },
+        cold_starts: cold_starts(&row.figures),
+    };
+    respond::json(StatusCode::OK, &view)
+}
+
+fn cold_starts(figures: &Figures) -> ColdStarts {
+    let by_phase = |times: Vec<Duration>| {
+        let milliseconds = times.into_iter().map(|time| json!((time.as_secs_f64() * 1e5).round() / 1e2));
+        PHASE_NAMES.iter().map(|name| (*name).to_owned()).zip(milliseconds).collect()
+    };
+    ColdStarts {
+        count: figures.cold_starts(),
+        starts_failed: figures.failed_starts,
+        mean_ms: by_phase(figures.phases.iter().filter_map(|phase| phase.mean()).collect()),
+        last_ms: by_phase(figures.last_cold.iter().flat_map(|cold| cold.phases()).collect()),
+    }
+}
+
+/// Sets how a function scales.
+pub(super) async fn put(doors: &Doors, function: Arc<Function>, body: Incoming) -> Result<Response<Body>, Error> {
+    let Request { instances_max, instances_min, instance_concurrency, weight } =
+        read_json(doors, body, "PutScaling").await?;
+    let scaling = Scaling { instances_max, instances_min, instance_concurrency, weight, ..Scaling::default() };
+    let changed = doors.node.set_scaling(&function.id, scaling).await;
+    let arn = function.id.arn(doors.node.region());
+    let changed = changed.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;
+    Ok(get(doors, &changed))
+}
