@@ -111,6 +111,21 @@ impl fmt::Display for Egress {
     }
 }
 
+impl FromStr for Egress {
+    type Err = Invalid;
+    /// Reads what [`Egress`] is displayed as.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.trim() {
+            "none" => Ok(Self::none()),
+            "all" => Ok(Self::all()),
+            rules => {
+                let rules = rules.split(',').map(|rule| rule.trim().parse()).collect::<Result<Vec<Rule>, _>>()?;
+                Self::allow(rules).map_err(|error| Invalid::new(text, "egress", error.to_string()))
+            }
+        }
+    }
+}
+
 impl Serialize for Egress {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.is_none() || self.is_all() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use updraft_types::{FunctionName, Runtime};
+use updraft_types::{Egress, FunctionName, Runtime};
 
 use crate::{config::settings::Flags, deploy::manifest::Manifest};
 
@@ -151,6 +151,9 @@ pub struct FunctionFlags {
     /// An environment variable; may be given many times
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = variable)]
     pub environment: Vec<(String, String)>,
+    /// What it may connect to: none, all, or rules with commas between, such as api.example.com:443
+    #[arg(long, value_name = "RULES")]
+    pub egress: Option<Egress>,
     /// Give it no public URL, and take away the one it has
     #[arg(long)]
     pub no_url: bool,
@@ -172,6 +175,7 @@ impl From<FunctionFlags> for Manifest {
             memory_mb: flags.memory_mb,
             timeout_s: flags.timeout_s,
             url: flags.no_url.then_some(false),
+            egress: flags.egress,
             environment: (!flags.environment.is_empty()).then(|| flags.environment.into_iter().collect()),
             ..Manifest::default()
         }
@@ -305,11 +309,15 @@ mod tests {
     #[test]
     fn flags_become_a_manifest() {
         let words = ["updraft", "deploy", "x.zip", "--runtime", "python3.11", "-e", "A=1=2", "-e", "B=", "--no-url"];
+        let words = words.into_iter().chain(["--egress", "a.example:443,10.0.0.0/8:5432"]);
         let Command::Deploy(deploy) = Cli::try_parse_from(words).unwrap().command else { panic!("not deploy") };
         let manifest = Manifest::from(deploy.function);
         let environment = manifest.environment.unwrap();
         assert_eq!((environment["A"].as_str(), environment["B"].as_str(), manifest.url), ("1=2", "", Some(false)));
-        for bad in [["--env", "A"], ["--env", "=1"], ["--runtime", "java"], ["--name", "a b"]] {
+        assert_eq!(manifest.egress.unwrap().to_string(), "a.example:443, 10.0.0.0/8:5432");
+        for bad in
+            [["--env", "A"], ["--env", "=1"], ["--runtime", "java"], ["--name", "a b"], ["--egress", "a.example"]]
+        {
             assert!(Cli::try_parse_from(["updraft", "deploy"].into_iter().chain(bad)).is_err(), "{bad:?}");
         }
     }

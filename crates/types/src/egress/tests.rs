@@ -318,6 +318,11 @@ fn egress_travels_as_json() {
     assert_eq!(some.to_string(), "a.example:443, 10.0.0.0/8:5432");
     assert_eq!(serde_json::to_string(&Egress::all()).unwrap(), "\"all\"");
     assert_eq!(serde_json::to_string(&Egress::none()).unwrap(), "\"none\"");
+    for egress in [&some, &Egress::all(), &Egress::none()] {
+        assert_eq!(egress.to_string().parse::<Egress>().unwrap(), *egress);
+    }
+    assert_eq!("a.example:443,10.0.0.0/8:5432".parse::<Egress>().unwrap(), some);
+    assert!("a.example:443,".parse::<Egress>().is_err() && "".parse::<Egress>().is_err());
     for (bad, part) in [
         ("\"some\"", "egress is"),
         ("[]", "egress is"),

@@ -45,6 +45,8 @@ def test_the_manifest_says_it_and_get_shows_it(platform, name, folder):
     assert "updated" in platform.updraft("deploy", folder).stdout
     assert get_egress(platform, name) is None
     assert platform.invoke(name, {"host": "10.1.2.3", "port": 5432}).expect_ok() == "ENETUNREACH"
+    platform.updraft("deploy", folder, "--egress", "all")
+    assert get_egress(platform, name) == "all"
     manifest.write_text(said + 'allow = ["169.254.169.254:80"]\n')
     refused = platform.updraft("deploy", folder, check=False)
     assert refused.returncode == 2
