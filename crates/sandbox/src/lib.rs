@@ -25,6 +25,7 @@ mod sandbox;
 mod seccomp;
 mod spec;
 mod sys;
+mod unassigned;
 mod wire;
 
 pub use error::Error;
@@ -32,4 +33,5 @@ pub use helper::run_helper_if_asked;
 pub use platform::{Config, Require, Spawner};
 pub use probe::{Mechanism, State, probe};
 pub use sandbox::{Exit, Sandbox, Status};
-pub use spec::{LISTENERS_MAX, Limits, MOUNTS_MAX, Mount, SPEC_BYTES_MAX, Spec};
+pub use spec::{Assignment, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount, SPEC_BYTES_MAX, Spec};
+pub use unassigned::Unassigned;

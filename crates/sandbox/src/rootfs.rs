@@ -236,8 +236,8 @@ impl Root {
 
 /// A detached read-only copy of what lies at `source`, with what is mounted below it.
 ///
-/// An ordinary user's init calls this inside its own namespaces. A privileged helper calls it instead of the
-/// init, which has no power over directories that only their owner may enter.
+/// The helper calls this: an init has no power over directories that only their owner may enter, and sees nothing
+/// of the host once it has entered its own root.
 pub(crate) fn open_source(source: &Path) -> Result<OwnedFd, Failure> {
     let step = format!("bind {}", source.display());
     let path = CString::new(source.as_os_str().as_bytes())

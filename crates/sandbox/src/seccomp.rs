@@ -10,7 +10,8 @@
 //! The allow-list is of the class of Docker's default profile without capabilities, less what lets one process
 //! reach into another (`ptrace`, `process_vm_*`, `pidfd_getfd`), System V keyrings and io_uring.
 //!
-//! Invariant: compiled once, in the helper; in force for the init too before the guest is forked.
+//! Invariant: compiled once, in the helper; in force for the guest before it executes, and for the init too before code
+//! of an author's runs.
 
 use std::{collections::BTreeMap, io, mem};
 

@@ -7,6 +7,7 @@ mod ending;
 mod escape;
 mod guests;
 mod support;
+mod unassigned;
 
 use std::{
     panic::catch_unwind,
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     }
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let tests: Vec<(String, Test)> = [escape::TESTS, guests::TESTS, ending::TESTS]
+    let tests: Vec<(String, Test)> = [escape::TESTS, guests::TESTS, ending::TESTS, unassigned::TESTS]
         .concat()
         .into_iter()
         .flat_map(|(name, test)| ["root", "user"].map(|who| (format!("{who}::{name}"), test)))
