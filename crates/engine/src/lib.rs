@@ -6,3 +6,4 @@
 pub mod admission;
 pub mod keep_alive;
 pub mod placement;
+pub mod prewarm;

@@ -14,6 +14,7 @@ mod instance;
 mod launch;
 mod mounts;
 mod output;
+mod prewarm;
 mod runtime_api;
 mod runtime_files;
 #[cfg(test)]
@@ -26,15 +27,17 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::net::TcpListener;
 use updraft_executor::{Executor, Instance, Rejected, Start, Support, Unsupported};
 use updraft_sandbox::{Mount, Spawner};
 use updraft_types::{Fault, Function, Region, Runtime, function::Configuration};
 
-pub use self::discover::Interpreter;
+pub use self::{discover::Interpreter, prewarm::Prewarmed};
 use self::{
     discover::{Policy, Search},
     guest::Process,
     instance::RuntimeInstance,
+    prewarm::{Assigned, Prewarm},
     runtime_files::RuntimeFiles,
     web::WebInstance,
 };
@@ -61,7 +64,14 @@ pub struct Config {
     /// starts; a quota stays for life, and below one core it would stall cold starts and the short bursts that
     /// most handlers are, for up to 0.1 s at a time. So a whole core is the default.
     pub cpu_millis_min: u32,
+    /// Most interpreters of one kind that run without a function, ready for the next cold start; 0 for none. Each
+    /// takes some ten megabytes (Python) to fifty (Node.js). There are none before a function of their kind has been
+    /// started, and none of a kind that has not been for five minutes.
+    pub prewarmed_max: u32,
 }
+
+/// What [`Config::new`] takes for [`Config::prewarmed_max`].
+pub const PREWARMED_MAX_DEFAULT: u32 = 4;
 
 /// AWS credentials for guests.
 #[derive(Clone)]
@@ -94,7 +104,15 @@ impl Config {
     /// The defaults for a directory: the host's interpreters, exact versions, no credentials, whole cores.
     pub fn new(directory: PathBuf, region: Region) -> Self {
         let search = Search::of_host(Vec::new());
-        Self { region, directory, search, versions: Policy::Exact, credentials: None, cpu_millis_min: 1000 }
+        Self {
+            region,
+            directory,
+            search,
+            versions: Policy::Exact,
+            credentials: None,
+            cpu_millis_min: 1000,
+            prewarmed_max: PREWARMED_MAX_DEFAULT,
+        }
     }
 }
 
@@ -116,6 +134,7 @@ pub struct ProcessExecutor {
     interpreters: Arc<OnceLock<Vec<Interpreter>>>,
     /// The mounts that all sandboxes have.
     mounts: Vec<Mount>,
+    prewarm: Prewarm,
 }
 
 impl ProcessExecutor {
@@ -124,7 +143,8 @@ impl ProcessExecutor {
         let files = RuntimeFiles::write(&config.directory)
             .map_err(|source| NewError { directory: config.directory.clone(), source })?;
         let mounts = mounts::shared(files.directory(), files.empty());
-        let executor = Self { config, spawner, files, interpreters: Arc::default(), mounts };
+        let prewarm = Prewarm::new(spawner.clone(), updraft_engine::prewarm::Policy::new(config.prewarmed_max));
+        let executor = Self { config, spawner, files, interpreters: Arc::default(), mounts, prewarm };
         let (interpreters, search) = (executor.interpreters.clone(), executor.config.search.clone());
         // Whoever needs the answer before this thread has it looks for itself or waits for it.
         std::thread::spawn(move || interpreters.get_or_init(|| discover::discover(&search)).len());
@@ -134,6 +154,18 @@ impl ProcessExecutor {
     /// The interpreters of this host, by runtime. The first call may wait for discovery to end.
     pub fn interpreters(&self) -> &[Interpreter] {
         self.interpreters.get_or_init(|| discover::discover(&self.config.search))
+    }
+
+    /// How prewarming goes.
+    pub fn prewarmed(&self) -> Prewarmed {
+        self.prewarm.counts()
+    }
+
+    /// Whether an interpreter is ready that this start would be given.
+    pub async fn is_prewarmed(&self, start: &Start) -> bool {
+        let Ok(spec) = self.spec(start).await else { return false };
+        let parts = prewarm::divide(&spec, start.function.configuration.runtime, self.files.no_package());
+        parts.is_some_and(|parts| self.prewarm.is_ready(&parts))
     }
 
     fn interpreter(&self, runtime: Runtime) -> Result<(&Interpreter, Support), Unsupported> {
@@ -185,17 +217,27 @@ impl Executor for ProcessExecutor {
     }
 
     async fn start(&self, start: Start) -> Result<Arc<dyn Instance>, Fault> {
+        let _starting = self.prewarm.starting();
         let spec = self.spec(&start).await?;
+        let function_arn = start.function.id.arn(&self.config.region);
+        let followed = |error| Fault::Platform { reason: format!("cannot follow a sandbox's output: {error}") };
+        let parts = prewarm::divide(&spec, start.function.configuration.runtime, self.files.no_package());
+        if let Some(parts) = parts
+            && let Some(Assigned { sandbox, listener, connection }) = self.prewarm.take(parts).await
+        {
+            let process = Process::new(sandbox, start.guest.clone()).map_err(followed)?;
+            return Ok(Arc::new(RuntimeInstance::start(process, listener, Some(connection), &function_arn).await?));
+        }
         let mut sandbox = self.spawner.spawn(spec).await.map_err(|error| launch::fault_of(error, &start))?;
         let listener = sandbox.listeners.pop();
-        let process = Process::new(sandbox, start.guest.clone())
-            .map_err(|error| Fault::Platform { reason: format!("cannot follow a sandbox's output: {error}") })?;
+        let process = Process::new(sandbox, start.guest.clone()).map_err(followed)?;
         if start.function.configuration.runtime == Runtime::Web {
             return Ok(Arc::new(WebInstance::start(process).await?));
         }
         let listener =
             listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
-        let function_arn = start.function.id.arn(&self.config.region);
-        Ok(Arc::new(RuntimeInstance::start(process, listener, &function_arn).await?))
+        let listener = TcpListener::from_std(listener)
+            .map_err(|error| Fault::Platform { reason: format!("cannot use the Runtime API's listener: {error}") })?;
+        Ok(Arc::new(RuntimeInstance::start(process, listener, None, &function_arn).await?))
     }
 }

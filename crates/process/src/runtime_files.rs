@@ -33,6 +33,7 @@ with open(target, 'wb') as file:
 pub(crate) struct RuntimeFiles {
     directory: PathBuf,
     empty: PathBuf,
+    nothing: PathBuf,
     compiling: Mutex<()>,
 }
 
@@ -41,8 +42,8 @@ impl RuntimeFiles {
     pub(crate) fn write(parent: &Path) -> io::Result<Self> {
         let digest = Sha256::new().chain_update(PYTHON).chain_update([0]).chain_update(NODEJS).finalize();
         let name: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        let (directory, empty) = (parent.join(&name), parent.join("empty"));
-        for path in [&directory, &empty] {
+        let (directory, empty, nothing) = (parent.join(&name), parent.join("empty"), parent.join("no-package"));
+        for path in [&directory, &empty, &nothing, &nothing.join("lib")] {
             fs::create_dir_all(path)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         }
@@ -56,11 +57,13 @@ impl RuntimeFiles {
         }
         for entry in fs::read_dir(parent)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() && ![&directory, &empty].contains(&&entry.path()) {
+            if entry.file_type()?.is_dir() && ![&directory, &empty, &nothing].contains(&&entry.path()) {
                 fs::remove_dir_all(entry.path())?;
             }
         }
-        Ok(Self { directory: directory.canonicalize()?, empty: empty.canonicalize()?, compiling: Mutex::new(()) })
+        let compiling = Mutex::new(());
+        let [directory, empty, nothing] = [directory, empty, nothing].map(|path| path.canonicalize());
+        Ok(Self { directory: directory?, empty: empty?, nothing: nothing?, compiling })
     }
 
     /// The directory to mount.
@@ -71,6 +74,12 @@ impl RuntimeFiles {
     /// A directory with nothing in it.
     pub(crate) fn empty(&self) -> &Path {
         &self.empty
+    }
+
+    /// What lies where a package will be, until there is one. The dynamic linker remembers for good which directories
+    /// of its search path were not there when it first looked, and packages bring libraries in `lib`.
+    pub(crate) fn no_package(&self) -> &Path {
+        &self.nothing
     }
 
     /// Where a sandbox finds the Python runtime, compiled if that can be had.

@@ -169,8 +169,7 @@ impl Blank {
         drop(trees);
         self.root.seal()?;
         give_up_all(jail)?;
-        // A guest that has ended cannot be told; the platform hears of its end.
-        let _ = File::from(message).write_all(assignment.message.as_bytes());
+        File::from(message).write_all(assignment.message.as_bytes()).step("tell the guest, which has ended")?;
         wire::send(sockets.control.as_fd(), &Report::Assigned, &[]).step("report to the platform")?;
         Ok(Some((guest, children)))
     }

@@ -335,7 +335,14 @@ pub(crate) fn greet(socket: &OwnedFd, cgroup_name: &str) -> io::Result<Missing> 
     wire::send(socket.as_fd(), &Request::Begin { cgroup_name: cgroup_name.to_owned() }, &[])?;
     let mut events = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     let timeout = PollTimeout::try_from(START_TIMEOUT).unwrap_or(PollTimeout::MAX);
-    if poll(&mut events, timeout)? == 0 {
+    // Signals for the end of other children interrupt a wait.
+    let ready = loop {
+        match poll(&mut events, timeout) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    if ready == 0 {
         return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer"));
     }
     match wire::receive(socket.as_fd())? {

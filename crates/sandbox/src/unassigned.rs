@@ -27,6 +27,11 @@ impl Unassigned {
         self.sandbox.last().is_none()
     }
 
+    /// Waits until nothing of it runs any more.
+    pub async fn ended(&self) {
+        self.sandbox.exited().await;
+    }
+
     /// The most memory it has held so far, bytes; 0 where that cannot be measured.
     pub fn memory_bytes_max(&self) -> u64 {
         self.sandbox.memory_bytes_max()

@@ -1,7 +1,7 @@
 //! Asks executables what they are. Each runs for at most [`ANSWER_MS_MAX`], a few at a time.
 
 use std::{
-    io::Read,
+    io::{self, Read},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -97,9 +97,12 @@ fn read_until(stream: &mut UnixStream, give_up_at: Instant) -> Option<String> {
     loop {
         let left = give_up_at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
         stream.set_read_timeout(Some(left)).ok()?;
-        match stream.read(&mut piece).ok()? {
-            0 => return String::from_utf8(bytes).ok(),
-            count => bytes.extend_from_slice(&piece[..count]),
+        match stream.read(&mut piece) {
+            Ok(0) => return String::from_utf8(bytes).ok(),
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            // The end of another child; a read that may time out is not resumed by the system.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
         }
         if bytes.len() > ANSWER_BYTES_MAX {
             return None;
