@@ -18,6 +18,7 @@ use updraft_types::{Function, Payload, Runtime};
 
 const WARM_CALLS: usize = 3000;
 const COLD_STARTS: usize = 30;
+const MODULES: usize = 30;
 
 fn main() {
     updraft_sandbox::run_helper_if_asked();
@@ -84,7 +85,42 @@ async fn measure() {
             instance.memory_bytes_max() / (1024 * 1024),
             interpreter.path.display(),
         );
+        if matches!(interpreter.runtime, Runtime::Python { .. }) {
+            measure_modules(&executor, &cold_executor, &function).await;
+        }
     }
+}
+
+/// A package of many modules, with and without having been compiled ahead.
+async fn measure_modules(executor: &ProcessExecutor, cold_executor: &ProcessExecutor, function: &Function) {
+    let packages = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for package in &packages {
+        testing::make_readable(package.path());
+        let imports: String = (0..MODULES).map(|number| format!("import m{number}\n")).collect();
+        std::fs::write(package.path().join("app.py"), imports + "def handler(event, context): return event\n").unwrap();
+        for number in 0..MODULES {
+            let one = |index| {
+                format!("def f{index}(a, b=1):\n    \"\"\"Adds.\"\"\"\n    return [a + b for _ in range(b)]\n\n")
+            };
+            let code: String = (0..40).map(one).collect();
+            std::fs::write(package.path().join(format!("m{number}.py")), code).unwrap();
+        }
+    }
+    let [plain, compiled] = &packages;
+    executor.prepare(function, compiled.path()).await.unwrap();
+    let mut times = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..COLD_STARTS {
+        times[0].push(start(cold_executor, function, plain.path()).await);
+        times[1].push(start(cold_executor, function, compiled.path()).await);
+        prewarm(executor, function, plain.path()).await;
+        times[2].push(start(executor, function, plain.path()).await);
+        prewarm(executor, function, compiled.path()).await;
+        times[3].push(start(executor, function, compiled.path()).await);
+    }
+    let [cold, cold_compiled, prewarmed, prewarmed_compiled] = times.each_mut().map(|times| percentile(times, 50));
+    println!(
+        "  {MODULES} modules: cold {cold:?}, compiled {cold_compiled:?}; prewarmed {prewarmed:?}, compiled {prewarmed_compiled:?}"
+    );
 }
 
 /// How long a start takes until the instance can take a call.

@@ -7,6 +7,7 @@
 //! Refuses to know about queues, limits on concurrency, billing or doors. Invariant: a guest reaches the
 //! platform through its own Runtime API or its own output, and nothing it sends there harms another instance.
 
+mod bytecode;
 pub mod discover;
 mod environment;
 mod guest;
@@ -32,8 +33,8 @@ use updraft_executor::{Executor, Instance, Rejected, Start, Support, Unsupported
 use updraft_sandbox::{Mount, Spawner};
 use updraft_types::{Fault, Function, Region, Runtime, function::Configuration};
 
-pub use self::{discover::Interpreter, prewarm::Prewarmed};
 use self::{
+    bytecode::Bytecode,
     discover::{Policy, Search},
     guest::Process,
     instance::RuntimeInstance,
@@ -41,6 +42,7 @@ use self::{
     runtime_files::RuntimeFiles,
     web::WebInstance,
 };
+pub use self::{discover::Interpreter, prewarm::Prewarmed};
 
 /// Requests that one `web` instance takes at once.
 const WEB_CONCURRENCY: u32 = 50;
@@ -135,6 +137,7 @@ pub struct ProcessExecutor {
     /// The mounts that all sandboxes have.
     mounts: Vec<Mount>,
     prewarm: Prewarm,
+    bytecode: Bytecode,
 }
 
 impl ProcessExecutor {
@@ -144,7 +147,8 @@ impl ProcessExecutor {
             .map_err(|source| NewError { directory: config.directory.clone(), source })?;
         let mounts = mounts::shared(files.directory(), files.empty());
         let prewarm = Prewarm::new(spawner.clone(), updraft_engine::prewarm::Policy::new(config.prewarmed_max));
-        let executor = Self { config, spawner, files, interpreters: Arc::default(), mounts, prewarm };
+        let bytecode = Bytecode::new(spawner.clone(), mounts.clone());
+        let executor = Self { config, spawner, files, interpreters: Arc::default(), mounts, prewarm, bytecode };
         let (interpreters, search) = (executor.interpreters.clone(), executor.config.search.clone());
         // Whoever needs the answer before this thread has it looks for itself or waits for it.
         std::thread::spawn(move || interpreters.get_or_init(|| discover::discover(&search)).len());
@@ -209,6 +213,7 @@ impl Executor for ProcessExecutor {
             runtime @ Runtime::Python { .. } => {
                 if let Ok((interpreter, _)) = self.interpreter(runtime) {
                     self.files.python(interpreter).await;
+                    self.bytecode.prepare(interpreter, package).await;
                 }
                 Ok(())
             }

@@ -30,6 +30,7 @@ from _frozen_importlib_external import MAGIC_NUMBER
 print('%d.%d.%d' % sys.version_info[:3])
 print(getattr(sys, '_base_executable', '') or sys.executable)
 print(MAGIC_NUMBER.hex())
+print(sys.implementation.cache_tag or '')
 print(sys.base_prefix)
 print(sys.base_exec_prefix)";
 
@@ -116,6 +117,12 @@ fn python(text: &str, home: Option<&Path>) -> Option<Interpreter> {
     let minor: u8 = version.strip_prefix("3.")?.split('.').next()?.parse().ok()?;
     let path = Path::new(lines.next()?).canonicalize().ok()?;
     let bytecode = lines.next()?;
+    let cache_tag = lines.next()?;
+    // It becomes part of file names.
+    let is_plain = |tag: &str| tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if !is_plain(cache_tag) {
+        return None;
+    }
     if minor < PYTHON_MINOR_MIN || bytecode.is_empty() || !bytecode.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -126,6 +133,7 @@ fn python(text: &str, home: Option<&Path>) -> Option<Interpreter> {
         prefixes: mountable(prefixes, &path, home),
         path,
         bytecode: bytecode.to_owned(),
+        cache_tag: cache_tag.to_owned(),
     })
 }
 
@@ -145,6 +153,7 @@ fn nodejs(text: &str, home: Option<&Path>) -> Option<Interpreter> {
         prefixes: mountable(vec![prefix.to_owned()], &path, home),
         path,
         bytecode: String::new(),
+        cache_tag: String::new(),
     })
 }
 
@@ -171,11 +180,17 @@ mod tests {
 
     #[test]
     fn answers_are_believed_only_when_they_make_sense() {
-        let text = "3.11.7\n/bin/sh\na70d0d0a\n/usr\n/usr\n";
+        let text = "3.11.7\n/bin/sh\na70d0d0a\ncpython-311\n/usr\n/usr\n";
         let interpreter = python(text, None).unwrap();
         assert_eq!(interpreter.runtime, Runtime::Python { minor: 11 });
         assert_eq!(interpreter.prefixes[0], Path::new("/usr"));
-        for text in ["", "2.7.18\n/bin/sh\nff\n/usr\n", "3.7.1\n/bin/sh\nff\n/usr\n", "3.11.7\n/bin/sh\n../x\n/usr\n"] {
+        for text in [
+            "",
+            "2.7.18\n/bin/sh\nff\nt\n/usr\n",
+            "3.7.1\n/bin/sh\nff\nt\n/usr\n",
+            "3.11.7\n/bin/sh\n../x\nt\n/usr\n",
+            "3.11.7\n/bin/sh\nff\n../x\n/usr\n",
+        ] {
             assert_eq!(python(text, None), None, "{text}");
         }
         assert_eq!(nodejs("16.0.0\n/bin/sh\n", None), None);
