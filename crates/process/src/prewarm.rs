@@ -317,3 +317,79 @@ fn memory() -> (u64, u64) {
     };
     (field("MemTotal"), field("MemAvailable"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMORY: (u64, u64) = (16 << 30, 8 << 30);
+
+    fn spec(kind: usize) -> Spec {
+        Spec {
+            name: "unassigned".to_owned(),
+            command: vec![format!("/interpreter-{kind}")],
+            environment: Vec::new(),
+            directory: "/".into(),
+            mounts: Vec::new(),
+            tmp_bytes_max: 0,
+            listen: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+
+    fn state(now: Instant) -> State {
+        State { served: 0, shelves: Vec::new(), starting: 0, quiet_since: now }
+    }
+
+    fn made(step: &Step) -> Option<&str> {
+        match step {
+            Step::Make(_, spec) => Some(&spec.command[0]),
+            Step::Wait(_) => None,
+        }
+    }
+
+    #[test]
+    fn the_kind_started_last_is_made_first_and_only_when_it_is_quiet() {
+        let (policy, now) = (Policy::new(2), Instant::now());
+        let mut state = state(now);
+        assert!(matches!(state.next(policy, MEMORY, now), Step::Wait(Duration::MAX)), "nothing before the first start");
+        let later = now + Duration::from_secs(1);
+        assert!(state.take(spec(1), policy, now).is_none());
+        assert!(state.take(spec(2), policy, later).is_none());
+        state.starting = 1;
+        assert!(matches!(state.next(policy, MEMORY, later), Step::Wait(TICK)));
+        state.starting = 0;
+        state.quiet_since = later;
+        assert!(matches!(state.next(policy, MEMORY, later), Step::Wait(prewarm::QUIET)));
+        assert_eq!(made(&state.next(policy, MEMORY, later + prewarm::QUIET)), Some("/interpreter-2"));
+        assert_eq!(made(&state.next(policy, (16 << 30, 1 << 30), later + prewarm::QUIET)), None, "memory is short");
+    }
+
+    #[test]
+    fn one_that_does_not_come_up_is_not_tried_at_once_again() {
+        let (policy, now) = (Policy::new(2), Instant::now());
+        let mut state = state(now);
+        state.take(spec(1), policy, now);
+        let later = now + Duration::from_secs(1);
+        let Step::Make(key, _) = state.next(policy, MEMORY, later) else { panic!("one is wanted") };
+        state.put(&key, Err(timed_out()), later);
+        assert_eq!(made(&state.next(policy, MEMORY, later)), None);
+        assert_eq!(made(&state.next(policy, MEMORY, later + RETRY)), Some("/interpreter-1"));
+        assert!(matches!(state.next(policy, MEMORY, now + policy.window), Step::Wait(Duration::MAX)));
+        assert!(state.shelves.is_empty(), "a kind that is not used is forgotten");
+    }
+
+    #[test]
+    fn kinds_and_what_is_kept_of_them_are_bounded() {
+        let (policy, now) = (Policy::new(3), Instant::now());
+        let mut state = state(now);
+        for step in 0..100 {
+            state.take(spec(step % 20), policy, now + Duration::from_secs(step as u64));
+        }
+        assert_eq!(state.shelves.len(), KINDS_MAX);
+        assert!(state.shelves.iter().all(|shelf| shelf.starts.len() <= 3));
+        let mut kept: Vec<_> = state.shelves.iter().map(|shelf| shelf.spec.command[0].clone()).collect();
+        kept.sort();
+        assert_eq!(kept, (14..20).map(|kind| format!("/interpreter-{kind}")).collect::<Vec<_>>());
+    }
+}

@@ -83,6 +83,7 @@ fn executors(config: &Config, directory: &Path) -> anyhow::Result<Executors> {
         Interpreters::Exact => updraft_process::discover::Policy::Exact,
         Interpreters::Nearest => updraft_process::discover::Policy::Nearest,
     };
+    process.prewarmed_max = config.prewarmed_max;
     let mut wasm = updraft_wasm::Config::new(directory.join("wasm"), config.region.clone());
     wasm.instances_max = config.capacity.instances_max;
     Ok(Executors {
