@@ -110,9 +110,9 @@ async fn measure_modules(executor: &ProcessExecutor, cold_executor: &ProcessExec
     executor.prepare(function, compiled.path()).await.unwrap();
     let mut times = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..COLD_STARTS {
+        prewarm(executor, function, plain.path()).await;
         times[0].push(start(cold_executor, function, plain.path()).await);
         times[1].push(start(cold_executor, function, compiled.path()).await);
-        prewarm(executor, function, plain.path()).await;
         times[2].push(start(executor, function, plain.path()).await);
         prewarm(executor, function, compiled.path()).await;
         times[3].push(start(executor, function, compiled.path()).await);
