@@ -9,4 +9,5 @@ pub mod eviction;
 pub mod fair;
 pub mod keep_alive;
 pub mod placement;
+pub mod prewarm;
 pub mod provision;

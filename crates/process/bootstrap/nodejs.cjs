@@ -3,6 +3,9 @@
 // Standard library alone, Node.js 18 and later. CommonJS, because that loads faster than a module, and
 // `node:net` instead of `node:http` for the same reason. Wordings, log formats and the order in which a
 // handler's file is looked for are Lambda's (source: aws-lambda-ric 4.0.2; exit codes: 3.x).
+//
+// Started with `UPDRAFT_AWAITS_ASSIGNMENT` in its environment it goes as far as it can without a function, loads what
+// handlers commonly use, and waits to be told the rest. Each such process serves one function.
 'use strict';
 
 const fs = require('node:fs');
@@ -10,8 +13,9 @@ const net = require('node:net');
 const path = require('node:path');
 const { format } = require('node:util');
 
-const TASK_ROOT = process.env.LAMBDA_TASK_ROOT ?? '/var/task';
-const API = process.env.AWS_LAMBDA_RUNTIME_API;
+const TASK_ROOT = '/var/task';
+const AWAITS = 'UPDRAFT_AWAITS_ASSIGNMENT';
+const API = process.env[AWAITS] ?? process.env.AWS_LAMBDA_RUNTIME_API;
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const STREAMING_WATERMARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
 const HTTP_INTEGRATION = 'application/vnd.awslambda.http-integration-response';
@@ -529,7 +533,47 @@ process.on('uncaughtException', (error) => {
   dieOf('Uncaught Exception', error, describe(error), EXIT_UNCAUGHT_EXCEPTION);
 });
 
+// Prewarming
+
+// What handlers and the clients of services use most. A package cannot shadow them: built-in modules go first.
+const COMMON_MODULES = ['stream', 'events', 'buffer', 'url', 'util', 'crypto', 'http', 'https', 'zlib', 'os',
+  'querystring', 'string_decoder', 'assert', 'child_process', 'async_hooks', 'fs/promises', 'timers/promises'];
+
+async function loadCommonModules() {
+  for (const name of COMMON_MODULES) require(`node:${name}`);
+  await import('node:module'); // Sets up the loader of modules.
+}
+
+// Waits for the function: its environment and directory, as JSON on standard input, up to the end of it. Blocks, so
+// nothing else runs meanwhile.
+function awaitAssignment() {
+  const pieces = [];
+  const piece = Buffer.alloc(65536);
+  for (;;) {
+    const length = fs.readSync(0, piece, 0, piece.length, null);
+    if (length === 0) break;
+    pieces.push(Buffer.from(piece.subarray(0, length)));
+  }
+  if (pieces.length === 0) process.exit(0); // There will be none.
+  fs.closeSync(0);
+  fs.openSync('/dev/null', 'r'); // The lowest number free: standard input again.
+  const assignment = JSON.parse(Buffer.concat(pieces).toString('utf8'));
+  for (const name of Object.keys(process.env)) delete process.env[name];
+  Object.assign(process.env, assignment.environment);
+  process.chdir(assignment.directory);
+}
+
+async function prewarm() {
+  await loadCommonModules();
+  // To the platform this connection says that all is ready.
+  await new Promise((resolve, reject) => api.connect().once('connect', resolve).once('error', reject));
+  awaitAssignment();
+  // While the function loads only its own business keeps the event loop alive.
+  api.socket.unref();
+}
+
 async function main() {
+  if (AWAITS in process.env) await prewarm();
   setUpConsole();
   let handler;
   try {
@@ -537,10 +581,12 @@ async function main() {
   } catch (error) {
     const report = describe(error);
     logError('Uncaught Exception', error);
+    api.socket?.ref();
     await api.post('init/error', JSON.stringify(report), errorHeader(report));
     process.exit(1);
   }
   try {
+    api.socket?.ref();
     let request = await api.next();
     for (;;) request = await work(handler, request);
   } catch {

@@ -4,6 +4,10 @@ Standard library alone, Python 3.8 and later. A cold start pays for everything i
 speaks HTTP over a bare socket, reads JSON with the C scanner that `json` wraps, formats stack traces itself,
 and touches `logging` only once the function has imported it.
 
+Started with `UPDRAFT_AWAITS_ASSIGNMENT` in its environment it goes as far as it can without a function, imports what
+handlers commonly import, and waits to be told the rest. Each such process serves one function and is a process start
+of its own, so that hash seeds and whatever else is drawn at random are nobody else's.
+
 Wordings and log formats are Lambda's (source: awslambdaric 4.2.2).
 """
 
@@ -13,7 +17,8 @@ import time
 
 import _socket
 
-TASK_ROOT = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
+TASK_ROOT = "/var/task"
+AWAITS = "UPDRAFT_AWAITS_ASSIGNMENT"
 HERE = (lambda: None).__code__.co_filename
 # A reply up to this size travels in one write with the request for the next event.
 PIPELINED_BYTES_MAX = 32 * 1024
@@ -93,16 +98,21 @@ def _make_encoder(is_ascii):
 
 
 # Since 3.12 Lambda leaves letters beyond ASCII as they are.
-IS_ASCII = os.environ.get("AWS_EXECUTION_ENV", "") in ("AWS_Lambda_python3.%d" % minor for minor in range(6, 12))
-_encode = _make_encoder(IS_ASCII)
+def is_ascii():
+    return os.environ.get("AWS_EXECUTION_ENV", "") in ("AWS_Lambda_python3.%d" % minor for minor in range(6, 12))
+
+
+_encode = None
 
 
 def to_json(value):
     global _encode
+    if _encode is None:
+        _encode = _make_encoder(is_ascii())
     try:
         return _encode(value).encode()
     except BaseException:
-        _encode = _make_encoder(IS_ASCII)  # The old one may hold marks of the values it was inside of.
+        _encode = None  # It may hold marks of the values it was inside of.
         raise
 
 
@@ -120,7 +130,7 @@ class RuntimeApi:
         self._unread = b""
         self._next = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: %s\r\n\r\n" % self._host
 
-    def _connect(self):
+    def connect(self):
         self._socket = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
         self._socket.connect(self._peer)
         self._socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
@@ -175,7 +185,7 @@ class RuntimeApi:
                 return self._event()
             except OSError:
                 self._close()
-        self._connect()
+        self.connect()
         self._socket.sendall(self._next)
         return self._event()
 
@@ -188,7 +198,7 @@ class RuntimeApi:
     def post(self, path, body, content_type="application/json", extra=""):
         """Posts and waits for the answer."""
         if self._socket is None:
-            self._connect()
+            self.connect()
         self._send(path, body, content_type, extra, b"")
         self._receive()
 
@@ -425,12 +435,91 @@ def _set_up_logging(logging):
     logging.getLogger().addHandler(handler)
 
 
+# Prewarming
+
+# What handlers and the clients of services import most. `logging` is not among them: it notes when it was imported.
+COMMON_MODULES = (
+    "json",
+    "re",
+    "traceback",
+    "string",
+    "threading",
+    "functools",
+    "typing",
+    "datetime",
+    "base64",
+    "socket",
+    "urllib.parse",
+    "http.client",
+    "urllib.request",
+)
+
+
+def import_common_modules():
+    """Imports them and returns the names of all that came with them."""
+    before = set(sys.modules)
+    for name in COMMON_MODULES:
+        try:
+            __import__(name)
+        except ImportError:
+            pass
+    return set(sys.modules) - before
+
+
+def forget_shadowed(imported, roots):
+    """Forgets all that was imported ahead when the function brings a module with a name among them, so that whoever
+    imports one gets what it would have got."""
+    names = {name.partition(".")[0] for name in imported}
+    for root in roots:
+        try:
+            entries = os.listdir(root)
+        except OSError:
+            continue
+        if any(entry.partition(".")[0] in names for entry in entries):
+            for name in imported:
+                sys.modules.pop(name, None)
+            return
+
+
+def await_assignment(imported):
+    """Waits for the function: its environment and directory, as JSON on standard input, up to the end of it."""
+    pieces = []
+    while True:
+        piece = os.read(0, 65536)
+        if not piece:
+            break
+        pieces.append(piece)
+    if not pieces:
+        sys.exit(0)  # There will be none.
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    assignment = parse_json(b"".join(pieces).decode())
+    zone = os.environ.get("TZ")
+    del os.environ[AWAITS]
+    given = assignment["environment"]
+    # What the interpreter has added by itself comes last, as it would have.
+    added = {name: value for name, value in os.environ.items() if name not in given}
+    for name in list(os.environ):
+        del os.environ[name]
+    os.environ.update(given)
+    os.environ.update(added)
+    if os.environ.get("TZ") != zone:
+        time.tzset()
+    os.chdir(assignment["directory"])
+    forget_shadowed(imported, function_roots())
+
+
 # The function
 
 
-def set_up_modules():
+def function_roots():
     layers = ["/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2], "/opt/python"]
-    sys.path[:1] = [TASK_ROOT] + [path for path in layers if os.path.isdir(path)]
+    return [TASK_ROOT] + [path for path in layers if os.path.isdir(path)]
+
+
+def set_up_modules():
+    sys.path[:1] = function_roots()
     sys.argv = [""]
     sys.meta_path.insert(0, _LoggingHook())
     try:
@@ -532,8 +621,16 @@ def flush():
 
 
 def main():
+    address = os.environ.get(AWAITS)
+    if address is None:
+        api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    else:
+        api = RuntimeApi(address)
+        imported = import_common_modules()
+        # To the platform this connection says that all is ready.
+        api.connect()
+        await_assignment(imported)
     set_up_modules()
-    api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
         handler = load_handler(os.environ.get("_HANDLER", ""))
     except Exception as error:

@@ -1,11 +1,12 @@
 //! Prints how long calls and starts take on this machine: `cargo run --release -p updraft-process --example
-//! measure`. Asserts nothing; `bench` compares.
+//! measure`, with a part of an interpreter's path to measure that one alone. Asserts nothing; `bench` compares.
 #![allow(clippy::unwrap_used, reason = "a tool for developers")]
 
 #[path = "../src/testing.rs"]
 mod testing;
 
 use std::{
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -13,11 +14,12 @@ use std::{
 use updraft_executor::Executor;
 use updraft_process::{Config, ProcessExecutor};
 use updraft_sandbox::{Require, Spawner};
-use updraft_types::{Payload, Runtime};
+use updraft_types::{Function, Payload, Runtime};
 
 const WARM_CALLS: usize = 3000;
 const COLD_STARTS: usize = 30;
 const SPARSE_CALLS: usize = 60;
+const MODULES: usize = 30;
 
 fn main() {
     updraft_sandbox::run_helper_if_asked();
@@ -28,15 +30,24 @@ async fn measure() {
     let directory = tempfile::tempdir().unwrap();
     let cgroup_name = format!("updraft-measure-{}", std::process::id());
     let spawner = Spawner::start(updraft_sandbox::Config { cgroup_name, require: Require::BestEffort }).unwrap();
-    let config = Config::new(directory.path().join("runtime"), "us-east-1".parse().unwrap());
-    let freeze_after = config.freeze_after;
-    let executor = ProcessExecutor::new(config, spawner.clone()).unwrap();
-    let mut never = Config::new(directory.path().join("never"), "us-east-1".parse().unwrap());
+    let config = |name: &str, prewarmed_max| Config {
+        prewarmed_max,
+        ..Config::new(directory.path().join(name), "us-east-1".parse().unwrap())
+    };
+    let mut never = config("never", 0);
     never.freeze_after = Duration::from_secs(3600);
-    let never = ProcessExecutor::new(never, spawner).unwrap();
+    let never = ProcessExecutor::new(never, spawner.clone()).unwrap();
+    let freeze_after = config("cold", 0).freeze_after;
+    let cold_executor = ProcessExecutor::new(config("cold", 0), spawner.clone()).unwrap();
     let began = Instant::now();
-    println!("discovery: {} interpreters, {:?}", executor.interpreters().len(), began.elapsed());
-    for interpreter in executor.interpreters() {
+    println!("discovery: {} interpreters, {:?}", cold_executor.interpreters().len(), began.elapsed());
+    let chosen = std::env::args().nth(1).unwrap_or_default();
+    for interpreter in cold_executor.interpreters() {
+        if !interpreter.path.display().to_string().contains(&chosen) {
+            continue;
+        }
+        // One for each, so that a running interpreter is one of this kind.
+        let executor = ProcessExecutor::new(config("prewarmed", 1), spawner.clone()).unwrap();
         let (name, code, bare): (_, _, &[&str]) = match interpreter.runtime {
             Runtime::Python { .. } => ("app.py", "def handler(event, context): return event\n", &["-c", "pass"]),
             _ => ("app.js", "exports.handler = async (event) => event;\n", &["-e", "0"]),
@@ -45,17 +56,18 @@ async fn measure() {
         testing::make_readable(package.path());
         std::fs::write(package.path().join(name), code).unwrap();
         let function = testing::function(&interpreter.runtime.to_string(), "app.handler");
-        executor.prepare(&function, package.path()).await.unwrap();
-        let (mut bare_times, mut cold) = (Vec::new(), Vec::new());
+        for executor in [&executor, &cold_executor] {
+            executor.prepare(&function, package.path()).await.unwrap();
+        }
+        start(&executor, &function, package.path()).await;
+        let (mut bare_times, mut cold, mut prewarmed) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..COLD_STARTS {
+            prewarm(&executor, &function, package.path()).await;
             let began = Instant::now();
             Command::new(&interpreter.path).args(bare).stdin(Stdio::null()).status().unwrap();
             bare_times.push(began.elapsed());
-            let began = Instant::now();
-            let start = testing::start(function.clone(), package.path(), testing::Lines::new());
-            let instance = executor.start(start).await.unwrap();
-            cold.push(began.elapsed());
-            instance.stop().await;
+            cold.push(start(&cold_executor, &function, package.path()).await);
+            prewarmed.push(start(&executor, &function, package.path()).await);
         }
         let start = testing::start(function.clone(), package.path(), testing::Lines::new());
         let instance = executor.start(start).await.unwrap();
@@ -66,11 +78,13 @@ async fn measure() {
             warm.push(began.elapsed());
         }
         println!(
-            "{:<12} {:<8} bare {:?}, cold {:?}, warm {:?} (p99 {:?}), memory {} MB, {}",
+            "{:<12} {:<8} bare {:?}, cold {:?}, prewarmed {:?} (p90 {:?}), warm {:?} (p99 {:?}), memory {} MB, {}",
             interpreter.runtime.to_string(),
             interpreter.version,
             percentile(&mut bare_times, 50),
             percentile(&mut cold, 50),
+            percentile(&mut prewarmed, 50),
+            percentile(&mut prewarmed, 90),
             percentile(&mut warm, 50),
             percentile(&mut warm, 99),
             instance.memory_bytes_max() / (1024 * 1024),
@@ -104,6 +118,59 @@ async fn measure() {
             "    freezer: in quick succession {:?}, without {:?}; after a pause {:?}, without {:?}",
             quick[0], quick[1], sparse[0], sparse[1]
         );
+        if matches!(interpreter.runtime, Runtime::Python { .. }) {
+            measure_modules(&executor, &cold_executor, &function).await;
+        }
+    }
+}
+
+/// A package of many modules, with and without having been compiled ahead.
+async fn measure_modules(executor: &ProcessExecutor, cold_executor: &ProcessExecutor, function: &Function) {
+    let packages = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    for package in &packages {
+        testing::make_readable(package.path());
+        let imports: String = (0..MODULES).map(|number| format!("import m{number}\n")).collect();
+        std::fs::write(package.path().join("app.py"), imports + "def handler(event, context): return event\n").unwrap();
+        for number in 0..MODULES {
+            let one = |index| {
+                format!("def f{index}(a, b=1):\n    \"\"\"Adds.\"\"\"\n    return [a + b for _ in range(b)]\n\n")
+            };
+            let code: String = (0..40).map(one).collect();
+            std::fs::write(package.path().join(format!("m{number}.py")), code).unwrap();
+        }
+    }
+    let [plain, compiled] = &packages;
+    executor.prepare(function, compiled.path()).await.unwrap();
+    let mut times = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..COLD_STARTS {
+        prewarm(executor, function, plain.path()).await;
+        times[0].push(start(cold_executor, function, plain.path()).await);
+        times[1].push(start(cold_executor, function, compiled.path()).await);
+        times[2].push(start(executor, function, plain.path()).await);
+        prewarm(executor, function, compiled.path()).await;
+        times[3].push(start(executor, function, compiled.path()).await);
+    }
+    let [cold, cold_compiled, prewarmed, prewarmed_compiled] = times.each_mut().map(|times| percentile(times, 50));
+    println!(
+        "  {MODULES} modules: cold {cold:?}, compiled {cold_compiled:?}; prewarmed {prewarmed:?}, compiled {prewarmed_compiled:?}"
+    );
+}
+
+/// How long a start takes until the instance can take a call.
+async fn start(executor: &ProcessExecutor, function: &Function, package: &Path) -> Duration {
+    let start = testing::start(function.clone(), package, testing::Lines::new());
+    let began = Instant::now();
+    let instance = executor.start(start).await.unwrap();
+    let time = began.elapsed();
+    instance.stop().await;
+    time
+}
+
+/// Waits until a start finds an interpreter running.
+async fn prewarm(executor: &ProcessExecutor, function: &Function, package: &Path) {
+    let start = testing::start(function.clone(), package, testing::Lines::new());
+    while !executor.is_prewarmed(&start).await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

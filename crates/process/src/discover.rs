@@ -26,6 +26,8 @@ pub struct Interpreter {
     pub prefixes: Vec<PathBuf>,
     /// The format of compiled Python it reads, in hexadecimal; empty for others.
     pub(crate) bytecode: String,
+    /// What Python puts into the names of compiled files, such as `cpython-311`; empty where it keeps none.
+    pub(crate) cache_tag: String,
 }
 
 /// What to do about a version that is not there.
@@ -107,6 +109,7 @@ mod tests {
             path: format!("/opt/{index}/{name}").into(),
             prefixes: Vec::new(),
             bytecode: String::new(),
+            cache_tag: String::new(),
         };
         names.iter().enumerate().map(interpreter).collect()
     }

@@ -75,7 +75,39 @@ const RESERVED: &[&str] = &[
     "AWS_SESSION_TOKEN",
     "LAMBDA_RUNTIME_DIR",
     "LAMBDA_TASK_ROOT",
+    AWAITS_ASSIGNMENT,
 ];
+
+/// Tells our runtimes that their function is not known yet; its value is the Runtime API's address.
+pub(crate) const AWAITS_ASSIGNMENT: &str = "UPDRAFT_AWAITS_ASSIGNMENT";
+
+/// The environment of an interpreter whose function is not known yet. Every function's environment has these names.
+pub(crate) fn of_nobody(runtime: Runtime) -> Vec<(String, String)> {
+    let mut variables = defaults(runtime, &[]);
+    variables.insert(AWAITS_ASSIGNMENT.to_owned(), format!("127.0.0.1:{RUNTIME_API_PORT}"));
+    variables.into_iter().collect()
+}
+
+/// Whether a variable takes effect when a process starts or an interpreter sets itself up, so that setting it later is
+/// not the same: the dynamic linker's, the C library's, OpenSSL's, and the interpreters' own. `TZ` is not among them:
+/// the runtimes apply it anew. `NODE_ENV` is for programs alone.
+pub(crate) fn is_read_at_start(name: &str) -> bool {
+    const NAMES: [&str; 10] = [
+        "GCONV_PATH",
+        "GETCONF_DIR",
+        "HOSTALIASES",
+        "LANG",
+        "LANGUAGE",
+        "LOCALDOMAIN",
+        "LOCPATH",
+        "NLSPATH",
+        "RES_OPTIONS",
+        "TZDIR",
+    ];
+    const PREFIXES: [&str; 10] =
+        ["PYTHON", "NODE_", "LD_", "LC_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_", "UV_", "ICU_"];
+    name != "NODE_ENV" && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+}
 
 fn defaults(runtime: Runtime, search_path: &[String]) -> BTreeMap<String, String> {
     let path = search_path.iter().map(String::as_str).chain([PATH]).collect::<Vec<_>>().join(":");

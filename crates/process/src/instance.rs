@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use updraft_executor::{Call, Guest, Instance, Milestone, Reply};
 use updraft_types::{Fault, body};
 
@@ -34,19 +37,25 @@ pub(crate) struct RuntimeInstance {
 }
 
 impl RuntimeInstance {
-    /// Waits until the runtime asks for its first event. Dropping the future kills it.
+    /// Waits until the runtime asks for its first event. Dropping the future kills it. `connection` is one that the
+    /// runtime has made already.
     pub(crate) async fn start(
         process: Process,
-        listener: std::net::TcpListener,
+        listener: TcpListener,
+        connection: Option<TcpStream>,
         function_arn: &str,
         guest: Arc<dyn Guest>,
     ) -> Result<Self, Fault> {
         let process = Arc::new(process);
         let _starting = Busy::new(process.clone());
         let instance = Self { process: process.clone(), api: Arc::new(RuntimeApi::new(function_arn)) };
-        let listener = TcpListener::from_std(listener)
-            .map_err(|error| Fault::Platform { reason: format!("cannot use the Runtime API's listener: {error}") })?;
-        tokio::spawn(watch(process.clone(), instance.api.clone(), listener, guest));
+        let mut connections = JoinSet::new();
+        let mut first_of = Some(guest);
+        if let Some(stream) = connection {
+            reached_runtime(&mut first_of);
+            connections.spawn(serve(stream, instance.api.clone()));
+        }
+        tokio::spawn(watch(process.clone(), instance.api.clone(), listener, connections, first_of));
         let started = instance.api.started().await;
         process.output.drain();
         started.map(|()| instance)
@@ -62,6 +71,10 @@ impl Drop for RuntimeInstance {
 #[async_trait]
 impl Instance for RuntimeInstance {
     async fn call(self: Arc<Self>, call: Call) -> Result<Reply, Fault> {
+        if !self.process.is_alive() {
+            // The watch may not have got to telling the Runtime API.
+            return Err(self.process.ended().await);
+        }
         let mut kill = KillOnDrop::new(self.process.clone());
         let answer = self.api.call(call).await;
         self.process.output.drain();
@@ -101,9 +114,13 @@ impl Instance for RuntimeInstance {
 }
 
 /// Serves the guest and follows it to its end, then answers whoever still waits for it.
-async fn watch(process: Arc<Process>, api: Arc<RuntimeApi>, listener: TcpListener, guest: Arc<dyn Guest>) {
-    let mut first_of = Some(guest);
-    let mut connections = JoinSet::new();
+async fn watch(
+    process: Arc<Process>,
+    api: Arc<RuntimeApi>,
+    listener: TcpListener,
+    mut connections: JoinSet<()>,
+    mut first_of: Option<Arc<dyn Guest>>,
+) {
     let fault = {
         let ended = process.watch();
         tokio::pin!(ended);
@@ -112,11 +129,7 @@ async fn watch(process: Arc<Process>, api: Arc<RuntimeApi>, listener: TcpListene
                 fault = &mut ended => break fault,
                 accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                     Ok((stream, _)) => {
-                        if let Some(guest) = first_of.take() {
-                            guest.reached(Milestone::Runtime);
-                        }
-                        // Without it replies would wait for acknowledgements; a socket that refuses still works.
-                        let _ = stream.set_nodelay(true);
+                        reached_runtime(&mut first_of);
                         connections.spawn(serve(stream, api.clone()));
                     }
                     // Out of descriptors, most likely: the guest's connection waits in the queue.
@@ -134,7 +147,16 @@ async fn watch(process: Arc<Process>, api: Arc<RuntimeApi>, listener: TcpListene
     api.fail(&fault);
 }
 
-async fn serve(stream: tokio::net::TcpStream, api: Arc<RuntimeApi>) {
+/// Tells, once, that the runtime has come as far as to ask for work.
+fn reached_runtime(first_of: &mut Option<Arc<dyn Guest>>) {
+    if let Some(guest) = first_of.take() {
+        guest.reached(Milestone::Runtime);
+    }
+}
+
+async fn serve(stream: TcpStream, api: Arc<RuntimeApi>) {
+    // Without it replies would wait for acknowledgements; a socket that refuses still works.
+    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let api = api.clone();
         async move { Ok::<_, std::convert::Infallible>(api.handle(request).await) }

@@ -7,6 +7,7 @@
 //! Refuses to know about queues, limits on concurrency, billing or doors. Invariant: a guest reaches the
 //! platform through its own Runtime API or its own output, and nothing it sends there harms another instance.
 
+mod bytecode;
 pub mod discover;
 pub mod egress;
 mod environment;
@@ -16,6 +17,7 @@ mod instance;
 mod launch;
 mod mounts;
 mod output;
+mod prewarm;
 mod runtime_api;
 mod runtime_files;
 #[cfg(test)]
@@ -29,18 +31,21 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::net::{TcpListener, TcpStream};
 use updraft_executor::{Executor, Instance, Milestone, Rejected, Start, Support, Unsupported};
-use updraft_sandbox::{Mount, Spawner};
+use updraft_sandbox::{Mount, Sandbox, Spawner, Spec};
 use updraft_types::{Fault, Function, Region, Runtime, function::Configuration};
 
-pub use self::discover::Interpreter;
 use self::{
+    bytecode::Bytecode,
     discover::{Policy, Search},
     guest::Process,
     instance::RuntimeInstance,
+    prewarm::{Assigned, Prewarm},
     runtime_files::RuntimeFiles,
     web::WebInstance,
 };
+pub use self::{discover::Interpreter, prewarm::Prewarmed};
 
 /// Requests that one `web` instance takes at once.
 const WEB_CONCURRENCY: u32 = 50;
@@ -69,11 +74,18 @@ pub struct Config {
     /// How long an instance goes on running after its last call. Then it is frozen until the next one, where the host
     /// can do that; thawing costs that call some tens of microseconds.
     pub freeze_after: Duration,
+    /// Most interpreters of one kind that run without a function, ready for the next cold start; 0 for none. Each
+    /// takes some ten megabytes (Python) to fifty (Node.js). There are none before a function of their kind has been
+    /// started, and none of a kind that has not been for five minutes.
+    pub prewarmed_max: u32,
 }
 
 /// The default of [`Config::freeze_after`]: longer than a runtime takes to ask for its next event, and than the gaps
 /// within a burst of calls.
 const FREEZE_AFTER: Duration = Duration::from_millis(50);
+
+/// What [`Config::new`] takes for [`Config::prewarmed_max`].
+pub const PREWARMED_MAX_DEFAULT: u32 = 4;
 
 /// AWS credentials for guests.
 #[derive(Clone)]
@@ -116,6 +128,7 @@ impl Config {
             egress: egress::Config::default(),
             cpu_millis_min: 1000,
             freeze_after: FREEZE_AFTER,
+            prewarmed_max: PREWARMED_MAX_DEFAULT,
         }
     }
 }
@@ -139,6 +152,17 @@ pub struct ProcessExecutor {
     interpreters: Arc<OnceLock<Vec<Interpreter>>>,
     /// The mounts that all sandboxes have.
     mounts: Vec<Mount>,
+    prewarm: Prewarm,
+    bytecode: Bytecode,
+}
+
+/// A sandbox whose command executes; what is left of its listeners are those for its egress.
+struct Begun {
+    sandbox: Sandbox,
+    /// Of its Runtime API, where it has one.
+    listener: Option<TcpListener>,
+    /// To its Runtime API, where the guest has made it already.
+    connection: Option<TcpStream>,
 }
 
 impl ProcessExecutor {
@@ -148,7 +172,10 @@ impl ProcessExecutor {
             .map_err(|source| NewError { directory: config.directory.clone(), source })?;
         let mounts = mounts::shared(files.directory(), files.empty());
         let gate = egress::Gate::new(&config.egress);
-        let executor = Self { config, spawner, files, gate, interpreters: Arc::default(), mounts };
+        let prewarm = Prewarm::new(spawner.clone(), updraft_engine::prewarm::Policy::new(config.prewarmed_max));
+        let bytecode = Bytecode::new(spawner.clone(), mounts.clone());
+        let interpreters = Arc::default();
+        let executor = Self { config, spawner, files, gate, interpreters, mounts, prewarm, bytecode };
         let (interpreters, search) = (executor.interpreters.clone(), executor.config.search.clone());
         // Whoever needs the answer before this thread has it looks for itself or waits for it.
         std::thread::spawn(move || interpreters.get_or_init(|| discover::discover(&search)).len());
@@ -158,6 +185,41 @@ impl ProcessExecutor {
     /// The interpreters of this host, by runtime. The first call may wait for discovery to end.
     pub fn interpreters(&self) -> &[Interpreter] {
         self.interpreters.get_or_init(|| discover::discover(&self.config.search))
+    }
+
+    /// How prewarming goes.
+    pub fn prewarmed(&self) -> Prewarmed {
+        self.prewarm.counts()
+    }
+
+    /// Whether an interpreter is ready that this start would be given.
+    pub async fn is_prewarmed(&self, start: &Start) -> bool {
+        let plan = self.egress(start);
+        let Ok(spec) = self.spec(start, &plan).await else { return false };
+        self.parts(start, &spec, &plan).is_some_and(|parts| self.prewarm.is_ready(&parts))
+    }
+
+    /// The parts of a sandbox that may be prewarmed.
+    fn parts(&self, start: &Start, spec: &Spec, plan: &egress::Plan) -> Option<prewarm::Parts> {
+        let runtime = start.function.configuration.runtime;
+        if plan.is_common() { prewarm::divide(spec, runtime, self.files.no_package()) } else { None }
+    }
+
+    /// Takes a prewarmed sandbox, or else starts one.
+    async fn begin(&self, start: &Start, spec: Spec, plan: &egress::Plan) -> Result<Begun, Fault> {
+        if let Some(parts) = self.parts(start, &spec, plan)
+            && let Some(Assigned { sandbox, listener, connection }) = self.prewarm.take(parts).await
+        {
+            return Ok(Begun { sandbox, listener: Some(listener), connection: Some(connection) });
+        }
+        let own_listeners = spec.listen.len();
+        let mut sandbox = self.spawner.spawn(spec).await.map_err(|error| launch::fault_of(error, start))?;
+        let outward = sandbox.listeners.split_off(own_listeners);
+        let listener = sandbox.listeners.pop().map(TcpListener::from_std).transpose();
+        let listener = listener
+            .map_err(|error| Fault::Platform { reason: format!("cannot use the Runtime API's listener: {error}") })?;
+        sandbox.listeners = outward;
+        Ok(Begun { sandbox, listener, connection: None })
     }
 
     fn interpreter(&self, runtime: Runtime) -> Result<(&Interpreter, Support), Unsupported> {
@@ -201,6 +263,7 @@ impl Executor for ProcessExecutor {
             runtime @ Runtime::Python { .. } => {
                 if let Ok((interpreter, _)) = self.interpreter(runtime) {
                     self.files.python(interpreter).await;
+                    self.bytecode.prepare(interpreter, package).await;
                 }
                 Ok(())
             }
@@ -209,13 +272,12 @@ impl Executor for ProcessExecutor {
     }
 
     async fn start(&self, start: Start) -> Result<Arc<dyn Instance>, Fault> {
+        let _starting = self.prewarm.starting();
         let plan = self.egress(&start);
         let spec = self.spec(&start, &plan).await?;
-        let own_listeners = spec.listen.len();
-        let mut sandbox = self.spawner.spawn(spec).await.map_err(|error| launch::fault_of(error, &start))?;
+        let Begun { mut sandbox, listener, connection } = self.begin(&start, spec, &plan).await?;
         start.guest.reached(Milestone::Sandbox);
-        let outward = sandbox.listeners.split_off(own_listeners);
-        let listener = sandbox.listeners.pop();
+        let outward = std::mem::take(&mut sandbox.listeners);
         let platform = |what: &str, error| Fault::Platform { reason: format!("cannot {what}: {error}") };
         let egress = (!plan.is_empty())
             .then(|| egress::Forwarder::start(plan, outward, &self.gate, start.guest.clone()))
@@ -230,6 +292,6 @@ impl Executor for ProcessExecutor {
         let listener =
             listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
         let function_arn = start.function.id.arn(&self.config.region);
-        Ok(Arc::new(RuntimeInstance::start(process, listener, &function_arn, start.guest).await?))
+        Ok(Arc::new(RuntimeInstance::start(process, listener, connection, &function_arn, start.guest).await?))
     }
 }

@@ -18,6 +18,9 @@ use crate::{discover::Interpreter, environment::RUNTIME_ROOT};
 
 const PYTHON: &str = include_str!("../bootstrap/python.py");
 const NODEJS: &str = include_str!("../bootstrap/nodejs.cjs");
+const COMPILER: &str = include_str!("../bootstrap/compile.py");
+/// All files by name.
+const FILES: [(&str, &str); 3] = [("python.py", PYTHON), ("nodejs.cjs", NODEJS), ("compile.py", COMPILER)];
 const COMPILE_MS_MAX: u64 = 20_000;
 
 /// Writes the file as `python -m py_compile` would, but never checked against its source.
@@ -33,20 +36,22 @@ with open(target, 'wb') as file:
 pub(crate) struct RuntimeFiles {
     directory: PathBuf,
     empty: PathBuf,
+    nothing: PathBuf,
     compiling: Mutex<()>,
 }
 
 impl RuntimeFiles {
     /// Writes the files below `parent` and removes what other versions of the platform left there.
     pub(crate) fn write(parent: &Path) -> io::Result<Self> {
-        let digest = Sha256::new().chain_update(PYTHON).chain_update([0]).chain_update(NODEJS).finalize();
+        let add = |digest: Sha256, (_, text): (&str, &str)| digest.chain_update(text).chain_update([0]);
+        let digest = FILES.into_iter().fold(Sha256::new(), add).finalize();
         let name: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        let (directory, empty) = (parent.join(&name), parent.join("empty"));
-        for path in [&directory, &empty] {
+        let (directory, empty, nothing) = (parent.join(&name), parent.join("empty"), parent.join("no-package"));
+        for path in [&directory, &empty, &nothing, &nothing.join("lib")] {
             fs::create_dir_all(path)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         }
-        for (file, content) in [("python.py", PYTHON), ("nodejs.cjs", NODEJS)] {
+        for (file, content) in FILES {
             let path = directory.join(file);
             if fs::read(&path).ok().as_deref() != Some(content.as_bytes()) {
                 let unfinished = directory.join(format!("{file}.new"));
@@ -56,11 +61,13 @@ impl RuntimeFiles {
         }
         for entry in fs::read_dir(parent)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() && ![&directory, &empty].contains(&&entry.path()) {
+            if entry.file_type()?.is_dir() && ![&directory, &empty, &nothing].contains(&&entry.path()) {
                 fs::remove_dir_all(entry.path())?;
             }
         }
-        Ok(Self { directory: directory.canonicalize()?, empty: empty.canonicalize()?, compiling: Mutex::new(()) })
+        let compiling = Mutex::new(());
+        let [directory, empty, nothing] = [directory, empty, nothing].map(|path| path.canonicalize());
+        Ok(Self { directory: directory?, empty: empty?, nothing: nothing?, compiling })
     }
 
     /// The directory to mount.
@@ -71,6 +78,12 @@ impl RuntimeFiles {
     /// A directory with nothing in it.
     pub(crate) fn empty(&self) -> &Path {
         &self.empty
+    }
+
+    /// What lies where a package will be, until there is one. The dynamic linker remembers for good which directories
+    /// of its search path were not there when it first looked, and packages bring libraries in `lib`.
+    pub(crate) fn no_package(&self) -> &Path {
+        &self.nothing
     }
 
     /// Where a sandbox finds the Python runtime, compiled if that can be had.

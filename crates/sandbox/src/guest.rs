@@ -19,6 +19,7 @@ use nix::{
 use crate::{
     landlock::Landlock,
     privileges,
+    seccomp::Filters,
     spec::Spec,
     sys,
     wire::{Failure, Step, errno_of},
@@ -43,8 +44,17 @@ pub(crate) struct Guest {
     pub(crate) output: OwnedFd,
 }
 
-/// Starts the command and waits until it executes or cannot.
-pub(crate) fn start(spec: &Spec, landlock: Option<Landlock>) -> Result<Guest, Failure> {
+/// What differs for a guest that starts while its init still has privileges.
+pub(crate) struct Early<'a> {
+    /// Its standard input.
+    pub(crate) input: OwnedFd,
+    /// It drops its privileges and enters the filter itself, in the last moment before it executes.
+    pub(crate) filters: &'a Filters,
+}
+
+/// Starts the command and waits until it executes or cannot. Without `early` the init has given up its
+/// privileges before, and the guest inherits that.
+pub(crate) fn start(spec: &Spec, landlock: Option<Landlock>, early: Option<&Early<'_>>) -> Result<Guest, Failure> {
     let program = Program::of(spec)?;
     let flags = OFlag::O_CLOEXEC;
     // Made here, as the guest's user: what opens /dev/stdout is asked for permission on the pipe.
@@ -54,10 +64,19 @@ pub(crate) fn start(spec: &Spec, landlock: Option<Landlock>) -> Result<Guest, Fa
         (File::from(reader), File::from(writer))
     };
     let null = open("/dev/null", OFlag::O_RDONLY | flags, Mode::empty()).step("open /dev/null")?;
+    let input = early.map_or(&null, |early| &early.input);
     let pid = match sys::fork_here().step("fork the guest")? {
         None => {
             drop((output, verdict));
-            become_guest(spec, landlock, &program, &null, &output_writer, verdict_writer)
+            let prepare = || {
+                make_ready(spec, input, &output_writer)?;
+                if early.is_some() {
+                    privileges::drop_all()?;
+                }
+                landlock.map_or(Ok(()), Landlock::restrict)?;
+                early.map_or(Ok(()), |early| early.filters.install().step("seccomp"))
+            };
+            become_guest(prepare, &program, verdict_writer)
         }
         Some(pid) => pid,
     };
@@ -78,16 +97,8 @@ pub(crate) fn start(spec: &Spec, landlock: Option<Landlock>) -> Result<Guest, Fa
 }
 
 /// Runs in the child. Says why on the verdict pipe if it comes back; a successful exec closes that pipe.
-fn become_guest(
-    spec: &Spec,
-    landlock: Option<Landlock>,
-    program: &Program,
-    null: &OwnedFd,
-    output: &OwnedFd,
-    mut verdict: File,
-) -> ! {
-    let ready = make_ready(spec, null, output).and_then(|()| landlock.map_or(Ok(()), Landlock::restrict));
-    let (errno, step) = match ready {
+fn become_guest(prepare: impl Fn() -> Result<(), Failure>, program: &Program, mut verdict: File) -> ! {
+    let (errno, step) = match prepare() {
         Ok(()) => (errno_of(&program.execute()), String::new()),
         Err(Failure::Setup { step, errno }) => (errno, step),
         Err(_) => (libc::EINVAL, "prepare the guest".to_owned()),
@@ -99,9 +110,9 @@ fn become_guest(
     sys::exit_now(127)
 }
 
-fn make_ready(spec: &Spec, null: &OwnedFd, output: &OwnedFd) -> Result<(), Failure> {
+fn make_ready(spec: &Spec, input: &OwnedFd, output: &OwnedFd) -> Result<(), Failure> {
     setsid().step("setsid")?;
-    dup2_stdin(null.as_fd()).step("stdin")?;
+    dup2_stdin(input.as_fd()).step("stdin")?;
     dup2_stdout(output.as_fd()).step("stdout")?;
     dup2_stderr(output.as_fd()).step("stderr")?;
     let limits = &spec.limits;

@@ -37,9 +37,9 @@ use crate::{
     privileges::CORE_BYTES_MAX,
     probe, rootfs,
     seccomp::Filters,
-    spec::Spec,
+    spec::{Assignment, Mount, Spec},
     sys::{self, Forked},
-    wire::{self, Failure, Last, Order, Reply, Request, Step},
+    wire::{self, Failure, Last, Order, Reply, Request, Start, Step},
 };
 
 /// What the helper is called in a list of processes; also how it is recognised.
@@ -80,7 +80,10 @@ fn run() -> io::Result<()> {
     let cgroups = Cgroups::prepare(&cgroup_name);
     wire::send(socket.as_fd(), &Reply::Ready { missing: cgroups.missing() }, &[])?;
     let landlock = Landlock::of_host().ok();
-    let jail = Jail { identities: Identities::choose()?, cgroups, filters: Filters::compile()?, landlock };
+    let identities = Identities::choose()?;
+    // Where this fails no sandbox can be made either, and whoever asks for one is told which step failed.
+    let _ = identities.prepare_helper();
+    let jail = Jail { identities, cgroups, filters: Filters::compile()?, landlock };
     Helper::new(socket, jail)?.run()
 }
 
@@ -187,10 +190,10 @@ impl Helper {
     fn answer(&mut self) -> io::Result<bool> {
         let Ok(Some((request, descriptors))) = wire::receive(self.socket.as_fd()) else { return Ok(false) };
         match request {
-            Request::Spawn { id, spec } => {
+            Request::Spawn { id, spec, start } => {
                 let Some(control) = descriptors.into_iter().next() else { return Ok(false) };
                 self.last_spawn = Some(Instant::now());
-                match self.spawn(id, spec, &control) {
+                match self.spawn(id, spec, start, &control) {
                     Ok(pid) => {
                         let init = &self.inits[&pid];
                         let started = Reply::Started { id, gauges: self.jail.cgroups.gauges(init.slot) };
@@ -199,6 +202,7 @@ impl Helper {
                     Err(failure) => wire::send(self.socket.as_fd(), &Reply::Refused { id, failure }, &[])?,
                 }
             }
+            Request::Assign { id, assignment } => self.assign(id, assignment),
             Request::Probe => {
                 let found = probe::try_all(&self.jail);
                 wire::send(self.socket.as_fd(), &Reply::Probed { found }, &[])?;
@@ -209,15 +213,11 @@ impl Helper {
     }
 
     /// Gives a blank its orders.
-    fn spawn(&mut self, id: u64, spec: Box<Spec>, control: &OwnedFd) -> Result<pid_t, Failure> {
-        let trees = if self.jail.identities.is_privileged() {
-            spec.mounts.iter().map(|mount| rootfs::open_source(&mount.source)).collect::<Result<Vec<_>, _>>()?
-        } else {
-            Vec::new()
-        };
+    fn spawn(&mut self, id: u64, spec: Box<Spec>, start: Start, control: &OwnedFd) -> Result<pid_t, Failure> {
+        let trees = open_sources(&spec.mounts)?;
         let mut descriptors = vec![control.as_fd()];
         descriptors.extend(trees.iter().map(AsFd::as_fd));
-        let order = Order::Become { spec };
+        let order = Order::Become { spec, start };
         loop {
             let (pid, fresh) = match self.blanks.pop_front() {
                 Some(pid) => (pid, false),
@@ -233,6 +233,19 @@ impl Helper {
                     return Ok(pid);
                 }
             }
+        }
+    }
+
+    /// Gives an unassigned sandbox the rest of its orders. One that has ended meanwhile has nobody to answer.
+    fn assign(&mut self, id: u64, assignment: Box<Assignment>) {
+        let Some(init) = self.inits.values().find(|init| init.id == Some(id)) else { return };
+        let (order, trees) = match open_sources(&assignment.mounts) {
+            Ok(trees) => (Order::Assign { assignment }, trees),
+            Err(failure) => (Order::Abandon(failure), Vec::new()),
+        };
+        let descriptors: Vec<_> = trees.iter().map(AsFd::as_fd).collect();
+        if wire::send(init.lifeline.as_fd(), &order, &descriptors).is_err() {
+            let _ = sys::pidfd_signal(init.pidfd.as_fd(), libc::SIGKILL);
         }
     }
 
@@ -345,4 +358,8 @@ impl Helper {
         }
         self.jail.cgroups.remove_directories();
     }
+}
+
+fn open_sources(mounts: &[Mount]) -> Result<Vec<OwnedFd>, Failure> {
+    mounts.iter().map(|mount| rootfs::open_source(&mount.source)).collect()
 }

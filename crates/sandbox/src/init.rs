@@ -4,12 +4,18 @@
 //! ready, waiting on its lifeline to be told what to become. So a cold start pays for none of these, and not
 //! for the grace period that the kernel takes to move a process between cgroups on a quiet machine.
 //!
-//! Invariants: everything the guest must not have is gone before the guest is forked; the lifeline or the
+//! It may also become an *unassigned* sandbox, whose guest is an interpreter that waits for its function: then the
+//! guest drops its own privileges before it executes, and the init keeps its own until the assignment, which needs
+//! them (mounts, limits, host name). Nothing but the platform's own code runs in such a guest, which learns of its
+//! function only after the init has dropped everything too.
+//!
+//! Invariants: everything the guest must not have is gone before code of an author's can run; the lifeline or the
 //! control socket closing ends the init, and its end ends all in its pid namespace.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
+    net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
@@ -17,25 +23,27 @@ use std::{
 
 use libc::pid_t;
 use nix::{
+    fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
+    unistd::pipe2,
 };
 
 use crate::{
     Status,
     cgroup::{Cgroups, OpenLimits},
-    guest::{self, Guest},
+    guest::{self, Early, Guest},
     landlock::Landlock,
     namespaces::{self, Identities},
     network, privileges,
-    rootfs::{self, Root},
+    rootfs::Root,
     seccomp::Filters,
-    spec::Spec,
+    spec::{Assignment, Mount, Spec},
     sys,
-    wire::{self, Connect, Failure, Order, Report, Step},
+    wire::{self, Connect, Failure, Order, Report, Start, Step},
 };
 
 /// What the kernel adds to a guest's score when it looks for a process to kill for memory, in thousandths of
@@ -66,18 +74,31 @@ fn live(jail: &Jail, slot: u32, lifeline: &OwnedFd) -> i32 {
     if blank.is_err() && !readable(lifeline, FAILURE_TIMEOUT) {
         return 1;
     }
-    let Ok(Some((Order::Become { spec }, descriptors))) = wire::receive::<Order>(lifeline.as_fd()) else { return 0 };
+    let Ok(Some((Order::Become { spec, start }, descriptors))) = wire::receive::<Order>(lifeline.as_fd()) else {
+        return 0;
+    };
     let mut descriptors = descriptors.into_iter();
     let Some(control) = descriptors.next() else { return 1 };
-    let become_it = |blank: Blank| blank.become_sandbox(jail, &spec, descriptors.collect(), &control);
+    let sockets = Sockets { control: &control, lifeline };
+    let become_it = |blank: Blank| match start {
+        Start::Whole => blank.become_sandbox(jail, &spec, descriptors.collect(), &control).map(Some),
+        Start::Unassigned => blank.become_unassigned(jail, &spec, descriptors.collect(), &sockets),
+    };
     match blank.and_then(become_it) {
-        Ok((guest, children)) => serve(guest.pid, &children, &control, lifeline),
+        Ok(Some((guest, children))) => serve(guest.pid, &children, &sockets),
+        Ok(None) => 0,
         Err(failure) => {
             // When nobody listens there is nobody to tell; the end of this process says enough.
             let _ = wire::send(control.as_fd(), &Report::Failed(failure), &[]);
             1
         }
     }
+}
+
+/// Where orders come from: the platform, and the helper.
+struct Sockets<'a> {
+    control: &'a OwnedFd,
+    lifeline: &'a OwnedFd,
 }
 
 /// An init that does not know yet what it will be.
@@ -103,9 +124,7 @@ impl Blank {
         namespaces::limit()?;
         network::bring_up()?;
         let root = Root::build()?;
-        if jail.identities.is_privileged() {
-            root.enter()?;
-        }
+        root.enter()?;
         Ok(Self { limits, score, root })
     }
 
@@ -116,64 +135,162 @@ impl Blank {
         trees: Vec<OwnedFd>,
         control: &OwnedFd,
     ) -> Result<(Guest, SignalFd), Failure> {
-        jail.cgroups.limit(self.limits, &spec.limits)?;
+        jail.cgroups.limit(&self.limits, &spec.limits)?;
         self.root.mount_tmp(spec.tmp_bytes_max)?;
-        self.root.write_names(&spec.name, &spec.network.hosts)?;
-        nix::unistd::sethostname(&spec.name).step("sethostname")?;
-        let mut trees = trees.into_iter();
-        for mount in &spec.mounts {
-            let tree = match trees.next() {
-                Some(tree) => tree,
-                None => rootfs::open_source(&mount.source)?,
-            };
-            self.root.bind(&tree, &mount.target)?;
-        }
-        if !jail.identities.is_privileged() {
-            self.root.enter()?;
-        }
+        self.name(&spec.name, &spec.network.hosts)?;
+        self.bind(&spec.mounts, &trees)?;
         self.root.seal()?;
         let listeners = network::listen_all(spec)?;
-        privileges::drop_all()?;
-        jail.filters.install().step("seccomp")?;
+        give_up_all(jail)?;
         let children = watch_children().step("signalfd")?;
+        let guest = self.start(jail, spec, None, &listeners, control)?;
+        Ok((guest, children))
+    }
+
+    /// Starts the guest, waits for its assignment, and completes the sandbox. `None` when there will be none, because
+    /// the guest or the platform has gone.
+    fn become_unassigned(
+        mut self,
+        jail: &Jail,
+        spec: &Spec,
+        trees: Vec<OwnedFd>,
+        sockets: &Sockets<'_>,
+    ) -> Result<Option<(Guest, SignalFd)>, Failure> {
+        privileges::hide()?;
+        jail.cgroups.limit(&self.limits, &spec.limits)?;
+        // There from the beginning, since a guest's Landlock rules are about the file systems of that time.
+        self.root.mount_tmp(spec.tmp_bytes_max)?;
+        self.bind(&spec.mounts, &trees)?;
+        drop(trees);
+        let listeners = network::listen_all(spec)?;
+        let children = watch_children().step("signalfd")?;
+        let (input, message) = pipe2(OFlag::O_CLOEXEC).step("message pipe")?;
+        let early = Early { input, filters: &jail.filters };
+        let guest = self.start(jail, spec, Some(&early), &listeners, sockets.control)?;
+        drop((early, listeners));
+        let Some((assignment, trees)) = await_assignment(guest.pid, &children, sockets)? else { return Ok(None) };
+        jail.cgroups.limit(&self.limits, &assignment.limits)?;
+        self.root.resize_tmp(assignment.tmp_bytes_max)?;
+        self.name(&assignment.name, &spec.network.hosts)?;
+        self.bind(&assignment.mounts, &trees)?;
+        drop(trees);
+        self.root.seal()?;
+        give_up_all(jail)?;
+        File::from(message).write_all(assignment.message.as_bytes()).step("tell the guest, which has ended")?;
+        wire::send(sockets.control.as_fd(), &Report::Assigned, &[]).step("report to the platform")?;
+        Ok(Some((guest, children)))
+    }
+
+    fn name(&self, name: &str, hosts: &[(Ipv4Addr, String)]) -> Result<(), Failure> {
+        self.root.write_names(name, hosts)?;
+        nix::unistd::sethostname(name).step("sethostname")
+    }
+
+    fn bind(&self, mounts: &[Mount], trees: &[OwnedFd]) -> Result<(), Failure> {
+        if mounts.len() != trees.len() {
+            return Err(Failure::Invalid("a mount came without its tree".to_owned()));
+        }
+        mounts.iter().zip(trees).try_for_each(|(mount, tree)| self.root.bind(tree, &mount.target))
+    }
+
+    fn start(
+        &mut self,
+        jail: &Jail,
+        spec: &Spec,
+        early: Option<&Early<'_>>,
+        listeners: &[OwnedFd],
+        control: &OwnedFd,
+    ) -> Result<Guest, Failure> {
         self.score.write(GUEST_OOM_SCORE).step("oom_score_adj")?;
-        let guest = guest::start(spec, jail.landlock)?;
+        let guest = guest::start(spec, jail.landlock, early)?;
         self.score.restore().step("oom_score_adj")?;
         let mut descriptors = vec![guest.output.as_fd()];
         descriptors.extend(listeners.iter().map(AsFd::as_fd));
         wire::send(control.as_fd(), &Report::Ready, &descriptors).step("report to the platform")?;
-        Ok((guest, children))
+        Ok(guest)
+    }
+}
+
+/// Everything the init gives up before code of an author's runs.
+fn give_up_all(jail: &Jail) -> Result<(), Failure> {
+    privileges::drop_all()?;
+    jail.filters.install().step("seccomp")
+}
+
+/// An assignment, and a tree for each of its mounts.
+type Rest = (Box<Assignment>, Vec<OwnedFd>);
+
+/// The rest of an unassigned sandbox's orders. `None` when the guest's main process or the platform is gone.
+fn await_assignment(main: pid_t, children: &SignalFd, sockets: &Sockets<'_>) -> Result<Option<Rest>, Failure> {
+    loop {
+        let Some(ready) = wait(children, sockets) else { return Ok(None) };
+        if ready.children && has_ended(main, children, sockets.lifeline) {
+            return Ok(None);
+        }
+        if ready.lifeline {
+            return match wire::receive::<Order>(sockets.lifeline.as_fd()) {
+                Ok(Some((Order::Assign { assignment }, trees))) => Ok(Some((assignment, trees))),
+                Ok(Some((Order::Abandon(failure), _))) => Err(failure),
+                _ => Ok(None),
+            };
+        }
+        // The platform has nothing to say before the assignment.
+        if ready.control {
+            return Ok(None);
+        }
     }
 }
 
 /// Connects and reaps until the guest's main process ends or the platform lets go.
-fn serve(main: pid_t, children: &SignalFd, control: &OwnedFd, lifeline: &OwnedFd) -> i32 {
+fn serve(main: pid_t, children: &SignalFd, sockets: &Sockets<'_>) -> i32 {
     loop {
-        let mut events = [
-            PollFd::new(children.as_fd(), PollFlags::POLLIN),
-            PollFd::new(control.as_fd(), PollFlags::POLLIN),
-            PollFd::new(lifeline.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut events, PollTimeout::NONE) {
-            Ok(_) => {}
-            Err(nix::errno::Errno::EINTR) => continue,
-            Err(_) => return 1,
+        let Some(ready) = wait(children, sockets) else { return 1 };
+        if ready.children && has_ended(main, children, sockets.lifeline) {
+            return 0;
         }
-        let [children_ready, control_ready, lifeline_ready] = events.map(|event| event.any().unwrap_or(true));
-        if children_ready {
-            let _ = children.read_signal();
-            while let Some((pid, status, _)) = sys::reap() {
-                if pid == main {
-                    // The helper is this process's parent: when it is gone, so is this.
-                    let _ = wire::send(lifeline.as_fd(), &Status::of_wait(status), &[]);
-                    return 0;
-                }
-            }
-        }
-        if lifeline_ready || (control_ready && !connect_for(control)) {
+        if ready.lifeline || (ready.control && !connect_for(sockets.control)) {
             return 0;
         }
     }
+}
+
+/// What there is to do.
+struct Ready {
+    children: bool,
+    control: bool,
+    lifeline: bool,
+}
+
+/// Waits for something to do. `None` when that is impossible.
+fn wait(children: &SignalFd, sockets: &Sockets<'_>) -> Option<Ready> {
+    loop {
+        let mut events = [
+            PollFd::new(children.as_fd(), PollFlags::POLLIN),
+            PollFd::new(sockets.control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(sockets.lifeline.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut events, PollTimeout::NONE) {
+            Ok(_) => {
+                let [children, control, lifeline] = events.map(|event| event.any().unwrap_or(true));
+                return Some(Ready { children, control, lifeline });
+            }
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Reaps. Whether the guest's main process was among them, which the helper is told then.
+fn has_ended(main: pid_t, children: &SignalFd, lifeline: &OwnedFd) -> bool {
+    let _ = children.read_signal();
+    while let Some((pid, status, _)) = sys::reap() {
+        if pid == main {
+            // The helper is this process's parent: when it is gone, so is this.
+            let _ = wire::send(lifeline.as_fd(), &Status::of_wait(status), &[]);
+            return true;
+        }
+    }
+    false
 }
 
 /// Answers one request to connect. `false` when the platform has let go.

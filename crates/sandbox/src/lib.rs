@@ -26,6 +26,7 @@ mod sandbox;
 mod seccomp;
 mod spec;
 mod sys;
+mod unassigned;
 mod wire;
 
 pub use error::Error;
@@ -34,5 +35,7 @@ pub use platform::{Config, Require, Spawner};
 pub use probe::{Mechanism, Need, State, probe};
 pub use sandbox::{Exit, Sandbox, Status};
 pub use spec::{
-    LISTENERS_AT_MAX, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount, NETWORK_ENTRIES_MAX, Network, SPEC_BYTES_MAX, Spec,
+    Assignment, LISTENERS_AT_MAX, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount, NETWORK_ENTRIES_MAX, Network,
+    SPEC_BYTES_MAX, Spec,
 };
+pub use unassigned::Unassigned;

@@ -63,8 +63,21 @@ impl Identities {
     }
 
     /// Whether the helper may act on the host's mounts and give out identities.
-    pub(crate) fn is_privileged(self) -> bool {
+    fn is_privileged(self) -> bool {
         self != Self::Own
+    }
+
+    /// Lets the helper itself make copies of the host's mounts. One that is privileged may anyway; an ordinary user's
+    /// enters a user and mount namespace of its own, where it stays the same user and gains nothing beside.
+    pub(crate) fn prepare_helper(self) -> Result<(), Failure> {
+        if self.is_privileged() {
+            return Ok(());
+        }
+        let (user, group) = (getuid(), getgid());
+        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).step("user and mount namespace")?;
+        fs::write("/proc/self/setgroups", "deny").step("deny setgroups")?;
+        fs::write("/proc/self/uid_map", format!("{user} {user} 1")).step("write uid_map")?;
+        fs::write("/proc/self/gid_map", format!("{group} {group} 1")).step("write gid_map")
     }
 
     /// Writes the maps of a process just forked into its own user namespace.

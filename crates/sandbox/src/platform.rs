@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt,
     },
     process::{Command, Stdio},
@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use crate::{
-    Error, Spec, Status,
+    Assignment, Error, Spec, Status, Unassigned,
     cgroup::{Freezer, FreezerFile},
     helper::NAME,
     sandbox::Sandbox,
@@ -175,6 +175,24 @@ impl Spawner {
     /// [`Error::Exec`] when the command cannot be executed; [`Error::Invalid`] and [`Error::Setup`] when the
     /// jail cannot be built; [`Error::Full`]; [`Error::HelperGone`].
     pub async fn spawn(&self, spec: Spec) -> Result<Sandbox, Error> {
+        self.begin(spec, wire::Start::Whole).await
+    }
+
+    /// Builds a sandbox that does not know yet what it will serve, as far as that goes, and starts its command.
+    /// `name` and `tmp_bytes_max` are taken from the assignment instead. The command's standard input is the
+    /// assignment's message.
+    ///
+    /// The command must be the platform's own code: until the assignment, and only until then, the sandbox's init
+    /// keeps its privileges over the sandbox.
+    ///
+    /// # Errors
+    /// As [`Spawner::spawn`].
+    pub async fn spawn_unassigned(&self, spec: Spec) -> Result<Unassigned, Error> {
+        let limits = spec.limits;
+        Ok(Unassigned::new(self.begin(spec, wire::Start::Unassigned).await?, limits))
+    }
+
+    async fn begin(&self, spec: Spec, start: wire::Start) -> Result<Sandbox, Error> {
         spec.check()?;
         let listeners = spec.listen.len() + spec.network.listen_at.len();
         let shared = self.helper()?;
@@ -183,18 +201,13 @@ impl Spawner {
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| Error::Start(error.into()))?;
         let control = sys::watch(ours).map_err(Error::Start)?;
         let id = link.number.fetch_add(1, Ordering::Relaxed);
-        let request = serde_json::to_vec(&Request::Spawn { id, spec: Box::new(spec) });
-        let request = request.map_err(|error| Error::Invalid(error.to_string()))?;
-        if request.len() > SPEC_BYTES_MAX {
-            return Err(Error::Invalid(format!("it takes {} bytes of {SPEC_BYTES_MAX}", request.len())));
-        }
+        let request = Link::encode(&Request::Spawn { id, spec: Box::new(spec), start })?;
         let (answer, answered) = oneshot::channel();
         let _entry = Entry::new(link, id, answer)?;
-        let send = |socket: &OwnedFd| wire::send_bytes(socket.as_fd(), &request, &[theirs.as_fd()]);
-        link.socket.async_io(Interest::WRITABLE, send).await.map_err(|_| Error::HelperGone)?;
+        link.send(&request, &[theirs.as_fd()]).await?;
         drop(theirs);
         let started = answered.await.map_err(|_| Error::HelperGone)??;
-        Sandbox::await_ready(started, control, listeners, Arc::clone(&shared)).await
+        Sandbox::await_ready(id, started, control, listeners, Arc::clone(&shared)).await
     }
 }
 
@@ -239,7 +252,28 @@ async fn read_replies(link: Arc<Link>, mut child: tokio::process::Child) {
     tracing::error!(?status, "the sandbox helper is gone, and every sandbox with it");
 }
 
+impl Shared {
+    /// Asks the helper to complete an unassigned sandbox. Its init answers.
+    pub(crate) async fn assign(&self, id: u64, assignment: Assignment) -> Result<(), Error> {
+        let request = Link::encode(&Request::Assign { id, assignment: Box::new(assignment) })?;
+        self.link.send(&request, &[]).await
+    }
+}
+
 impl Link {
+    fn encode(request: &Request) -> Result<Vec<u8>, Error> {
+        let request = serde_json::to_vec(request).map_err(|error| Error::Invalid(error.to_string()))?;
+        if request.len() > SPEC_BYTES_MAX {
+            return Err(Error::Invalid(format!("it takes {} bytes of {SPEC_BYTES_MAX}", request.len())));
+        }
+        Ok(request)
+    }
+
+    async fn send(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
+        let send = |socket: &OwnedFd| wire::send_bytes(socket.as_fd(), request, descriptors);
+        self.socket.async_io(Interest::WRITABLE, send).await.map_err(|_| Error::HelperGone)
+    }
+
     fn take(&self, reply: Reply, descriptors: Vec<OwnedFd>) {
         let mut books = self.books.lock();
         match reply {
@@ -312,7 +346,14 @@ pub(crate) fn greet(socket: &OwnedFd, cgroup_name: &str) -> io::Result<Missing> 
     wire::send(socket.as_fd(), &Request::Begin { cgroup_name: cgroup_name.to_owned() }, &[])?;
     let mut events = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     let timeout = PollTimeout::try_from(START_TIMEOUT).unwrap_or(PollTimeout::MAX);
-    if poll(&mut events, timeout)? == 0 {
+    // Signals for the end of other children interrupt a wait.
+    let ready = loop {
+        match poll(&mut events, timeout) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    if ready == 0 {
         return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer"));
     }
     match wire::receive(socket.as_fd())? {

@@ -46,6 +46,11 @@ pub(crate) fn drop_all() -> Result<(), Failure> {
     }
     sys::clear_capabilities().step("capset")?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).step("PR_SET_NO_NEW_PRIVS")?;
+    hide()
+}
+
+/// Keeps the guest's user from tracing this process, reading its memory and reaching its descriptors.
+pub(crate) fn hide() -> Result<(), Failure> {
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step("PR_SET_DUMPABLE")
 }
 

@@ -22,7 +22,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2},
-    mount::{MntFlags, umount2},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{Mode, SFlag, fstat, mkdirat},
     unistd::{fchdir, pivot_root, symlinkat},
 };
@@ -132,12 +132,18 @@ impl Root {
 
     /// The private `/tmp`.
     pub(crate) fn mount_tmp(&self, bytes_max: u64) -> Result<(), Failure> {
-        let size = CString::new(bytes_max.max(1).to_string()).expect("a number holds no NUL");
-        let files_max = (bytes_max / TMP_BYTES_PER_FILE).max(TMP_FILES_MIN);
-        let files = CString::new(files_max.to_string()).expect("a number holds no NUL");
+        let [size, files] = tmp_limits(bytes_max).map(|limit| CString::new(limit).expect("a number holds no NUL"));
         let options: [(&CStr, &CStr); 3] = [(c"size", &size), (c"nr_inodes", &files), (c"mode", c"1777")];
         let tmp = sys::new_filesystem(c"tmpfs", &options, attribute::NOSUID | attribute::NODEV).step("/tmp")?;
         self.attach(&tmp, Path::new("tmp")).step("mount /tmp")
+    }
+
+    /// Other limits for `/tmp`, once this is the root.
+    pub(crate) fn resize_tmp(&self, bytes_max: u64) -> Result<(), Failure> {
+        let [size, files] = tmp_limits(bytes_max);
+        let (flags, options) =
+            (MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV, format!("size={size},nr_inodes={files}"));
+        mount(None::<&str>, "/tmp", None::<&str>, flags, Some(options.as_str())).step("resize /tmp")
     }
 
     /// The files that carry the sandbox's name.
@@ -254,10 +260,15 @@ impl Root {
     }
 }
 
+/// How many bytes and files a `/tmp` may hold.
+fn tmp_limits(bytes_max: u64) -> [String; 2] {
+    [bytes_max.max(1), (bytes_max / TMP_BYTES_PER_FILE).max(TMP_FILES_MIN)].map(|limit| limit.to_string())
+}
+
 /// A detached read-only copy of what lies at `source`, with what is mounted below it.
 ///
-/// An ordinary user's init calls this inside its own namespaces. A privileged helper calls it instead of the
-/// init, which has no power over directories that only their owner may enter.
+/// The helper calls this: an init has no power over directories that only their owner may enter, and sees nothing
+/// of the host once it has entered its own root.
 pub(crate) fn open_source(source: &Path) -> Result<OwnedFd, Failure> {
     let step = format!("bind {}", source.display());
     let path = CString::new(source.as_os_str().as_bytes())

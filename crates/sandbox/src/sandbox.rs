@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    Error,
+    Assignment, Error,
     cgroup::{self, Freezer},
     platform::{Shared, Started},
     sys,
@@ -64,9 +64,10 @@ pub struct Sandbox {
     /// Nonblocking read end of the pipe that carries stdout and stderr. It ends when every process that holds
     /// the other end has.
     pub output: OwnedFd,
+    id: u64,
     control: Mutex<Control>,
     started: Started,
-    _shared: Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
 /// The socket to the init, and the number of the last request on it.
@@ -84,6 +85,7 @@ impl Control {
 impl Sandbox {
     /// Waits until the init says that the command executes.
     pub(crate) async fn await_ready(
+        id: u64,
         mut started: Started,
         control: AsyncFd<OwnedFd>,
         listeners: usize,
@@ -101,7 +103,18 @@ impl Sandbox {
         let output = descriptors.next().expect("there is one more than there are listeners");
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| setup(error.into()))?;
         let listeners = descriptors.map(TcpListener::from).collect();
-        Ok(Self { listeners, output, control: Mutex::new(control), started, _shared: shared })
+        Ok(Self { listeners, output, id, control: Mutex::new(control), started, shared })
+    }
+
+    /// Has an unassigned sandbox completed, and waits until its guest has been told.
+    pub(crate) async fn complete(&mut self, assignment: Assignment) -> Result<(), Error> {
+        self.shared.assign(self.id, assignment).await?;
+        let setup = |source| Error::Setup { step: "hear from the init".to_owned(), source };
+        match self.control.get_mut().receive().await.map_err(setup)? {
+            Some((Report::Assigned, _)) => Ok(()),
+            Some((Report::Failed(failure), _)) => Err(failure.into()),
+            _ => Err(setup(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended before its assignment"))),
+        }
     }
 
     /// A nonblocking connection to 127.0.0.1:`port` inside the sandbox, made by its init.
@@ -199,7 +212,8 @@ impl Sandbox {
         })
     }
 
-    fn last(&self) -> Option<Last> {
+    /// How it ended, once nothing of it runs any more.
+    pub(crate) fn last(&self) -> Option<Last> {
         *self.started.last.borrow()
     }
 }

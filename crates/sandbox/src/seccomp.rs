@@ -12,7 +12,8 @@
 //! `pidfd_getfd`), file handles, io_uring, `sync` of the whole host, and socket families and protocols beyond the
 //! ordinary, whose first use loads a kernel module.
 //!
-//! Invariant: compiled once, in the helper; in force for the init too before the guest is forked.
+//! Invariant: compiled once, in the helper; in force for the guest before it executes, and for the init too before code
+//! of an author's runs.
 
 use std::{collections::BTreeMap, io, mem};
 

@@ -89,6 +89,21 @@ impl Network {
     }
 }
 
+/// What turns a sandbox that was started without a function ([`crate::Spawner::spawn_unassigned`]) into a function's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Assignment {
+    /// As [`Spec::name`]; the one it was started under is gone.
+    pub name: String,
+    /// As [`Spec::mounts`], made after those. They may lie over one of them.
+    pub mounts: Vec<Mount>,
+    /// As [`Spec::tmp_bytes_max`]; there has been no `/tmp` until now.
+    pub tmp_bytes_max: u64,
+    /// As [`Spec::limits`]. `pids_max` and `open_files_max` cannot change any more.
+    pub limits: Limits,
+    /// What the guest reads from its standard input, up to the end of it, once all the rest is in place.
+    pub message: String,
+}
+
 /// A file or directory of the host shown read-only (also nosuid, nodev) to the guest, with what is mounted
 /// below it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -136,6 +151,24 @@ impl Spec {
         }
         if self.environment.iter().any(|(key, _)| key.is_empty() || key.contains('=')) {
             return refuse("a variable of the environment has no proper name");
+        }
+        Ok(())
+    }
+}
+
+impl Assignment {
+    /// Refuses what cannot be carried out by a sandbox that was started with `limits`.
+    pub(crate) fn check(&self, limits: &Limits) -> Result<(), Error> {
+        let refuse = |why: &str| Err(Error::Invalid(why.to_owned()));
+        check_name(&self.name)?;
+        if self.mounts.len() > MOUNTS_MAX {
+            return refuse("there are too many mounts");
+        }
+        if self.mounts.iter().any(|mount| !mount.source.is_absolute()) {
+            return refuse("a mount's source is not absolute");
+        }
+        if (self.limits.pids_max, self.limits.open_files_max) != (limits.pids_max, limits.open_files_max) {
+            return refuse("the limits on processes and files of a running guest cannot be changed");
         }
         Ok(())
     }
@@ -193,6 +226,30 @@ mod tests {
             let mut spec = good.clone();
             spoil(&mut spec);
             assert!(matches!(spec.check(), Err(Error::Invalid(_))), "case {index}");
+        }
+    }
+
+    #[test]
+    fn an_assignment_changes_what_can_be_changed() {
+        let limits = Limits { memory_bytes_max: 1 << 27, cpu_millis: 1000, pids_max: 64, open_files_max: 256 };
+        let good = Assignment {
+            name: "b-2".into(),
+            mounts: vec![Mount { source: "/usr".into(), target: "/var/task".into() }],
+            tmp_bytes_max: 1 << 20,
+            limits: Limits { memory_bytes_max: 1 << 28, cpu_millis: 0, ..limits },
+            message: String::new(),
+        };
+        assert!(good.check(&limits).is_ok());
+        let bad: [fn(&mut Assignment); 4] = [
+            |assignment| assignment.name = "..".into(),
+            |assignment| assignment.mounts[0].source = "usr".into(),
+            |assignment| assignment.mounts = vec![assignment.mounts[0].clone(); MOUNTS_MAX + 1],
+            |assignment| assignment.limits.pids_max += 1,
+        ];
+        for (index, spoil) in bad.into_iter().enumerate() {
+            let mut assignment = good.clone();
+            spoil(&mut assignment);
+            assert!(matches!(assignment.check(&limits), Err(Error::Invalid(_))), "case {index}");
         }
     }
 }

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    Error, Spec, State, Status,
+    Assignment, Error, Spec, State, Status,
     cgroup::FreezerFile,
     spec::{MOUNTS_MAX, SPEC_BYTES_MAX},
     sys,
@@ -34,9 +34,21 @@ pub(crate) enum Request {
     Begin { cgroup_name: String },
     /// With the init's end of a control socket. Answered by [`Reply::Started`] or [`Reply::Refused`], and
     /// after the former by [`Reply::Gone`] in the end.
-    Spawn { id: u64, spec: Box<Spec> },
+    Spawn { id: u64, spec: Box<Spec>, start: Start },
+    /// For a sandbox started as [`Start::Unassigned`]; its init answers with [`Report::Assigned`] or
+    /// [`Report::Failed`].
+    Assign { id: u64, assignment: Box<Assignment> },
     /// Answered by [`Reply::Probed`].
     Probe,
+}
+
+/// How much of a sandbox is known when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Start {
+    /// All of it.
+    Whole,
+    /// The rest comes with [`Order::Assign`].
+    Unassigned,
 }
 
 /// Helper to platform.
@@ -77,9 +89,12 @@ pub(crate) struct Last {
 pub(crate) enum Order {
     /// The identity maps are written.
     Mapped,
-    /// What to become. With the control socket, then one mount tree for each of `spec.mounts` when the helper
-    /// is privileged.
-    Become { spec: Box<Spec> },
+    /// What to become. With the control socket, then one mount tree for each of `spec.mounts`.
+    Become { spec: Box<Spec>, start: Start },
+    /// The rest, for one that became [`Start::Unassigned`]. With one mount tree for each of its mounts.
+    Assign { assignment: Box<Assignment> },
+    /// There is no rest: report this and end.
+    Abandon(Failure),
 }
 
 /// Init to platform, over the control socket.
@@ -87,6 +102,8 @@ pub(crate) enum Order {
 pub(crate) enum Report {
     /// The command is executing. With the output pipe, then the listeners.
     Ready,
+    /// The assignment is in force and the guest has been told.
+    Assigned,
     /// It is not, and this was the last message.
     Failed(Failure),
     /// With a socket on which `connect` was called.

@@ -62,6 +62,8 @@ pub struct Config {
     pub queue_wait: Duration,
     /// How long an instance without work is kept.
     pub keep_alive: Duration,
+    /// Most interpreters of one kind kept running without a function.
+    pub prewarmed_max: u32,
     /// How long running invocations may take to finish at a stop.
     pub drain: Duration,
     /// How long functions' logs are kept, days.
@@ -162,6 +164,7 @@ impl Config {
             },
             queue_wait: seconds(merged, "queue_wait_s", 900)?,
             keep_alive: seconds(merged, "keep_alive_s", 86_400)?,
+            prewarmed_max: bounded(merged, "prewarmed_max", 0, 64)?,
             drain: seconds(merged, "drain_s", 3_600)?,
             log_retention_days: bounded(merged, "log_retention_days", 1, 3_650)?,
             log_bytes_max: u64::from(bounded(merged, "log_megabytes_max", 1, 1_000_000)?) * 1_000_000,

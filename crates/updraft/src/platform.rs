@@ -85,6 +85,7 @@ fn executors(config: &Config, directory: &Path) -> anyhow::Result<Executors> {
     };
     process.egress.grant = config.egress;
     process.egress.denied.clone_from(&config.egress_deny);
+    process.prewarmed_max = config.prewarmed_max;
     let mut wasm = updraft_wasm::Config::new(directory.join("wasm"), config.region.clone());
     wasm.instances_max = config.capacity.instances_max;
     Ok(Executors {

@@ -13,7 +13,7 @@ const DRAWN: [(&str, &[&str]); 10] = [
     ("store", &["types"]),
     ("sandbox", &[]),
     ("wasm", &["executor", "types"]),
-    ("process", &["sandbox", "executor", "types"]),
+    ("process", &["engine", "sandbox", "executor", "types"]),
     ("node", &["engine", "store", "executor", "types"]),
     ("server", &["node", "types"]),
     // The binary joins all parts; from the sandbox it takes the helper process it becomes and what doctor shows.

@@ -1,7 +1,7 @@
 //! Asks executables what they are. Each runs for at most [`ANSWER_MS_MAX`], a few at a time.
 
 use std::{
-    io::Read,
+    io::{self, Read},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -30,6 +30,7 @@ from _frozen_importlib_external import MAGIC_NUMBER
 print('%d.%d.%d' % sys.version_info[:3])
 print(getattr(sys, '_base_executable', '') or sys.executable)
 print(MAGIC_NUMBER.hex())
+print(sys.implementation.cache_tag or '')
 print(sys.base_prefix)
 print(sys.base_exec_prefix)";
 
@@ -97,9 +98,12 @@ fn read_until(stream: &mut UnixStream, give_up_at: Instant) -> Option<String> {
     loop {
         let left = give_up_at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
         stream.set_read_timeout(Some(left)).ok()?;
-        match stream.read(&mut piece).ok()? {
-            0 => return String::from_utf8(bytes).ok(),
-            count => bytes.extend_from_slice(&piece[..count]),
+        match stream.read(&mut piece) {
+            Ok(0) => return String::from_utf8(bytes).ok(),
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            // The end of another child; a read that may time out is not resumed by the system.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
         }
         if bytes.len() > ANSWER_BYTES_MAX {
             return None;
@@ -113,6 +117,12 @@ fn python(text: &str, home: Option<&Path>) -> Option<Interpreter> {
     let minor: u8 = version.strip_prefix("3.")?.split('.').next()?.parse().ok()?;
     let path = Path::new(lines.next()?).canonicalize().ok()?;
     let bytecode = lines.next()?;
+    let cache_tag = lines.next()?;
+    // It becomes part of file names.
+    let is_plain = |tag: &str| tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if !is_plain(cache_tag) {
+        return None;
+    }
     if minor < PYTHON_MINOR_MIN || bytecode.is_empty() || !bytecode.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -123,6 +133,7 @@ fn python(text: &str, home: Option<&Path>) -> Option<Interpreter> {
         prefixes: mountable(prefixes, &path, home),
         path,
         bytecode: bytecode.to_owned(),
+        cache_tag: cache_tag.to_owned(),
     })
 }
 
@@ -142,6 +153,7 @@ fn nodejs(text: &str, home: Option<&Path>) -> Option<Interpreter> {
         prefixes: mountable(vec![prefix.to_owned()], &path, home),
         path,
         bytecode: String::new(),
+        cache_tag: String::new(),
     })
 }
 
@@ -168,11 +180,17 @@ mod tests {
 
     #[test]
     fn answers_are_believed_only_when_they_make_sense() {
-        let text = "3.11.7\n/bin/sh\na70d0d0a\n/usr\n/usr\n";
+        let text = "3.11.7\n/bin/sh\na70d0d0a\ncpython-311\n/usr\n/usr\n";
         let interpreter = python(text, None).unwrap();
         assert_eq!(interpreter.runtime, Runtime::Python { minor: 11 });
         assert_eq!(interpreter.prefixes[0], Path::new("/usr"));
-        for text in ["", "2.7.18\n/bin/sh\nff\n/usr\n", "3.7.1\n/bin/sh\nff\n/usr\n", "3.11.7\n/bin/sh\n../x\n/usr\n"] {
+        for text in [
+            "",
+            "2.7.18\n/bin/sh\nff\nt\n/usr\n",
+            "3.7.1\n/bin/sh\nff\nt\n/usr\n",
+            "3.11.7\n/bin/sh\n../x\nt\n/usr\n",
+            "3.11.7\n/bin/sh\nff\n../x\n/usr\n",
+        ] {
             assert_eq!(python(text, None), None, "{text}");
         }
         assert_eq!(nodejs("16.0.0\n/bin/sh\n", None), None);

@@ -125,6 +125,12 @@ impl Plan {
         self.layout.listen_at.is_empty()
     }
 
+    /// Whether the layout tells nothing of the rules: nothing at all, or the proxy alone.
+    pub(crate) fn is_common(&self) -> bool {
+        let Layout { networks, listen_at, hosts } = &self.layout;
+        networks.is_empty() && hosts.is_empty() && listen_at.iter().all(|address| Some(*address) == self.proxy)
+    }
+
     /// For the sandbox's specification.
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout

@@ -11,7 +11,7 @@ use updraft_sandbox::State;
 use updraft_types::{Payload, body};
 
 use crate::{
-    host::{Host, Running, cgroup_name, text},
+    host::{Host, Running, text},
     testing,
 };
 
@@ -34,13 +34,13 @@ fn host_that_freezes(test: &str) -> Option<Host> {
     Some(Host::with(|config| config.freeze_after = Duration::ZERO))
 }
 
-/// Our groups that can be frozen, in whatever hierarchy.
-fn groups() -> Vec<PathBuf> {
+/// The host's groups that can be frozen, in whatever hierarchy.
+fn groups(host: &Host) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut next = vec![PathBuf::from("/sys/fs/cgroup")];
     while let Some(directory) = next.pop() {
         let can_freeze = ["cgroup.freeze", "freezer.state"].iter().any(|file| directory.join(file).exists());
-        if can_freeze && directory.ends_with(cgroup_name()) {
+        if can_freeze && directory.ends_with(&host.cgroup_name) {
             found.push(directory);
         } else {
             let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
@@ -59,9 +59,9 @@ fn is_frozen(groups: &[PathBuf]) -> bool {
     })
 }
 
-async fn await_frozen() {
+async fn await_frozen(host: &Host) {
     let until = Instant::now() + Duration::from_secs(20);
-    let groups = groups();
+    let groups = groups(host);
     while !is_frozen(&groups) {
         assert!(Instant::now() < until, "it never stands still");
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -90,7 +90,7 @@ async fn nothing_runs_between_calls(_: Host) {
     let function = host.deploy(&host.python(), "app.handler", &[("app.py", COUNTING)]);
     let running = function.start().await;
     let before: u64 = running.answer("300").await.parse().unwrap();
-    await_frozen().await;
+    await_frozen(&host).await;
     let output = running.output.text();
     assert!(output.contains("tick"), "the control: its thread did run");
     // While another instance starts and works, which takes a good while.
@@ -112,7 +112,7 @@ async fn no_call_is_lost_however_it_meets_the_freezing(_: Host) {
             tokio::task::yield_now().await;
         }
         if number % 50 == 0 {
-            await_frozen().await;
+            await_frozen(&host).await;
         }
         assert_eq!(running.answer(number.to_string()).await, number.to_string());
     }
@@ -125,7 +125,7 @@ async fn node_goes_on_after_every_thaw(_: Host) {
 exports.handler = async (event) => { await new Promise((done) => setTimeout(done, 2)); return event; };\n";
     let running = host.deploy(&host.nodejs(), "app.handler", &[("app.js", code)]).start().await;
     for number in 0..20 {
-        await_frozen().await;
+        await_frozen(&host).await;
         assert_eq!(running.answer(number.to_string()).await, number.to_string());
     }
 }
@@ -160,7 +160,7 @@ async fn a_server_runs_while_a_request_is_under_way(_: Host) {
     let Some(host) = host_that_freezes("a_server_runs_while_a_request_is_under_way") else { return };
     let running = host.deploy("web", "python3 server.py", &[("server.py", SERVER)]).start().await;
     for _ in 0..3 {
-        await_frozen().await;
+        await_frozen(&host).await;
         // Two that overlap: the end of one leaves the other its server.
         let (one, two) = tokio::join!(get(&running), async {
             tokio::task::yield_now().await;
@@ -173,7 +173,7 @@ async fn a_server_runs_while_a_request_is_under_way(_: Host) {
 async fn a_frozen_instance_stops(_: Host) {
     let Some(host) = host_that_freezes("a_frozen_instance_stops") else { return };
     let running = host.deploy(&host.python(), "app.handler", &[("app.py", COUNTING)]).start().await;
-    await_frozen().await;
+    await_frozen(&host).await;
     running.instance.stop().await;
     assert!(!running.instance.is_alive());
     assert!(running.call("1").await.is_err());

@@ -1,14 +1,20 @@
 //! A process executor on a temporary directory, and functions to run on it.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tempfile::TempDir;
-use updraft_executor::{Executor, Instance, Reply};
+use updraft_executor::{Executor, Instance, Reply, Start};
 use updraft_process::{Config, ProcessExecutor};
 use updraft_sandbox::{Require, Spawner};
-use updraft_types::{Fault, Function, Payload, Runtime};
+use updraft_types::{Fault, Function, InstanceId, Payload, Runtime};
 
 use crate::testing::{self, Lines};
 
@@ -16,14 +22,25 @@ use crate::testing::{self, Lines};
 #[derive(Clone)]
 pub(crate) struct Host {
     pub(crate) executor: Arc<ProcessExecutor>,
-    _directory: Arc<TempDir>,
+    /// Below which its control groups are.
+    pub(crate) cgroup_name: String,
+    starts: Starts,
+    directory: Arc<TempDir>,
+}
+
+/// How this host's Python and Node.js functions start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Starts {
+    Cold,
+    /// In an interpreter that ran before.
+    Prewarmed,
 }
 
 /// A function and its package.
 pub(crate) struct Deployed {
     pub(crate) function: Function,
     pub(crate) package: Arc<TempDir>,
-    executor: Arc<ProcessExecutor>,
+    host: Host,
 }
 
 /// A started instance and what it has written.
@@ -33,24 +50,30 @@ pub(crate) struct Running {
     _package: Arc<TempDir>,
 }
 
-pub(crate) fn cgroup_name() -> String {
-    format!("updraft-test-{}", std::process::id())
-}
-
 impl Host {
-    pub(crate) fn new() -> Self {
-        Self::with(|_| {})
+    pub(crate) fn new(starts: Starts) -> Self {
+        let host = Self::with(|config| config.prewarmed_max = if starts == Starts::Prewarmed { 2 } else { 0 });
+        Self { starts, ..host }
     }
 
-    /// With another configuration of the executor.
+    /// With another configuration of the executor, and cold starts.
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        static HOSTS: AtomicUsize = AtomicUsize::new(0);
         let directory = tempfile::tempdir().unwrap();
-        let cgroup_name = cgroup_name();
-        let spawner = Spawner::start(updraft_sandbox::Config { cgroup_name, require: Require::BestEffort }).unwrap();
+        // Whoever starts under a name removes what others left there.
+        let cgroup_name = format!("updraft-test-{}-{}", std::process::id(), HOSTS.fetch_add(1, Ordering::Relaxed));
+        let sandboxes = updraft_sandbox::Config { cgroup_name: cgroup_name.clone(), require: Require::BestEffort };
+        let spawner = Spawner::start(sandboxes).unwrap();
         let mut config = Config::new(directory.path().join("runtime"), "us-east-1".parse().unwrap());
+        config.prewarmed_max = 0;
         change(&mut config);
         let executor = Arc::new(ProcessExecutor::new(config, spawner).unwrap());
-        Self { executor, _directory: Arc::new(directory) }
+        Self { executor, starts: Starts::Cold, cgroup_name, directory: Arc::new(directory) }
+    }
+
+    /// Where the executor keeps its files.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The newest Python here.
@@ -79,7 +102,23 @@ impl Host {
             readable(path.parent().unwrap(), 0o755);
             readable(&path, if name.ends_with("bootstrap") { 0o755 } else { 0o644 });
         }
-        Deployed { function: testing::function(runtime, handler), package, executor: self.executor.clone() }
+        Deployed { function: testing::function(runtime, handler), package, host: self.clone() }
+    }
+
+    /// Has an interpreter running for functions like this one.
+    pub(crate) async fn prewarm(&self, function: &Function) {
+        let (name, code) = match function.configuration.runtime {
+            Runtime::Python { .. } => ("app.py", "def handler(event, context): pass\n"),
+            _ => ("app.js", "exports.handler = async () => {};\n"),
+        };
+        let mut plain = self.deploy(&function.configuration.runtime.to_string(), "app.handler", &[(name, code)]);
+        plain.function.configuration.memory_mb = function.configuration.memory_mb;
+        let start = testing::start(plain.function.clone(), plain.package.path(), Lines::new());
+        self.executor.start(start).await.unwrap().stop().await;
+        let again = testing::start(plain.function.clone(), plain.package.path(), Lines::new());
+        while !self.executor.is_prewarmed(&again).await {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
     }
 }
 
@@ -95,19 +134,46 @@ impl Deployed {
     }
 
     pub(crate) async fn try_start(&self) -> (Result<Arc<dyn Instance>, Fault>, Arc<Lines>) {
+        self.try_start_as(InstanceId::random()).await
+    }
+
+    async fn try_start_as(&self, id: InstanceId) -> (Result<Arc<dyn Instance>, Fault>, Arc<Lines>) {
+        let executor = &self.host.executor;
+        executor.check(&self.function.configuration).unwrap();
+        executor.prepare(&self.function, self.package.path()).await.unwrap();
+        let has_interpreter = !matches!(self.function.configuration.runtime, Runtime::Provided { .. } | Runtime::Web);
+        let must_be_served = self.host.starts == Starts::Prewarmed && has_interpreter;
+        if must_be_served {
+            self.host.prewarm(&self.function).await;
+        }
+        let served = executor.prewarmed().served;
         let output = Lines::new();
-        self.executor.check(&self.function.configuration).unwrap();
-        self.executor.prepare(&self.function, self.package.path()).await.unwrap();
         let start = testing::start(self.function.clone(), self.package.path(), output.clone());
-        (self.executor.start(start).await, output)
+        let started = executor.start(Start { id, ..start }).await;
+        assert_eq!(executor.prewarmed().served, served + u64::from(must_be_served), "how it started");
+        (started, output)
     }
 
     pub(crate) async fn start(&self) -> Running {
-        let (instance, output) = self.try_start().await;
+        self.start_as(InstanceId::random()).await
+    }
+
+    /// Starts it under a name of the caller's choosing.
+    pub(crate) async fn start_as(&self, id: InstanceId) -> Running {
+        let (instance, output) = self.try_start_as(id).await;
         match instance {
             Ok(instance) => Running { instance, output, _package: self.package.clone() },
             Err(fault) => panic!("it did not start: {fault:?}\n{}", output.text()),
         }
+    }
+
+    /// Starts it in whatever there is.
+    pub(crate) async fn start_plainly(&self) -> Running {
+        let output = Lines::new();
+        let start = testing::start(self.function.clone(), self.package.path(), output.clone());
+        let instance = self.host.executor.start(start).await;
+        let instance = instance.unwrap_or_else(|fault| panic!("it did not start: {fault:?}\n{}", output.text()));
+        Running { instance, output, _package: self.package.clone() }
     }
 
     /// The fault that keeps it from starting.

@@ -1,4 +1,4 @@
-//! Real functions in real sandboxes.
+//! Real functions in real sandboxes; those of Python and Node.js started cold, and again prewarmed.
 //!
 //! A harness of its own, because the sandbox helper is this very binary and has to start before anything else.
 //! It understands as much of the standard harness's command line as `cargo test` and nextest use: `--list`,
@@ -9,12 +9,15 @@ mod egress;
 mod frozen;
 mod host;
 mod nodejs;
+mod prewarmed;
 mod provided;
 mod python;
 mod web;
 
 #[path = "../../src/testing.rs"]
 mod testing;
+
+use host::Starts;
 
 type Test = (&'static str, fn(host::Host) -> futures_util::future::BoxFuture<'static, ()>);
 
@@ -39,15 +42,20 @@ fn main() {
                 .iter()
                 .any(|filter| if has("--exact") { name == *filter } else { name.contains(filter.as_str()) })
     };
-    let all = [egress::TESTS, frozen::TESTS, nodejs::TESTS, provided::TESTS, python::TESTS, web::TESTS].concat();
-    let tests: Vec<Test> = all.into_iter().filter(|(name, _)| !has("--ignored") && chosen(name)).collect();
+    let once =
+        [egress::TESTS, frozen::TESTS, nodejs::TESTS, provided::TESTS, python::TESTS, web::TESTS, prewarmed::TESTS]
+            .concat();
+    let once = once.into_iter().map(|(name, test)| (name.to_owned(), test, Starts::Cold));
+    let again = [nodejs::TESTS, python::TESTS].concat();
+    let again = again.into_iter().map(|(name, test)| (format!("{name}_prewarmed"), test, Starts::Prewarmed));
+    let tests: Vec<_> = once.chain(again).filter(|(name, ..)| !has("--ignored") && chosen(name)).collect();
     if has("--list") {
-        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        tests.iter().for_each(|(name, ..)| println!("{name}: test"));
         return;
     }
-    for (name, test) in tests {
+    for (name, test, starts) in tests {
         println!("test {name} ...");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async { test(host::Host::new()).await });
+        runtime.block_on(async { test(host::Host::new(starts)).await });
     }
 }

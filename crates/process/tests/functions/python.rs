@@ -22,6 +22,8 @@ crate::tests! {
     payloads_of_megabytes_go_through
     memory_runs_out_for_the_function_alone
     an_abandoned_call_ends_the_instance
+    a_package_is_compiled_when_it_is_deployed
+    what_does_not_compile_fails_when_it_is_imported
 }
 
 async fn warm_calls_share_a_process_and_see_their_context(host: Host) {
@@ -271,4 +273,55 @@ def handler(event, context):
     assert!(!running.instance.is_alive());
     running.instance.stop().await;
     assert!(matches!(running.call("0").await, Err(Fault::Exit(ExitStatus::Signal(9)))));
+}
+
+async fn a_package_is_compiled_when_it_is_deployed(host: Host) {
+    let code = r#"
+import sub.module, os, sys
+def handler(event, context):
+    caches = [module.__spec__.cached for module in (sys.modules[__name__], sub.module)]
+    return [all(map(os.path.exists, caches)), sub.module.VALUE, sub.module.f.__code__.co_filename]
+"#;
+    let module = "assert True, 'kept'\nVALUE = 1\ndef f(): 'documented'\n";
+    let function = host.deploy(&host.python(), "app.handler", &[("app.py", code), ("sub/module.py", module)]);
+    assert_eq!(function.start().await.answer("null").await, r#"[true, 1, "/var/task/sub/module.py"]"#);
+    // That the files are what is run shows when their sources change, which no package's do.
+    let source = function.package.path().join("sub/module.py");
+    std::fs::write(&source, "VALUE = 2\ndef f(): pass\n").unwrap();
+    assert!(function.start().await.answer("null").await.starts_with("[true, 1, "));
+    // An author's own are kept.
+    let own = host.deploy(&host.python(), "app.handler", &[("app.py", "def handler(event, context): return 1\n")]);
+    let interpreter = host.executor.interpreters().iter().rfind(|one| one.runtime.to_string() == host.python());
+    let minor = interpreter.unwrap().version.split('.').nth(1).unwrap().to_owned();
+    let cache = own.package.path().join("__pycache__");
+    std::fs::create_dir(&cache).unwrap();
+    let name = format!("app.cpython-3{minor}.pyc");
+    std::fs::write(cache.join(&name), "no bytecode").unwrap();
+    for path in [cache.clone(), cache.join(&name)] {
+        crate::host::readable(&path, 0o755);
+    }
+    assert_eq!(own.start().await.answer("null").await, "1");
+    assert_eq!(std::fs::read_to_string(cache.join(&name)).unwrap(), "no bytecode");
+}
+
+async fn what_does_not_compile_fails_when_it_is_imported(host: Host) {
+    let deep = format!("x = {}{}\n", "(".repeat(5000), ")".repeat(5000));
+    let files = [
+        ("app.py", "def handler(event, context):\n    import broken\n"),
+        ("broken.py", "def f(:\n"),
+        ("deep.py", deep.as_str()),
+        ("odd.py", "# coding: nothing-like-that\n"),
+        ("zzz.py", "x = 1\n"),
+    ];
+    let function = host.deploy(&host.python(), "app.handler", &files);
+    let (error_type, _) = function.start().await.handler_error("null").await;
+    assert_eq!(error_type, "SyntaxError");
+    let cached = std::fs::read_dir(function.package.path().join("__pycache__")).unwrap();
+    let mut names: Vec<_> = cached.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(
+        names.iter().map(|name| name.split('.').next().unwrap()).collect::<Vec<_>>(),
+        ["app", "zzz"],
+        "{names:?}"
+    );
 }

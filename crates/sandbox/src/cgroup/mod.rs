@@ -125,17 +125,18 @@ impl Cgroups {
         Ok(open)
     }
 
-    /// Writes a sandbox's limits.
-    pub(crate) fn limit(&self, open: OpenLimits, limits: &Limits) -> Result<(), Failure> {
+    /// Writes a sandbox's limits, for the first time or anew.
+    pub(crate) fn limit(&self, open: &OpenLimits, limits: &Limits) -> Result<(), Failure> {
         let settings: Vec<Setting> = self.hierarchies.iter().flat_map(|h| h.settings(limits)).collect();
-        for (name, mut file) in open.files {
+        let write = |(name, mut file): (&str, &File)| {
             let setting = settings.iter().find(|setting| setting.file == name).expect("opened from the same list");
-            let written = file.write_all(setting.value.as_bytes());
-            if !setting.optional {
-                written.step(&format!("cgroup {name}"))?;
-            }
-        }
-        Ok(())
+            file.write_all(setting.value.as_bytes()).or_else(|error| if setting.optional { Ok(()) } else { Err(error) })
+        };
+        let refused = |file: &(&str, &File)| write(*file).is_err();
+        // Version 1 takes no memory limit above the one on memory with swap: raising both takes a second turn.
+        let files = open.files.iter().map(|(name, file)| (*name, file));
+        let refused: Vec<_> = files.filter(refused).collect();
+        refused.into_iter().try_for_each(|file| write(file).step(&format!("cgroup {}", file.0)))
     }
 
     /// Where to read a living sandbox's use.

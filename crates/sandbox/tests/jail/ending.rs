@@ -62,6 +62,8 @@ pub(crate) fn be_a_platform(arguments: &[String]) -> ! {
                 let _ = sandbox.freeze();
             }
         }
+        let unassigned = spawner.spawn_unassigned(python("import sys; sys.stdin.read()")).await;
+        let _unassigned = unassigned.unwrap_or_else(|error| panic!("{error}"));
         println!("up");
         std::future::pending::<()>().await;
     });
@@ -75,8 +77,8 @@ pub(crate) fn platform(name: &str, word: &str) -> (Child, Vec<u32>) {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "up\n");
-    // The helper, three inits with four guests each.
-    eventually("all guests run", || descendants(child.id()).len() >= 16);
+    // The helper, three inits with four guests each, and one with a guest that waits.
+    eventually("all guests run", || descendants(child.id()).len() >= 18);
     let below = descendants(child.id());
     (child, below)
 }

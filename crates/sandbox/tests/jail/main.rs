@@ -24,6 +24,7 @@ mod network;
 mod processes;
 mod support;
 mod threats;
+mod unassigned;
 mod view;
 
 use std::{
@@ -56,7 +57,9 @@ fn main() -> ExitCode {
     }
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let tests: Vec<(String, Test)> = [view::TESTS, guests::TESTS, egress::TESTS, ending::TESTS, threats::TESTS]
+    let own: [&[(&str, Test)]; 6] =
+        [view::TESTS, guests::TESTS, egress::TESTS, ending::TESTS, unassigned::TESTS, threats::TESTS];
+    let tests: Vec<(String, Test)> = own
         .into_iter()
         .chain(ATTEMPTS)
         .flatten()

@@ -209,6 +209,14 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Integer,
     },
     Setting {
+        key: "prewarmed_max",
+        value_name: "N",
+        help: "Most interpreters of one kind kept running for the next cold start; 0 for none",
+        default: "4",
+        default_in_dev: None,
+        kind: Kind::Integer,
+    },
+    Setting {
         key: "drain_s",
         value_name: "SECONDS",
         help: "How long running invocations may take to finish once the platform is told to stop",

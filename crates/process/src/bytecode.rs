@@ -1,0 +1,283 @@
+//! Python packages compiled at deploy, so that no cold start compiles them again.
+//!
+//! A package is mounted read-only and shared by functions with equal code, so an interpreter cannot keep what it
+//! compiles. This puts the files where each version of Python looks for its own, in `__pycache__` beside the modules:
+//! those that are not there yet, and nothing else. A sandbox compiles; the platform writes what leaves it.
+//!
+//! Invariants: nothing is executed; no file of the author's is changed; nothing outside the package is written, whatever
+//! links it holds; a compiler that fails, crashes or takes too long costs the function speed and nothing more.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::Mutex;
+use tokio::{io::AsyncReadExt, net::unix::pipe::Receiver, sync::Semaphore};
+use updraft_sandbox::{Limits, Mount, Network, Spawner, Spec};
+
+use crate::{discover::Interpreter, environment::RUNTIME_ROOT, mounts};
+
+/// Bounds of one package: what lies beyond them is compiled when it is imported.
+const MODULES_MAX: usize = 10_000;
+const DEPTH_MAX: usize = 32;
+const PATH_BYTES_MAX: usize = 4096;
+const MODULE_BYTES_MAX: usize = 16 * 1024 * 1024;
+const PACKAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a deployment waits for it; what takes longer goes on beside whatever comes next.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// Most packages compiled at once.
+const AT_ONCE: usize = 2;
+
+const LIMITS: Limits = Limits { memory_bytes_max: 512 << 20, cpu_millis: 1000, pids_max: 8, open_files_max: 64 };
+
+/// How many packages are remembered as compiled; then all are looked at anew.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// Compiles packages.
+pub(crate) struct Bytecode {
+    compiler: Arc<Compiler>,
+    begun: Mutex<HashSet<Begun>>,
+}
+
+/// A package and what it was compiled for. One that failed is not tried again by this platform. A folder that was made
+/// anew under the same name is another package.
+#[derive(PartialEq, Eq, Hash)]
+struct Begun {
+    package: PathBuf,
+    cache_tag: String,
+    made_at: Option<SystemTime>,
+}
+
+struct Compiler {
+    spawner: Spawner,
+    /// The mounts of all sandboxes.
+    shared: Vec<Mount>,
+    turns: Semaphore,
+}
+
+/// Why a package was not compiled to its end.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Sandbox(#[from] updraft_sandbox::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it took longer than {TIMEOUT:?}")]
+    TimedOut,
+    #[error("the compiler's output is no sequence of files, or too large")]
+    Nonsense,
+}
+
+impl Bytecode {
+    /// `shared` are the mounts of all sandboxes.
+    pub(crate) fn new(spawner: Spawner, shared: Vec<Mount>) -> Self {
+        let compiler = Compiler { spawner, shared, turns: Semaphore::new(AT_ONCE) };
+        Self { compiler: Arc::new(compiler), begun: Mutex::default() }
+    }
+
+    /// Compiles what an interpreter would have to compile itself, and waits a while for the end of that.
+    pub(crate) async fn prepare(&self, interpreter: &Interpreter, package: &Path) {
+        if interpreter.cache_tag.is_empty() {
+            return;
+        }
+        {
+            let mut begun = self.begun.lock();
+            if begun.len() >= REMEMBERED_MAX {
+                begun.clear();
+            }
+            let made_at = fs::metadata(package).and_then(|metadata| metadata.created()).ok();
+            let cache_tag = interpreter.cache_tag.clone();
+            if !begun.insert(Begun { package: package.to_owned(), cache_tag, made_at }) {
+                return;
+            }
+        }
+        let (compiler, interpreter, package) = (self.compiler.clone(), interpreter.clone(), package.to_owned());
+        let compiling = tokio::spawn(async move {
+            if let Err(error) = compiler.compile(&interpreter, &package).await {
+                tracing::warn!(%error, package = %package.display(), "a package is not compiled ahead, or not all of it");
+            }
+        });
+        // It goes on when nobody waits any more.
+        let _ = tokio::time::timeout(WAIT, compiling).await;
+    }
+}
+
+impl Compiler {
+    async fn compile(&self, interpreter: &Interpreter, package: &Path) -> Result<(), Error> {
+        let _turn = self.turns.acquire().await.map_err(io::Error::other)?;
+        let (root, tag) = (package.to_owned(), interpreter.cache_tag.clone());
+        let missing = tokio::task::spawn_blocking(move || missing(&root, &tag)).await.map_err(io::Error::other)??;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let path = interpreter.path.display().to_string();
+        let script = format!("{RUNTIME_ROOT}/compile.py");
+        let sandbox = self.spawner.spawn(Spec {
+            name: "compiler".to_owned(),
+            command: [path].into_iter().chain(["-I", "-S", "-B"].map(str::to_owned)).chain([script]).collect(),
+            environment: Vec::new(),
+            directory: "/".into(),
+            mounts: self
+                .shared
+                .iter()
+                .cloned()
+                .chain(mounts::prefixes(&interpreter.prefixes))
+                .chain([mounts::package(package)])
+                .collect(),
+            tmp_bytes_max: 0,
+            listen: Vec::new(),
+            network: Network::default(),
+            limits: LIMITS,
+        });
+        let sandbox = sandbox.await?;
+        let output = Receiver::from_owned_fd(sandbox.output.try_clone()?)?;
+        let taken = tokio::time::timeout(TIMEOUT, take(output, &missing)).await;
+        sandbox.kill();
+        taken.map_err(|_| Error::TimedOut)?
+    }
+}
+
+/// Modules without a compiled file, by their path below the package, with the place for that file.
+fn missing(package: &Path, tag: &str) -> io::Result<HashMap<PathBuf, PathBuf>> {
+    let mut found = HashMap::new();
+    let mut next = vec![(package.to_owned(), 0)];
+    while let Some((directory, depth)) = next.pop() {
+        let cache = directory.join("__pycache__");
+        // A link in its place may lead anywhere.
+        let may_write = fs::symlink_metadata(&cache).map_or(true, |metadata| metadata.is_dir());
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            let (kind, path) = (entry.file_type()?, entry.path());
+            if kind.is_dir() && depth < DEPTH_MAX && path != cache {
+                next.push((path, depth + 1));
+            } else if kind.is_file()
+                && may_write
+                && path.extension().is_some_and(|extension| extension == "py")
+                && let (Some(stem), Ok(inside)) = (path.file_stem(), path.strip_prefix(package))
+            {
+                let target = cache.join(format!("{}.{tag}.pyc", stem.display()));
+                if fs::symlink_metadata(&target).is_err() && found.len() < MODULES_MAX {
+                    found.insert(inside.to_owned(), target);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Reads the compiler's results to their end and writes those that are missing.
+async fn take(mut output: Receiver, missing: &HashMap<PathBuf, PathBuf>) -> Result<(), Error> {
+    let mut total = 0;
+    loop {
+        let path_bytes = match output.read_u32().await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            other => other? as usize,
+        };
+        let content_bytes = output.read_u32().await? as usize;
+        total += content_bytes;
+        if path_bytes > PATH_BYTES_MAX || content_bytes > MODULE_BYTES_MAX || total > PACKAGE_BYTES_MAX {
+            return Err(Error::Nonsense);
+        }
+        let mut both = vec![0; path_bytes + content_bytes];
+        output.read_exact(&mut both).await?;
+        let content = both.split_off(path_bytes);
+        let path = String::from_utf8(both).map_err(|_| Error::Nonsense)?;
+        if let Some(target) = missing.get(Path::new(&path)) {
+            put(target, &content)?;
+        }
+    }
+}
+
+/// Writes a file whole or not at all, readable for every guest, unless it is there.
+fn put(target: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => {
+            other?;
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let unfinished = target.with_extension(format!("{}-{}.new", number.0, number.1));
+    // One left by a platform with the same process id that was killed.
+    let _ = fs::remove_file(&unfinished);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&unfinished)?;
+    let written = io::Write::write_all(&mut file, content)
+        .and_then(|()| fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o644)))
+        .and_then(|()| fs::rename(&unfinished, target));
+    if written.is_err() {
+        // The disk is full, most likely; what is left of the file is in nobody's way.
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn package(files: &[&str]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x = 1\n").unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn what_is_there_and_what_is_a_link_is_left_alone() {
+        let elsewhere = package(&["secret.py"]);
+        let files = ["app.py", "data.txt", "sub/a.py", "sub/b.py", "sub/__pycache__/b.t.pyc", "odd/c.py"];
+        let package = package(&files);
+        let at = |path: &str| package.path().join(path);
+        symlink(elsewhere.path(), at("linked")).unwrap();
+        symlink(elsewhere.path().join("secret.py"), at("linked.py")).unwrap();
+        symlink(elsewhere.path(), at("odd/__pycache__")).unwrap();
+        let found = missing(package.path(), "t").unwrap();
+        let expected = [("app.py", "__pycache__/app.t.pyc"), ("sub/a.py", "sub/__pycache__/a.t.pyc")];
+        assert_eq!(found, expected.map(|(source, target)| (PathBuf::from(source), at(target))).into());
+    }
+
+    #[tokio::test]
+    async fn results_are_written_where_they_are_missing_and_nowhere_else() {
+        let package = package(&["app.py"]);
+        let target = package.path().join("__pycache__/app.t.pyc");
+        let missing: HashMap<_, _> = [("app.py".into(), target.clone())].into();
+        let frame = |path: &str, content: &[u8]| {
+            let lengths = [path.len() as u32, content.len() as u32].map(u32::to_be_bytes).concat();
+            [&lengths, path.as_bytes(), content].concat()
+        };
+        let run = async |bytes: Vec<u8>| {
+            let (reader, mut writer) = io::pipe().unwrap();
+            let writing = std::thread::spawn(move || io::Write::write_all(&mut writer, &bytes));
+            let taken = take(Receiver::from_owned_fd(reader.into()).unwrap(), &missing).await;
+            writing.join().unwrap().unwrap();
+            taken
+        };
+        run([frame("../evil.py", b"x"), frame("app.py", b"compiled")].concat()).await.unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"compiled");
+        let all: Vec<_> = fs::read_dir(package.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(all.len(), 2, "{all:?}");
+        let huge = [[0, 0, 0, 6], [0xff; 4]].concat();
+        assert!(matches!(run(huge).await, Err(Error::Nonsense)));
+        let cut_off = frame("app.py", b"more").split_at(12).0.to_vec();
+        assert!(matches!(run(cut_off).await, Err(Error::Io(_))));
+    }
+}

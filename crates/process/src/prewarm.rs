@@ -1,0 +1,398 @@
+//! Interpreters that run ahead of need: sandboxes booted up to the point where the function is missing.
+//!
+//! A *blank* has its jail, its interpreter and our runtime with common modules loaded, and waits. It is started without
+//! a package, without a name and with the variables that every function's process starts with; an assignment brings
+//! the rest. What a function configures that takes effect only when a process starts makes an ordinary cold start of it.
+//!
+//! Blanks are of kinds: whatever differs between the sandboxes of two functions beside what an assignment brings makes
+//! two kinds. Which kinds have how many is `engine::prewarm`'s decision; one task makes and drops them, one at a time.
+//!
+//! Invariants: a blank serves one function and dies with it; when there is none, or it fails, the start is cold and the
+//! function sees no difference. At most [`KINDS_MAX`] kinds with [`Policy::kept_max`] blanks each.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::AbortHandle,
+};
+use updraft_engine::prewarm::{self, Demand, Memory, Policy, RECENT};
+use updraft_sandbox::{Assignment, Error, Limits, Sandbox, Spawner, Spec, Unassigned};
+
+mod divide;
+
+pub(crate) use divide::{Parts, divide};
+
+/// Most kinds with blanks; the one whose last start is longest ago gives way.
+const KINDS_MAX: usize = 6;
+
+/// How long a blank may take to come up; then it is given up.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a kind goes without after one of its blanks did not come up.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// How often demand and memory are looked at while there are blanks.
+const TICK: Duration = Duration::from_secs(5);
+
+/// What a blank is taken to need before the first of its kind has shown it.
+const MEMORY_BYTES_GUESS: u64 = 48 << 20;
+
+/// All blanks, and the task that sees to them, which ends with this.
+pub(crate) struct Prewarm {
+    shared: Arc<Shared>,
+    keeper: OnceLock<AbortHandle>,
+}
+
+struct Shared {
+    spawner: Spawner,
+    policy: Policy,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+/// How prewarming goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prewarmed {
+    /// Interpreters that run without a function now.
+    pub ready: usize,
+    /// Starts that found one, since the executor was made.
+    pub served: u64,
+}
+
+struct State {
+    served: u64,
+    shelves: Vec<Shelf>,
+    /// Instances being started.
+    starting: usize,
+    /// When the last of them was done.
+    quiet_since: Instant,
+}
+
+/// The blanks of one kind.
+struct Shelf {
+    key: String,
+    spec: Spec,
+    blanks: VecDeque<Blank>,
+    last_start: Instant,
+    /// The last starts, no more of them than there may be blanks.
+    starts: VecDeque<Instant>,
+    memory_bytes: u64,
+    retry_at: Option<Instant>,
+}
+
+/// An interpreter without a function.
+pub(crate) struct Blank {
+    unassigned: Unassigned,
+    listener: TcpListener,
+    /// The guest's connection to its Runtime API; it came when the guest was ready.
+    connection: TcpStream,
+}
+
+/// A sandbox that has its function, with the guest's way to the Runtime API.
+pub(crate) struct Assigned {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) listener: TcpListener,
+    pub(crate) connection: TcpStream,
+}
+
+/// While one is held an instance is being started, and no blank is begun.
+pub(crate) struct Starting<'a>(&'a Shared);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.starting -= 1;
+        state.quiet_since = Instant::now();
+        drop(state);
+        self.0.wake.notify_one();
+    }
+}
+
+impl Prewarm {
+    pub(crate) fn new(spawner: Spawner, policy: Policy) -> Self {
+        let state = State { served: 0, shelves: Vec::new(), starting: 0, quiet_since: Instant::now() };
+        let shared = Shared { spawner, policy, state: Mutex::new(state), wake: Notify::new() };
+        Self { shared: Arc::new(shared), keeper: OnceLock::new() }
+    }
+
+    /// Says that an instance is being started.
+    pub(crate) fn starting(&self) -> Starting<'_> {
+        self.shared.state.lock().starting += 1;
+        Starting(&self.shared)
+    }
+
+    /// A sandbox for a function, if a blank of its kind is there; it has been given the function's parts. Counts as a
+    /// start of that kind either way. Call inside a Tokio runtime.
+    pub(crate) async fn take(&self, parts: Parts) -> Option<Assigned> {
+        if self.shared.policy.kept_max == 0 {
+            return None;
+        }
+        self.keeper.get_or_init(|| tokio::spawn(keep(Arc::clone(&self.shared))).abort_handle());
+        let blank = self.shared.state.lock().take(parts.blank, self.shared.policy, Instant::now())?;
+        match blank.assign(parts.assignment).await {
+            Ok(assigned) => {
+                self.shared.state.lock().served += 1;
+                Some(assigned)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a prewarmed runtime could not be given its function; it starts cold");
+                None
+            }
+        }
+    }
+
+    /// Whether a blank of this kind is ready.
+    pub(crate) fn is_ready(&self, parts: &Parts) -> bool {
+        let key = serde_json::to_string(&parts.blank).unwrap_or_default();
+        let state = self.shared.state.lock();
+        let alive = |shelf: &Shelf| shelf.blanks.iter().any(|blank| blank.unassigned.is_alive());
+        state.shelves.iter().any(|shelf| shelf.key == key && alive(shelf))
+    }
+
+    pub(crate) fn counts(&self) -> Prewarmed {
+        let state = self.shared.state.lock();
+        Prewarmed { ready: state.shelves.iter().map(|shelf| shelf.blanks.len()).sum(), served: state.served }
+    }
+}
+
+impl Drop for Prewarm {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.abort();
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self, spec: Spec, policy: Policy, now: Instant) -> Option<Blank> {
+        let key = serde_json::to_string(&spec).ok()?;
+        let index = match self.shelves.iter().position(|shelf| shelf.key == key) {
+            Some(index) => index,
+            None => {
+                if self.shelves.len() >= KINDS_MAX {
+                    let oldest = self.shelves.iter().enumerate().min_by_key(|(_, shelf)| shelf.last_start);
+                    let oldest = oldest.map_or(0, |(index, _)| index);
+                    self.shelves.swap_remove(oldest);
+                }
+                self.shelves.push(Shelf {
+                    key,
+                    spec,
+                    blanks: VecDeque::new(),
+                    last_start: now,
+                    starts: VecDeque::new(),
+                    memory_bytes: MEMORY_BYTES_GUESS,
+                    retry_at: None,
+                });
+                self.shelves.len() - 1
+            }
+        };
+        let shelf = &mut self.shelves[index];
+        shelf.last_start = now;
+        shelf.starts.push_back(now);
+        while shelf.starts.len() > policy.kept_max as usize {
+            shelf.starts.pop_front();
+        }
+        std::iter::from_fn(|| shelf.blanks.pop_front()).find(|blank| blank.unassigned.is_alive())
+    }
+}
+
+/// What there is to do next.
+enum Step {
+    Make(String, Box<Spec>),
+    Wait(Duration),
+}
+
+/// Makes and drops blanks.
+async fn keep(shared: Arc<Shared>) {
+    loop {
+        let step = shared.state.lock().next(shared.policy, memory(), Instant::now());
+        match step {
+            Step::Make(key, spec) => {
+                let made = tokio::time::timeout(BOOT_TIMEOUT, Blank::make(&shared.spawner, *spec)).await;
+                shared.state.lock().put(&key, made.unwrap_or_else(|_| Err(timed_out())), Instant::now());
+            }
+            Step::Wait(time) => {
+                // Either way the next look says what to do.
+                let _ = tokio::time::timeout(time, shared.wake.notified()).await;
+            }
+        }
+    }
+}
+
+impl State {
+    /// Drops what is not wanted any more, then says what is missing.
+    fn next(&mut self, policy: Policy, (total, available): (u64, u64), now: Instant) -> Step {
+        let mut missing: Option<&Shelf> = None;
+        self.shelves.retain_mut(|shelf| {
+            shelf.blanks.retain(|blank| blank.unassigned.is_alive());
+            let wanted = shelf.wanted(policy, total, available, now) as usize;
+            shelf.blanks.truncate(wanted);
+            wanted > 0 || now.duration_since(shelf.last_start) < policy.window
+        });
+        for shelf in &self.shelves {
+            let wanted = shelf.wanted(policy, total, available, now) as usize;
+            let may = shelf.blanks.len() < wanted && shelf.retry_at.is_none_or(|retry_at| retry_at <= now);
+            if may && missing.is_none_or(|other| other.last_start < shelf.last_start) {
+                missing = Some(shelf);
+            }
+        }
+        let idle = if self.shelves.is_empty() { Duration::MAX } else { TICK };
+        match missing {
+            None => Step::Wait(idle),
+            Some(shelf) => match prewarm::pause(self.starting, now.duration_since(self.quiet_since)) {
+                Some(pause) => Step::Wait(pause.min(idle)),
+                None => Step::Make(shelf.key.clone(), Box::new(shelf.spec.clone())),
+            },
+        }
+    }
+
+    fn put(&mut self, key: &str, made: Result<Blank, Error>, now: Instant) {
+        // A kind that has given way meanwhile has no use for it.
+        let Some(shelf) = self.shelves.iter_mut().find(|shelf| shelf.key == key) else { return };
+        match made {
+            Ok(blank) => {
+                shelf.memory_bytes = match blank.unassigned.memory_bytes_max() {
+                    0 => MEMORY_BYTES_GUESS,
+                    bytes => bytes,
+                };
+                shelf.blanks.push_back(blank);
+            }
+            Err(error) => {
+                tracing::warn!(%error, command = ?shelf.spec.command, "a runtime could not be prewarmed; starts are cold");
+                shelf.retry_at = Some(now + RETRY);
+            }
+        }
+    }
+}
+
+impl Shelf {
+    fn wanted(&self, policy: Policy, total: u64, available: u64, now: Instant) -> u32 {
+        let is_recent = |start: &&Instant| now.duration_since(**start) < RECENT;
+        let starts_recent = u32::try_from(self.starts.iter().filter(is_recent).count()).unwrap_or(u32::MAX);
+        let demand = Demand { idle: now.duration_since(self.last_start), starts_recent };
+        let memory = Memory { total, available, each: self.memory_bytes };
+        prewarm::wanted(demand, u32::try_from(self.blanks.len()).unwrap_or(u32::MAX), memory, policy)
+    }
+}
+
+impl Blank {
+    /// Starts one and waits until it is ready.
+    async fn make(spawner: &Spawner, spec: Spec) -> Result<Self, Error> {
+        let mut unassigned = spawner.spawn_unassigned(spec).await?;
+        let failed = |source| Error::Setup { step: "the interpreter's connection".to_owned(), source };
+        let mut listeners = std::mem::take(unassigned.listeners()).into_iter();
+        let listener = listeners.next().ok_or_else(|| Error::Invalid("it has no listener".to_owned()))?;
+        unassigned.listeners().extend(listeners);
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        let (connection, _) = tokio::select! {
+            accepted = listener.accept() => accepted.map_err(failed)?,
+            () = unassigned.ended() => return Err(failed(std::io::ErrorKind::UnexpectedEof.into())),
+        };
+        Ok(Self { unassigned, listener, connection })
+    }
+
+    async fn assign(self, assignment: Assignment) -> Result<Assigned, Error> {
+        let sandbox = self.unassigned.assign(assignment).await?;
+        Ok(Assigned { sandbox, listener: self.listener, connection: self.connection })
+    }
+}
+
+fn timed_out() -> Error {
+    Error::Setup { step: "the interpreter's start".to_owned(), source: std::io::ErrorKind::TimedOut.into() }
+}
+
+/// All memory of the host, and what of it is available, in bytes; nothing where that cannot be told.
+fn memory() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).map_or(0, |kb| kb * 1024)
+    };
+    (field("MemTotal"), field("MemAvailable"))
+}
+
+#[cfg(test)]
+mod tests {
+    use updraft_sandbox::Network;
+
+    use super::*;
+
+    const MEMORY: (u64, u64) = (16 << 30, 8 << 30);
+
+    fn spec(kind: usize) -> Spec {
+        Spec {
+            name: "unassigned".to_owned(),
+            command: vec![format!("/interpreter-{kind}")],
+            environment: Vec::new(),
+            directory: "/".into(),
+            mounts: Vec::new(),
+            tmp_bytes_max: 0,
+            listen: Vec::new(),
+            network: Network::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    fn state(now: Instant) -> State {
+        State { served: 0, shelves: Vec::new(), starting: 0, quiet_since: now }
+    }
+
+    fn made(step: &Step) -> Option<&str> {
+        match step {
+            Step::Make(_, spec) => Some(&spec.command[0]),
+            Step::Wait(_) => None,
+        }
+    }
+
+    #[test]
+    fn the_kind_started_last_is_made_first_and_only_when_it_is_quiet() {
+        let (policy, now) = (Policy::new(2), Instant::now());
+        let mut state = state(now);
+        assert!(matches!(state.next(policy, MEMORY, now), Step::Wait(Duration::MAX)), "nothing before the first start");
+        let later = now + Duration::from_secs(1);
+        assert!(state.take(spec(1), policy, now).is_none());
+        assert!(state.take(spec(2), policy, later).is_none());
+        state.starting = 1;
+        assert!(matches!(state.next(policy, MEMORY, later), Step::Wait(TICK)));
+        state.starting = 0;
+        state.quiet_since = later;
+        assert!(matches!(state.next(policy, MEMORY, later), Step::Wait(prewarm::QUIET)));
+        assert_eq!(made(&state.next(policy, MEMORY, later + prewarm::QUIET)), Some("/interpreter-2"));
+        assert_eq!(made(&state.next(policy, (16 << 30, 1 << 30), later + prewarm::QUIET)), None, "memory is short");
+    }
+
+    #[test]
+    fn one_that_does_not_come_up_is_not_tried_at_once_again() {
+        let (policy, now) = (Policy::new(2), Instant::now());
+        let mut state = state(now);
+        state.take(spec(1), policy, now);
+        let later = now + Duration::from_secs(1);
+        let Step::Make(key, _) = state.next(policy, MEMORY, later) else { panic!("one is wanted") };
+        state.put(&key, Err(timed_out()), later);
+        assert_eq!(made(&state.next(policy, MEMORY, later)), None);
+        assert_eq!(made(&state.next(policy, MEMORY, later + RETRY)), Some("/interpreter-1"));
+        assert!(matches!(state.next(policy, MEMORY, now + policy.window), Step::Wait(Duration::MAX)));
+        assert!(state.shelves.is_empty(), "a kind that is not used is forgotten");
+    }
+
+    #[test]
+    fn kinds_and_what_is_kept_of_them_are_bounded() {
+        let (policy, now) = (Policy::new(3), Instant::now());
+        let mut state = state(now);
+        for step in 0..100 {
+            state.take(spec(step % 20), policy, now + Duration::from_secs(step as u64));
+        }
+        assert_eq!(state.shelves.len(), KINDS_MAX);
+        assert!(state.shelves.iter().all(|shelf| shelf.starts.len() <= 3));
+        let mut kept: Vec<_> = state.shelves.iter().map(|shelf| shelf.spec.command[0].clone()).collect();
+        kept.sort();
+        assert_eq!(kept, (14..20).map(|kind| format!("/interpreter-{kind}")).collect::<Vec<_>>());
+    }
+}
