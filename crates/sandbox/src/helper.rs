@@ -78,7 +78,8 @@ fn run() -> io::Result<()> {
     let socket = detach()?;
     let Some((Request::Begin { cgroup_name }, _)) = wire::receive(socket.as_fd())? else { return Ok(()) };
     let cgroups = Cgroups::prepare(&cgroup_name);
-    wire::send(socket.as_fd(), &Reply::Ready { missing: cgroups.missing() }, &[])?;
+    wire::send(socket.as_fd(), &Reply::Ready { missing: cgroups.missing() }, &[])
+        .inspect_err(|_| cgroups.remove_directories())?;
     let landlock = Landlock::of_host().ok();
     let identities = Identities::choose()?;
     // Where this fails no sandbox can be made either, and whoever asks for one is told which step failed.

@@ -18,7 +18,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -344,17 +344,19 @@ pub(crate) fn prepare_helper() -> io::Result<(Command, OwnedFd)> {
 /// own copy of the helper's end would keep the socket open.
 pub(crate) fn greet(socket: &OwnedFd, cgroup_name: &str) -> io::Result<Missing> {
     wire::send(socket.as_fd(), &Request::Begin { cgroup_name: cgroup_name.to_owned() }, &[])?;
-    let mut events = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(START_TIMEOUT).unwrap_or(PollTimeout::MAX);
-    // Signals for the end of other children interrupt a wait.
-    let ready = loop {
-        match poll(&mut events, timeout) {
+    let until = Instant::now() + START_TIMEOUT;
+    loop {
+        let mut events = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        let left = until.saturating_duration_since(Instant::now());
+        match poll(&mut events, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            // A signal, such as the end of the helper before this one.
             Err(nix::errno::Errno::EINTR) => {}
-            other => break other?,
-        }
-    };
-    if ready == 0 {
-        return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer"));
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer")),
+            answered => {
+                answered?;
+                break;
+            }
+        };
     }
     match wire::receive(socket.as_fd())? {
         Some((Reply::Ready { missing }, _)) => Ok(missing),

@@ -24,6 +24,8 @@ crate::tests! {
     an_abandoned_call_ends_the_instance
     a_package_is_compiled_when_it_is_deployed
     what_does_not_compile_fails_when_it_is_imported
+    a_call_that_ignores_signals_and_leaves_a_daemon_ends_all_the_same
+    instances_of_two_functions_share_nothing
 }
 
 async fn warm_calls_share_a_process_and_see_their_context(host: Host) {
@@ -324,4 +326,72 @@ async fn what_does_not_compile_fails_when_it_is_imported(host: Host) {
         ["app", "zzz"],
         "{names:?}"
     );
+}
+
+/// Whether a process of this host has `marker` among its arguments.
+fn runs(marker: &str) -> bool {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default())
+        .any(|arguments| arguments.split(|byte| *byte == 0).any(|argument| argument == marker.as_bytes()))
+}
+
+async fn a_call_that_ignores_signals_and_leaves_a_daemon_ends_all_the_same(host: Host) {
+    let marker = format!("marker-{}", std::process::id());
+    let code = format!(
+        "
+import os, signal, subprocess, sys, time
+def handler(event, context):
+    for number in set(signal.Signals) - {{signal.SIGKILL, signal.SIGSTOP}}:
+        signal.signal(number, signal.SIG_IGN)
+    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)', '{marker}'], start_new_session=True)
+    print('left', flush=True)
+    if event: time.sleep(600)
+"
+    );
+    let running = host.deploy(&host.python(), "app.handler", &[("app.py", &code)]).start().await;
+    running.answer("0").await;
+    assert!(runs(&marker), "the control: it is left behind by a call that ends");
+    let call = running.instance.clone().call(testing::call(Payload::Event("1".into())));
+    let timed_out = async {
+        while running.output.text().matches("left").count() < 2 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::select! {
+        _ = call => panic!("it sleeps"),
+        () = timed_out => {}
+    }
+    assert!(!running.instance.is_alive());
+    running.instance.stop().await;
+    assert!(!runs(&marker), "a daemon outlives its instance");
+}
+
+async fn instances_of_two_functions_share_nothing(host: Host) {
+    let code = r#"
+import os, sys
+seen = None
+def handler(event, context):
+    global seen
+    found = [seen, os.environ.get("SECRET"), sorted(os.listdir("/tmp")), sorted(os.listdir("/dev/shm")), getattr(sys, "seen", None)]
+    seen = sys.seen = os.environ["SECRET"] = event
+    open("/tmp/secret", "w").write(event)
+    open("/dev/shm/secret", "w").write(event)
+    return found
+"#;
+    // The same code and package, of two accounts; also one after the other has ended.
+    let function = host.deploy(&host.python(), "app.handler", &[("app.py", code)]);
+    let nothing = "[null, null, [], [], null]";
+    let first = function.start().await;
+    assert_eq!(first.answer("\"one\"").await, nothing);
+    let kept = "[\"one\", \"one\", [\"secret\"], [\"secret\"], \"one\"]";
+    assert_eq!(first.answer("\"one\"").await, kept, "the control: an instance does keep what it has");
+    let other = function.with(|function| function.id.account = "111111111111".parse().unwrap());
+    let second = other.start().await;
+    assert_eq!(second.answer("\"two\"").await, nothing);
+    first.instance.stop().await;
+    let third = other.start().await;
+    assert_eq!(third.answer("\"three\"").await, nothing);
+    second.instance.stop().await;
+    third.instance.stop().await;
 }

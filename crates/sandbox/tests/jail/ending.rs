@@ -70,17 +70,36 @@ pub(crate) fn be_a_platform(arguments: &[String]) -> ! {
     unreachable!("pending forever")
 }
 
-/// A platform in a process of its own, with every process below it once there are this many.
-pub(crate) fn platform(name: &str, word: &str) -> (Child, Vec<u32>) {
+/// A platform in a process of its own, which a test that fails does not leave behind.
+pub(crate) struct Platform(Child);
+
+impl Platform {
+    /// Kills it, and nothing else.
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        // Fails when it has been killed already, as it should have.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// It, with every process below it once there are this many.
+pub(crate) fn platform(name: &str, word: &str) -> (Platform, Vec<u32>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let mut child = command.args([PLATFORM, name, word]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut platform = Platform(command.args([PLATFORM, name, word]).stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(platform.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "up\n");
     // The helper, three inits with four guests each, and one with a guest that waits.
-    eventually("all guests run", || descendants(child.id()).len() >= 18);
-    let below = descendants(child.id());
-    (child, below)
+    eventually("all guests run", || descendants(platform.0.id()).len() >= 18);
+    let below = descendants(platform.0.id());
+    (platform, below)
 }
 
 fn signal(pid: u32, signal: Signal) {
@@ -142,9 +161,8 @@ fn dropping_the_spawner_ends_the_helper() {
 fn killing_the_platform_leaves_nothing() {
     let name = format!("{}-victim", cgroup_name());
     let (mut platform, below) = platform(&name, "running");
-    assert_eq!(cgroups(&name).is_empty(), !is_root(), "only root has cgroups here");
-    signal(platform.id(), Signal::SIGKILL);
-    platform.wait().unwrap();
+    assert!(!is_root() || !cgroups(&name).is_empty(), "root has cgroups");
+    platform.kill();
     eventually("nothing runs", || !below.iter().any(|pid| runs(*pid)));
     eventually("no cgroup is left", || cgroups(&name).is_empty());
 }
@@ -170,8 +188,7 @@ fn start_removes_what_was_left() {
     let (mut platform, below) = platform(&name, "running");
     // A helper that is stopped cannot clean up when its platform dies.
     signal(below[0], Signal::SIGSTOP);
-    signal(platform.id(), Signal::SIGKILL);
-    platform.wait().unwrap();
+    platform.kill();
     signal(below[0], Signal::SIGKILL);
     eventually("nothing runs", || !below.iter().any(|pid| runs(*pid)));
     let slots = || {
