@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -20,9 +20,10 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use updraft_engine::{
     burst::Bucket,
+    contention::{Allowance, Sample},
     eviction::{self, Clock, Worth},
     keep_alive,
-    placement::{self, Arrival, FunctionView, Growth, NodeRoom},
+    placement::{self, Arrival, FunctionView, Growth, NodeRoom, Surroundings},
     provision::{self, Failures},
 };
 use updraft_executor::{Executor, Instance, Start};
@@ -50,6 +51,8 @@ pub(crate) struct Pool {
     executor: Arc<dyn Executor>,
     concurrency: u32,
     bounds: Bounds,
+    /// Calls that may run at once, as `crate::contention` has it.
+    calls_max: AtomicU32,
     shared: Arc<Shared>,
     state: Mutex<State>,
 }
@@ -67,6 +70,11 @@ struct State {
     free: Vec<Arc<Member>>,
     /// Instances that run, free or not.
     running: u32,
+    /// The same, for looking at; some may have ended.
+    members: Vec<Weak<Member>>,
+    /// Calls that run.
+    calls: u32,
+    allowance: Allowance,
     starting: u32,
     waiting: VecDeque<Waiter>,
     /// Somebody else looks after the next start: a claim for room waits, or the clerk looks again in a moment.
@@ -124,6 +132,8 @@ pub(crate) struct Member {
     busy: AtomicU32,
     /// When it last became idle. Changed only under the pool's lock.
     idle_since: Mutex<Instant>,
+    /// Processor time at the last look, nanoseconds.
+    processor_ns: AtomicU64,
     /// Calls it was given. Changed only under the pool's lock.
     uses: AtomicU32,
     /// Where the clock of evictions stood when it last became idle, as bits.
@@ -181,7 +191,17 @@ impl Pool {
         let bounds =
             Bounds { instances_max: AtomicU32::new(0), instances_min: AtomicU32::new(0), weight: AtomicU32::new(0) };
         let scaling = function.scaling;
-        let pool = Self { function, quota, tally, executor, concurrency, bounds, shared, state: Mutex::default() };
+        let pool = Self {
+            function,
+            quota,
+            tally,
+            executor,
+            concurrency,
+            bounds,
+            calls_max: AtomicU32::new(u32::MAX),
+            shared,
+            state: Mutex::default(),
+        };
         pool.set_bounds(&scaling);
         pool
     }
@@ -316,11 +336,16 @@ impl Pool {
         let is_process = self.function.configuration.runtime != Runtime::Wasm;
         let view = self.view(state);
         let limits = self.limits();
-        if is_process
-            && view.instances >= limits.busy_instances_max
-            && placement::is_crowded(view, self.shared.processors.look(), pressing(state), limits)
-        {
-            return true;
+        // Looking around costs something, and a small function is let grow whatever is seen.
+        if is_process && view.instances >= limits.busy_instances_max {
+            let surroundings = Surroundings {
+                processors: self.shared.processors.look(),
+                has_company: self.shared.has_company(self),
+                pressing: pressing(state),
+            };
+            if placement::is_crowded(view, surroundings, limits) {
+                return true;
+            }
         }
         let (now, burst) = (self.shared.began.elapsed(), self.shared.burst);
         state.burst.take(self.concurrency, now, burst).is_err()
@@ -418,6 +443,52 @@ impl Pool {
         any
     }
 
+    /// Calls that run.
+    pub(crate) fn calls(&self) -> u32 {
+        self.state.lock().calls
+    }
+
+    /// How many may, if that is limited.
+    pub(crate) fn allowance(&self) -> Option<u32> {
+        Some(self.calls_max.load(Ordering::Relaxed)).filter(|calls| *calls != u32::MAX)
+    }
+
+    /// Whether a call runs, or ran not longer ago than this.
+    pub(crate) fn is_active(&self, ago: Duration) -> bool {
+        let last_used = || {
+            let state = self.state.lock();
+            state.free.last().is_some_and(|member| member.idle_since.lock().elapsed() < ago)
+        };
+        self.quota.in_flight() > 0 || last_used()
+    }
+
+    /// Processor time that its instances have used since this was last asked.
+    pub(crate) fn processor_time_since_last_look(&self) -> Duration {
+        let members = self.state.lock().members.clone();
+        let used = members.iter().filter_map(Weak::upgrade).map(|member| {
+            let now = member.instance.processor_time().unwrap_or_default();
+            let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+            match member.processor_ns.swap(now_ns, Ordering::Relaxed) {
+                // What it used before the first look is nobody's measure.
+                0 => 0,
+                before_ns => now_ns.saturating_sub(before_ns),
+            }
+        });
+        Duration::from_nanos(used.sum())
+    }
+
+    /// Takes note of how the processors are used: fewer calls may run, or more.
+    pub(crate) fn look(self: &Arc<Self>, sample: Sample) {
+        let mut state = self.state.lock();
+        state.allowance = state.allowance.after(sample);
+        let calls_max = state.allowance.calls().unwrap_or(u32::MAX);
+        let is_more = calls_max > self.calls_max.swap(calls_max, Ordering::Relaxed);
+        drop(state);
+        if is_more {
+            self.serve_waiting();
+        }
+    }
+
     /// Its instances and callers now.
     pub(crate) fn now(&self) -> Instances {
         let state = self.state.lock();
@@ -446,6 +517,9 @@ impl Pool {
 
     /// Takes a slot of the most recently used free instance, so that the others can grow old and go.
     fn take_slot(&self, state: &mut State) -> Option<Arc<Member>> {
+        if state.calls >= self.calls_max.load(Ordering::Relaxed) {
+            return None;
+        }
         while let Some(member) = state.free.last() {
             let busy = member.busy.load(Ordering::Relaxed);
             if !member.instance.is_alive() {
@@ -457,6 +531,7 @@ impl Pool {
                 continue;
             }
             member.busy.store(busy + 1, Ordering::Relaxed);
+            state.calls += 1;
             member.uses.store(member.uses.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
             return if busy + 1 == self.concurrency { state.free.pop() } else { Some(member.clone()) };
         }
@@ -482,6 +557,7 @@ impl Pool {
         let mut state = self.state.lock();
         let busy = member.busy.load(Ordering::Relaxed) - 1;
         member.busy.store(busy, Ordering::Relaxed);
+        state.calls -= 1;
         if state.is_closed || !member.instance.is_alive() || self.is_to_go(&state, member, busy) {
             state.free.retain(|free| !Arc::ptr_eq(free, member));
             if busy == 0 {
@@ -563,6 +639,7 @@ impl Pool {
                         sink,
                         busy: AtomicU32::new(0),
                         idle_since: Mutex::new(Instant::now()),
+                        processor_ns: AtomicU64::new(0),
                         uses: AtomicU32::new(0),
                         clock: AtomicU64::new(pool.shared.desk.clock().to_bits()),
                         _package: package,
@@ -617,6 +694,9 @@ impl Pool {
                 let waiter = state.next_waiting();
                 member.busy.store(u32::from(waiter.is_some()), Ordering::Relaxed);
                 member.uses.store(u32::from(waiter.is_some()), Ordering::Relaxed);
+                state.calls += u32::from(waiter.is_some());
+                state.members.retain(|member| member.strong_count() > 0);
+                state.members.push(Arc::downgrade(&member));
                 if waiter.is_none() || self.concurrency > 1 {
                     state.free.push(member.clone());
                 }

@@ -4,7 +4,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use updraft_executor::{Call, Guest, Start};
+use updraft_executor::{Call, Guest, Milestone, Start};
 use updraft_types::{
     Function, InstanceId, Payload, RequestId, RevisionId, Timestamp,
     function::{Architecture, Code, Configuration, State, TracingMode},
@@ -13,11 +13,16 @@ use updraft_types::{
 
 /// A guest's output, kept.
 #[derive(Default)]
-pub(crate) struct Lines(std::sync::Mutex<Vec<u8>>);
+pub(crate) struct Lines(std::sync::Mutex<Vec<u8>>, std::sync::Mutex<Vec<Milestone>>);
 
 impl Lines {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// What the start passed, in order.
+    pub(crate) fn milestones(&self) -> Vec<Milestone> {
+        self.1.lock().unwrap().clone()
     }
 
     pub(crate) fn text(&self) -> String {
@@ -28,6 +33,10 @@ impl Lines {
 impl Guest for Lines {
     fn log(&self, output: &[u8]) {
         self.0.lock().unwrap().extend_from_slice(output);
+    }
+
+    fn reached(&self, milestone: Milestone) {
+        self.1.lock().unwrap().push(milestone);
     }
 }
 
