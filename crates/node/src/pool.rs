@@ -5,6 +5,9 @@
 //!
 //! Locking: `state` is never held across an await, nor while another pool or a waiting caller is touched.
 
+mod growth;
+mod seen;
+
 use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
@@ -20,18 +23,18 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use updraft_engine::{
     burst::Bucket,
-    contention::{Allowance, Sample},
+    contention::Allowance,
     eviction::{self, Clock, Worth},
     keep_alive,
-    placement::{self, Arrival, FunctionView, Growth, NodeRoom, Surroundings},
-    provision::{self, Failures},
+    placement::{self, Arrival, FunctionView},
+    provision::Failures,
 };
 use updraft_executor::{Executor, Instance, Start};
-use updraft_types::{Fault, Function, InstanceId, Runtime, Timestamp, function::Scaling, limits::INIT_TIMEOUT_S};
+use updraft_types::{Fault, Function, InstanceId, Timestamp, function::Scaling, limits::INIT_TIMEOUT_S};
 
 use crate::{
     capacity::{Request, Reservation},
-    figures::{ColdStart, Instances},
+    figures::ColdStart,
     logs::{self, Output, Sink},
     packages::Package,
     pools::Shared,
@@ -290,96 +293,6 @@ impl Pool {
         }
     }
 
-    /// Starts what the waiting callers need and the limits allow.
-    pub(crate) fn pump(self: &Arc<Self>) {
-        loop {
-            let mut state = self.state.lock();
-            if state.is_closed || state.is_blocked || !self.wants_one(&mut state) {
-                return;
-            }
-            if !self.is_provisioning(&state) && self.is_held_back(&mut state) {
-                state.is_blocked = true;
-                drop(state);
-                self.shared.hold_back(Arc::downgrade(self));
-                return;
-            }
-            let request = self.request();
-            let Some(reservation) = self.shared.capacity.reserve(&request) else {
-                state.is_blocked = true;
-                drop(state);
-                self.shared.capacity.wait(Arc::downgrade(self), request);
-                return;
-            };
-            state.begin_start();
-            drop(state);
-            self.spawn_start(reservation);
-        }
-    }
-
-    /// Whether one more instance should be started, room and speed aside.
-    fn wants_one(&self, state: &mut State) -> bool {
-        state.waiting.retain(|waiter| !waiter.has_gone());
-        // Who gets room on a full node is decided by its claim, not here.
-        placement::grow(self.view(state), NodeRoom::Free, self.limits()) == Growth::Start || self.is_provisioning(state)
-    }
-
-    /// Whether instances are missing that are always to be there.
-    fn is_provisioning(&self, state: &State) -> bool {
-        let wanted = self.instances_min().min(self.limits().instances_max);
-        let now = self.shared.began.elapsed();
-        wanted > 0 && provision::missing(wanted, state.running + state.starting, state.failures, now) > 0
-    }
-
-    /// Whether one more instance has to wait for a moment: it would crowd the processors, or come too fast.
-    fn is_held_back(&self, state: &mut State) -> bool {
-        // A component runs on the platform's own threads: its instances crowd nobody by their number.
-        let is_process = self.function.configuration.runtime != Runtime::Wasm;
-        let view = self.view(state);
-        let limits = self.limits();
-        // Looking around costs something, and a small function is let grow whatever is seen.
-        if is_process && view.instances >= limits.busy_instances_max {
-            let surroundings = Surroundings {
-                processors: self.shared.processors.look(),
-                has_company: self.shared.has_company(self),
-                pressing: pressing(state),
-            };
-            if placement::is_crowded(view, surroundings, limits) {
-                return true;
-            }
-        }
-        let (now, burst) = (self.shared.began.elapsed(), self.shared.burst);
-        state.burst.take(self.concurrency, now, burst).is_err()
-    }
-
-    /// Called with the room that this pool waited for.
-    pub(crate) fn granted(self: &Arc<Self>, reservation: Reservation) {
-        let mut state = self.state.lock();
-        state.is_blocked = false;
-        let is_wanted = !state.is_closed && self.wants_one(&mut state);
-        if is_wanted {
-            state.begin_start();
-        }
-        drop(state);
-        if is_wanted {
-            self.spawn_start(reservation);
-        } else {
-            drop(reservation);
-        }
-        self.pump();
-    }
-
-    /// Whether the room it waits for is still of use: its callers may have gone, or it was replaced.
-    pub(crate) fn wants_room(&self) -> bool {
-        let mut state = self.state.lock();
-        !state.is_closed && self.wants_one(&mut state)
-    }
-
-    /// Called a moment after the pool was held back.
-    pub(crate) fn look_again(self: &Arc<Self>) {
-        self.state.lock().is_blocked = false;
-        self.pump();
-    }
-
     /// Lets running calls finish, ends idle instances, sends waiting callers elsewhere.
     pub(crate) fn close(self: &Arc<Self>) {
         let (idle, waiting) = {
@@ -441,61 +354,6 @@ impl Pool {
         let any = !evicted.is_empty();
         evicted.into_iter().for_each(retire);
         any
-    }
-
-    /// Calls that run.
-    pub(crate) fn calls(&self) -> u32 {
-        self.state.lock().calls
-    }
-
-    /// How many may, if that is limited.
-    pub(crate) fn allowance(&self) -> Option<u32> {
-        Some(self.calls_max.load(Ordering::Relaxed)).filter(|calls| *calls != u32::MAX)
-    }
-
-    /// Whether a call runs, or ran not longer ago than this.
-    pub(crate) fn is_active(&self, ago: Duration) -> bool {
-        let last_used = || {
-            let state = self.state.lock();
-            state.free.last().is_some_and(|member| member.idle_since.lock().elapsed() < ago)
-        };
-        self.quota.in_flight() > 0 || last_used()
-    }
-
-    /// Processor time that its instances have used since this was last asked.
-    pub(crate) fn processor_time_since_last_look(&self) -> Duration {
-        let members = self.state.lock().members.clone();
-        let used = members.iter().filter_map(Weak::upgrade).map(|member| {
-            let now = member.instance.processor_time().unwrap_or_default();
-            let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-            match member.processor_ns.swap(now_ns, Ordering::Relaxed) {
-                // What it used before the first look is nobody's measure.
-                0 => 0,
-                before_ns => now_ns.saturating_sub(before_ns),
-            }
-        });
-        Duration::from_nanos(used.sum())
-    }
-
-    /// Takes note of how the processors are used: fewer calls may run, or more.
-    pub(crate) fn look(self: &Arc<Self>, sample: Sample) {
-        let mut state = self.state.lock();
-        state.allowance = state.allowance.after(sample);
-        let calls_max = state.allowance.calls().unwrap_or(u32::MAX);
-        let is_more = calls_max > self.calls_max.swap(calls_max, Ordering::Relaxed);
-        drop(state);
-        if is_more {
-            self.serve_waiting();
-        }
-    }
-
-    /// Its instances and callers now.
-    pub(crate) fn now(&self) -> Instances {
-        let state = self.state.lock();
-        let idle = state.free.iter().filter(|member| member.busy.load(Ordering::Relaxed) == 0).count();
-        let waiting = state.waiting.iter().filter(|waiter| !waiter.has_gone()).count();
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Instances { running: state.running, idle: number(idle), starting: state.starting, waiting: number(waiting) }
     }
 
     /// How many instances run and how many are being started.
@@ -755,12 +613,6 @@ pub(crate) fn concurrency(function: &Function, executor: &dyn Executor) -> u32 {
         None => executor.concurrency(configuration),
     };
     calls.max(1)
-}
-
-/// How long a caller has been waiting without any start.
-fn pressing(state: &State) -> Duration {
-    let since_start = state.last_start.map_or(Duration::MAX, |at| at.elapsed());
-    state.waiting.front().map_or(Duration::ZERO, |waiter| waiter.since.elapsed().min(since_start))
 }
 
 /// Ends an instance in the background; its room comes free when nothing of it is left.
