@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use updraft_engine::{
-    placement::{self, Growth, NodeRoom, Surroundings},
+    placement::{self, Growth, NodeRoom, Processors, Surroundings},
     provision,
 };
 use updraft_types::Runtime;
@@ -17,11 +17,19 @@ impl Pool {
     /// Starts what the waiting callers need and the limits allow.
     pub(crate) fn pump(self: &Arc<Self>) {
         loop {
+            let instances = {
+                let mut state = self.state.lock();
+                if state.is_closed || state.is_blocked || !self.wants_one(&mut state) {
+                    return;
+                }
+                state.running + state.starting
+            };
+            let around = self.look_around(instances);
             let mut state = self.state.lock();
             if state.is_closed || state.is_blocked || !self.wants_one(&mut state) {
                 return;
             }
-            if !self.is_provisioning(&state) && self.is_held_back(&mut state) {
+            if !self.is_provisioning(&state) && self.is_held_back(&mut state, around) {
                 state.is_blocked = true;
                 drop(state);
                 self.shared.hold_back(Arc::downgrade(self));
@@ -54,20 +62,20 @@ impl Pool {
         wanted > 0 && provision::missing(wanted, state.running + state.starting, state.failures, now) > 0
     }
 
-    /// Whether one more instance has to wait for a moment: it would crowd the processors, or come too fast.
-    fn is_held_back(&self, state: &mut State) -> bool {
-        // A component runs on the platform's own threads: its instances crowd nobody by their number.
+    /// The processors, and whether other functions are active: looked at without the lock, since it touches other pools.
+    /// Nothing for a small function, which is let grow whatever is seen, nor for components: they run on the platform's
+    /// own threads and crowd nobody by their number.
+    fn look_around(&self, instances: u32) -> Option<(Processors, bool)> {
         let is_process = self.function.configuration.runtime != Runtime::Wasm;
-        let view = self.view(state);
-        let limits = self.limits();
-        // Looking around costs something, and a small function is let grow whatever is seen.
-        if is_process && view.instances >= limits.busy_instances_max {
-            let surroundings = Surroundings {
-                processors: self.shared.processors.look(),
-                has_company: self.shared.has_company(self),
-                pressing: pressing(state),
-            };
-            if placement::is_crowded(view, surroundings, limits) {
+        let is_large = instances >= self.limits().busy_instances_max;
+        (is_process && is_large).then(|| (self.shared.processors.look(), self.shared.has_company(self)))
+    }
+
+    /// Whether one more instance has to wait for a moment: it would crowd the processors, or come too fast.
+    fn is_held_back(&self, state: &mut State, around: Option<(Processors, bool)>) -> bool {
+        if let Some((processors, has_company)) = around {
+            let surroundings = Surroundings { processors, has_company, pressing: pressing(state) };
+            if placement::is_crowded(self.view(state), surroundings, self.limits()) {
                 return true;
             }
         }
