@@ -104,6 +104,6 @@ fn start_and_end(executable: &Path, arguments: [&str; 2]) -> Result<Duration> {
 }
 
 /// The executable a function saw, if the host has it in the same place; else the one the search path leads to.
-fn host_executable(seen: PathBuf, found: &Path) -> PathBuf {
+pub(crate) fn host_executable(seen: PathBuf, found: &Path) -> PathBuf {
     if seen.is_absolute() && seen.is_file() { seen } else { found.to_owned() }
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::Client,
-    idle, interrupt,
+    cold, idle, interrupt,
     load::{self, Shape, Target},
     package::Kind,
     plan::Plan,
@@ -98,13 +98,15 @@ pub(crate) fn out(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<ScaleR
     let functions: Vec<_> =
         (0..=rounds).map(|number| Function { name: format!("out-{number}"), kind: Kind::Hold, number }).collect();
     platform.deploy(&functions)?;
+    platform.deploy(&[Function { name: "out-python".to_owned(), kind: Kind::Python, number: 0 }])?;
     // The platform's own first steps are no function's.
     hold(&platform, "out-0", 1, Duration::ZERO)?;
-    let python = &site.interpreters.python.executable;
+    let (python, _) = platform.interpreter("out-python")?;
+    let python = cold::host_executable(python, &site.interpreters.python.executable);
     let mut bare = ScaleRow::new("starts-100", "100 × `python3 -c pass`, all started at once", "ms");
     let mut ours = ScaleRow::new("out-100", "**Updraft**, 0 → 100 Python instances, all calls answered", "ms");
     for round in 1..=rounds {
-        bare.values.push(start_at_once(python)?);
+        bare.values.push(start_at_once(&python)?);
         ours.values.push(hold(&platform, &format!("out-{round}"), INSTANCES, HOLD)?);
     }
     platform.end()?;
@@ -112,7 +114,7 @@ pub(crate) fn out(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<ScaleR
 }
 
 /// Time until all of so many interpreters, started at once, have ended, ms.
-fn start_at_once(executable: &PathBuf) -> Result<f64> {
+fn start_at_once(executable: &Path) -> Result<f64> {
     interrupt::check()?;
     let began = Instant::now();
     let children: Vec<_> = (0..INSTANCES)

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod burst;
+pub mod contention;
 pub mod eviction;
 pub mod fair;
 pub mod keep_alive;

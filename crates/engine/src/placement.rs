@@ -116,19 +116,29 @@ pub fn grow(function: FunctionView, room: NodeRoom, limits: Limits) -> Growth {
     }
 }
 
+/// What surrounds a function that wants to grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The node's processors.
+    pub processors: Processors,
+    /// Whether other functions are active.
+    pub has_company: bool,
+    /// How long a caller has been waiting with no start in that time either.
+    pub pressing: Duration,
+}
+
 /// Whether one more instance should wait because more would only share the processors among more.
 ///
-/// While they have time left a function may double what already runs. While they have none it grows to
-/// [`Limits::busy_instances_max`] and no further: a flood's callers wait in its own queue, where they are in nobody's
-/// way, instead of as hundreds of runnable processes, where they are in everybody's. A caller that has been `pressing`
-/// for [`Limits::busy_patience`], with no start in that time either, is started for all the same: what runs may be waiting
-/// for it.
-pub fn is_crowded(function: FunctionView, processors: Processors, pressing: Duration, limits: Limits) -> bool {
-    if pressing >= limits.busy_patience {
+/// A function that is alone is in nobody's way. Beside others it may double what already runs while the processors have
+/// time left; while they have none it grows to [`Limits::busy_instances_max`] and no further: a flood's callers wait in
+/// its own queue, instead of as hundreds of runnable processes. After [`Limits::busy_patience`] one is started all the
+/// same: what runs may be waiting for it.
+pub fn is_crowded(function: FunctionView, surroundings: Surroundings, limits: Limits) -> bool {
+    if !surroundings.has_company || surroundings.pressing >= limits.busy_patience {
         return false;
     }
     let running = function.instances.saturating_sub(function.starting);
-    let most = match processors {
+    let most = match surroundings.processors {
         Processors::Calm => running.saturating_mul(2).max(limits.busy_instances_max),
         Processors::Busy => limits.busy_instances_max,
     };
@@ -192,15 +202,17 @@ mod tests {
     fn a_function_doubles_while_the_processors_are_calm_and_stops_when_they_are_not() {
         let view =
             |running, starting| FunctionView { instances: running + starting, starting, ..FunctionView::default() };
-        let crowded =
-            |running, starting, processors| is_crowded(view(running, starting), processors, Duration::ZERO, LIMITS);
+        let beside = |processors| Surroundings { processors, has_company: true, pressing: Duration::ZERO };
+        let crowded = |running, starting, processors| is_crowded(view(running, starting), beside(processors), LIMITS);
         assert!(!crowded(0, 0, Processors::Busy) && !crowded(3, 4, Processors::Busy));
         assert!(crowded(8, 0, Processors::Busy) && crowded(0, 8, Processors::Busy));
         assert!(!crowded(8, 7, Processors::Calm) && crowded(8, 8, Processors::Calm));
         assert!(!crowded(100, 99, Processors::Calm));
+        let busy = beside(Processors::Busy);
+        assert!(!is_crowded(view(100, 50), Surroundings { has_company: false, ..busy }, LIMITS), "it is alone");
+        assert!(!is_crowded(view(8, 0), Surroundings { pressing: LIMITS.busy_patience, ..busy }, LIMITS));
         let none = Limits { busy_instances_max: 0, ..LIMITS };
-        assert!(!is_crowded(view(0, 0), Processors::Busy, Duration::ZERO, none), "one is always had");
-        assert!(!is_crowded(view(8, 0), Processors::Busy, LIMITS.busy_patience, LIMITS));
+        assert!(!is_crowded(view(0, 0), busy, none), "one is always had");
     }
 
     /// A model of one function on one node, driven by random events through the decisions above.

@@ -11,7 +11,11 @@
 pub mod egress;
 pub mod fake;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use updraft_types::{
@@ -101,6 +105,11 @@ pub trait Instance: Send + Sync + 'static {
 
     /// The most memory the instance has held so far, bytes; 0 where that cannot be measured.
     fn memory_bytes_max(&self) -> u64;
+
+    /// Processor time it has used so far; `None` where that cannot be measured, or is not spent in processes of its own.
+    fn processor_time(&self) -> Option<Duration> {
+        None
+    }
 
     /// Ends it and waits until nothing of it is left. Dropping the last handle does the same without waiting.
     async fn stop(&self);

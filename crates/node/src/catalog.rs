@@ -4,7 +4,7 @@
 //! has the change.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
     sync::Arc,
 };
@@ -18,6 +18,8 @@ pub struct Catalog {
     urls: HashMap<String, FunctionId>,
     /// The sum of each account's reservations, where there are any.
     reserved: HashMap<AccountId, u32>,
+    /// Those that have instances which are always there.
+    provisioned: BTreeSet<FunctionId>,
 }
 
 impl Catalog {
@@ -70,6 +72,11 @@ impl Catalog {
         self.reserved.get(account).copied().unwrap_or(0)
     }
 
+    /// Functions that have instances which are always there.
+    pub(crate) fn provisioned(&self) -> impl Iterator<Item = &FunctionId> {
+        self.provisioned.iter()
+    }
+
     pub(crate) fn with(&self, function: Arc<Function>) -> Self {
         let mut next = self.clone();
         next.insert(function);
@@ -91,12 +98,16 @@ impl Catalog {
         if let Some(reserved) = function.scaling.reserved_concurrency {
             *self.reserved.entry(function.id.account.clone()).or_default() += reserved;
         }
+        if function.scaling.instances_min > 0 {
+            self.provisioned.insert(function.id.clone());
+        }
         self.functions.insert(function.id.clone(), function);
     }
 
     /// Drops what is kept of a function beside itself.
     fn drop_parts(&mut self, id: &FunctionId) {
         let Some(function) = self.functions.get(id) else { return };
+        self.provisioned.remove(id);
         if let Some(url) = &function.url {
             self.urls.remove(&url.url_id);
         }

@@ -7,6 +7,7 @@
 mod capacity;
 pub mod catalog;
 mod clerk;
+mod contention;
 pub mod control;
 pub mod dispatch;
 pub mod figures;
@@ -196,8 +197,9 @@ impl Service {
         handle.sweep_packages().await.map_err(io::Error::other)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(logs.run());
-        tasks.spawn(pools.run_reaper(handle.inner.config.keep_alive));
+        tasks.spawn(pools.clone().run_reaper(handle.inner.config.keep_alive));
         tasks.spawn(handle.inner.shared.clone().run_clerk());
+        tasks.spawn(pools.clone().run_contention(handle.inner.shared.clone()));
         tasks.spawn(handle.clone().run_provisioner());
         tasks.spawn(handle.clone().run_collector());
         tasks.spawn(handle.clone().finish_changes());

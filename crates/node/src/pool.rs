@@ -5,11 +5,14 @@
 //!
 //! Locking: `state` is never held across an await, nor while another pool or a waiting caller is touched.
 
+mod growth;
+mod seen;
+
 use std::{
     collections::VecDeque,
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -20,17 +23,18 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use updraft_engine::{
     burst::Bucket,
+    contention::Allowance,
     eviction::{self, Clock, Worth},
     keep_alive,
-    placement::{self, Arrival, FunctionView, Growth, NodeRoom},
-    provision::{self, Failures},
+    placement::{self, Arrival, FunctionView},
+    provision::Failures,
 };
 use updraft_executor::{Executor, Instance, Start};
-use updraft_types::{Fault, Function, InstanceId, Runtime, Timestamp, function::Scaling, limits::INIT_TIMEOUT_S};
+use updraft_types::{Fault, Function, InstanceId, Timestamp, function::Scaling, limits::INIT_TIMEOUT_S};
 
 use crate::{
     capacity::{Request, Reservation},
-    figures::{ColdStart, Instances},
+    figures::ColdStart,
     logs::{self, Output, Sink},
     packages::Package,
     pools::Shared,
@@ -50,6 +54,8 @@ pub(crate) struct Pool {
     executor: Arc<dyn Executor>,
     concurrency: u32,
     bounds: Bounds,
+    /// Calls that may run at once, as `crate::contention` has it.
+    calls_max: AtomicU32,
     shared: Arc<Shared>,
     state: Mutex<State>,
 }
@@ -67,6 +73,11 @@ struct State {
     free: Vec<Arc<Member>>,
     /// Instances that run, free or not.
     running: u32,
+    /// The same, for looking at; some may have ended.
+    members: Vec<Weak<Member>>,
+    /// Calls that run.
+    calls: u32,
+    allowance: Allowance,
     starting: u32,
     waiting: VecDeque<Waiter>,
     /// Somebody else looks after the next start: a claim for room waits, or the clerk looks again in a moment.
@@ -124,6 +135,8 @@ pub(crate) struct Member {
     busy: AtomicU32,
     /// When it last became idle. Changed only under the pool's lock.
     idle_since: Mutex<Instant>,
+    /// Processor time at the last look, nanoseconds.
+    processor_ns: AtomicU64,
     /// Calls it was given. Changed only under the pool's lock.
     uses: AtomicU32,
     /// Where the clock of evictions stood when it last became idle, as bits.
@@ -181,7 +194,17 @@ impl Pool {
         let bounds =
             Bounds { instances_max: AtomicU32::new(0), instances_min: AtomicU32::new(0), weight: AtomicU32::new(0) };
         let scaling = function.scaling;
-        let pool = Self { function, quota, tally, executor, concurrency, bounds, shared, state: Mutex::default() };
+        let pool = Self {
+            function,
+            quota,
+            tally,
+            executor,
+            concurrency,
+            bounds,
+            calls_max: AtomicU32::new(u32::MAX),
+            shared,
+            state: Mutex::default(),
+        };
         pool.set_bounds(&scaling);
         pool
     }
@@ -270,91 +293,6 @@ impl Pool {
         }
     }
 
-    /// Starts what the waiting callers need and the limits allow.
-    pub(crate) fn pump(self: &Arc<Self>) {
-        loop {
-            let mut state = self.state.lock();
-            if state.is_closed || state.is_blocked || !self.wants_one(&mut state) {
-                return;
-            }
-            if !self.is_provisioning(&state) && self.is_held_back(&mut state) {
-                state.is_blocked = true;
-                drop(state);
-                self.shared.hold_back(Arc::downgrade(self));
-                return;
-            }
-            let request = self.request();
-            let Some(reservation) = self.shared.capacity.reserve(&request) else {
-                state.is_blocked = true;
-                drop(state);
-                self.shared.capacity.wait(Arc::downgrade(self), request);
-                return;
-            };
-            state.begin_start();
-            drop(state);
-            self.spawn_start(reservation);
-        }
-    }
-
-    /// Whether one more instance should be started, room and speed aside.
-    fn wants_one(&self, state: &mut State) -> bool {
-        state.waiting.retain(|waiter| !waiter.has_gone());
-        // Who gets room on a full node is decided by its claim, not here.
-        placement::grow(self.view(state), NodeRoom::Free, self.limits()) == Growth::Start || self.is_provisioning(state)
-    }
-
-    /// Whether instances are missing that are always to be there.
-    fn is_provisioning(&self, state: &State) -> bool {
-        let wanted = self.instances_min().min(self.limits().instances_max);
-        let now = self.shared.began.elapsed();
-        wanted > 0 && provision::missing(wanted, state.running + state.starting, state.failures, now) > 0
-    }
-
-    /// Whether one more instance has to wait for a moment: it would crowd the processors, or come too fast.
-    fn is_held_back(&self, state: &mut State) -> bool {
-        // A component runs on the platform's own threads: its instances crowd nobody by their number.
-        let is_process = self.function.configuration.runtime != Runtime::Wasm;
-        let view = self.view(state);
-        let limits = self.limits();
-        if is_process
-            && view.instances >= limits.busy_instances_max
-            && placement::is_crowded(view, self.shared.processors.look(), pressing(state), limits)
-        {
-            return true;
-        }
-        let (now, burst) = (self.shared.began.elapsed(), self.shared.burst);
-        state.burst.take(self.concurrency, now, burst).is_err()
-    }
-
-    /// Called with the room that this pool waited for.
-    pub(crate) fn granted(self: &Arc<Self>, reservation: Reservation) {
-        let mut state = self.state.lock();
-        state.is_blocked = false;
-        let is_wanted = !state.is_closed && self.wants_one(&mut state);
-        if is_wanted {
-            state.begin_start();
-        }
-        drop(state);
-        if is_wanted {
-            self.spawn_start(reservation);
-        } else {
-            drop(reservation);
-        }
-        self.pump();
-    }
-
-    /// Whether the room it waits for is still of use: its callers may have gone, or it was replaced.
-    pub(crate) fn wants_room(&self) -> bool {
-        let mut state = self.state.lock();
-        !state.is_closed && self.wants_one(&mut state)
-    }
-
-    /// Called a moment after the pool was held back.
-    pub(crate) fn look_again(self: &Arc<Self>) {
-        self.state.lock().is_blocked = false;
-        self.pump();
-    }
-
     /// Lets running calls finish, ends idle instances, sends waiting callers elsewhere.
     pub(crate) fn close(self: &Arc<Self>) {
         let (idle, waiting) = {
@@ -418,15 +356,6 @@ impl Pool {
         any
     }
 
-    /// Its instances and callers now.
-    pub(crate) fn now(&self) -> Instances {
-        let state = self.state.lock();
-        let idle = state.free.iter().filter(|member| member.busy.load(Ordering::Relaxed) == 0).count();
-        let waiting = state.waiting.iter().filter(|waiter| !waiter.has_gone()).count();
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Instances { running: state.running, idle: number(idle), starting: state.starting, waiting: number(waiting) }
-    }
-
     /// How many instances run and how many are being started.
     pub(crate) fn instances(&self) -> (u32, u32) {
         let state = self.state.lock();
@@ -446,6 +375,9 @@ impl Pool {
 
     /// Takes a slot of the most recently used free instance, so that the others can grow old and go.
     fn take_slot(&self, state: &mut State) -> Option<Arc<Member>> {
+        if state.calls >= self.calls_max.load(Ordering::Relaxed) {
+            return None;
+        }
         while let Some(member) = state.free.last() {
             let busy = member.busy.load(Ordering::Relaxed);
             if !member.instance.is_alive() {
@@ -457,6 +389,7 @@ impl Pool {
                 continue;
             }
             member.busy.store(busy + 1, Ordering::Relaxed);
+            state.calls += 1;
             member.uses.store(member.uses.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
             return if busy + 1 == self.concurrency { state.free.pop() } else { Some(member.clone()) };
         }
@@ -482,6 +415,7 @@ impl Pool {
         let mut state = self.state.lock();
         let busy = member.busy.load(Ordering::Relaxed) - 1;
         member.busy.store(busy, Ordering::Relaxed);
+        state.calls -= 1;
         if state.is_closed || !member.instance.is_alive() || self.is_to_go(&state, member, busy) {
             state.free.retain(|free| !Arc::ptr_eq(free, member));
             if busy == 0 {
@@ -563,6 +497,7 @@ impl Pool {
                         sink,
                         busy: AtomicU32::new(0),
                         idle_since: Mutex::new(Instant::now()),
+                        processor_ns: AtomicU64::new(0),
                         uses: AtomicU32::new(0),
                         clock: AtomicU64::new(pool.shared.desk.clock().to_bits()),
                         _package: package,
@@ -617,6 +552,9 @@ impl Pool {
                 let waiter = state.next_waiting();
                 member.busy.store(u32::from(waiter.is_some()), Ordering::Relaxed);
                 member.uses.store(u32::from(waiter.is_some()), Ordering::Relaxed);
+                state.calls += u32::from(waiter.is_some());
+                state.members.retain(|member| member.strong_count() > 0);
+                state.members.push(Arc::downgrade(&member));
                 if waiter.is_none() || self.concurrency > 1 {
                     state.free.push(member.clone());
                 }
@@ -675,12 +613,6 @@ pub(crate) fn concurrency(function: &Function, executor: &dyn Executor) -> u32 {
         None => executor.concurrency(configuration),
     };
     calls.max(1)
-}
-
-/// How long a caller has been waiting without any start.
-fn pressing(state: &State) -> Duration {
-    let since_start = state.last_start.map_or(Duration::MAX, |at| at.elapsed());
-    state.waiting.front().map_or(Duration::ZERO, |waiter| waiter.since.elapsed().min(since_start))
 }
 
 /// Ends an instance in the background; its room comes free when nothing of it is left.

@@ -86,6 +86,17 @@ impl Shared {
     }
 }
 
+/// A function is active for this long after a call.
+const ACTIVE_FOR: Duration = Duration::from_secs(2);
+
+impl Shared {
+    /// Whether any other function is active.
+    pub(crate) fn has_company(&self, pool: &Pool) -> bool {
+        let Some(pools) = self.pools.upgrade() else { return false };
+        pools.snapshot().iter().any(|other| !std::ptr::eq(&**other, pool) && other.is_active(ACTIVE_FOR))
+    }
+}
+
 /// Counts callers that wait for an instance.
 #[derive(Default)]
 pub(crate) struct Waiting(AtomicU32);

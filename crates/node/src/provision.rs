@@ -15,10 +15,10 @@ impl Handle {
         loop {
             let catalog = self.catalog();
             let mut has_any = false;
-            for function in catalog.all().filter(|function| function.scaling.instances_min > 0) {
+            for id in catalog.provisioned() {
                 has_any = true;
                 // One that is pending or broken is looked at again when that changes.
-                if let Ok(pool) = pools.find_or_open(&function.id, &self.inner.catalog) {
+                if let Ok(pool) = pools.find_or_open(id, &self.inner.catalog) {
                     pool.pump();
                 }
             }

@@ -54,8 +54,8 @@ impl Function {
         self.reserved.store(reserved.map_or(NONE, |reserved| reserved.min(NONE - 1)), Relaxed);
     }
 
-    #[cfg(test)]
-    fn in_flight(&self) -> u32 {
+    /// Invocations in the platform.
+    pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 

@@ -379,6 +379,54 @@ async fn a_flood_on_a_full_node_starves_nobody() {
     node.close().await;
 }
 
+/// Everything at once on several threads: floods on a small node, growth held back, bounds and code that change, figures
+/// being read. Each call is answered, and nothing stands still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn everything_at_once_stands_still_nowhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), FakeExecutor::with_async(1, slow(1)), |config| {
+        config.capacity = CapacityLimits { memory_mb_max: 5 * 128, instances_max: 10 };
+        config.placement = PlacementLimits { busy_instances_max: 1, ..PlacementLimits::default() };
+        config.keep_alive = KeepAlivePolicy { window: Duration::from_millis(20) };
+    })
+    .await;
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        node.create(name).await;
+    }
+    let node = Arc::new(node);
+    let mut tasks = tokio::task::JoinSet::new();
+    for name in names {
+        for _ in 0..8 {
+            let node = node.clone();
+            tasks.spawn(async move {
+                for _ in 0..100 {
+                    assert_eq!(node.invoke(name, "1").await, Ok(Ok("1".into())));
+                }
+            });
+        }
+        let node = node.clone();
+        tasks.spawn(async move {
+            for number in 0..20 {
+                let scaling = Scaling {
+                    instances_min: number % 2,
+                    instances_max: Some(1 + number % 3),
+                    weight: Some(1 + number % 5),
+                    ..Scaling::default()
+                };
+                node.handle.set_scaling(&id(name), scaling).await.unwrap();
+                node.handle.node_figures();
+                node.handle.update_configuration(&id(name), None, move |c| c.timeout_s = 3 + number).await.unwrap();
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert!(node.executor.most_alive.load(Ordering::SeqCst) <= 5, "memory for five");
+    let ended: u64 = names.iter().map(|name| node.handle.figures(&id(name)).figures.successes()).sum();
+    assert_eq!(ended, 4 * 8 * 100);
+    Arc::into_inner(node).unwrap().close().await;
+}
+
 #[tokio::test]
 async fn room_is_not_kept_for_callers_that_have_gone() {
     let directory = tempfile::tempdir().unwrap();

@@ -130,6 +130,12 @@ class RuntimeApi:
         self._unread = b""
         self._next = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: %s\r\n\r\n" % self._host
 
+    def open(self):
+        try:
+            self.connect()
+        except OSError:
+            self._socket = None  # The first request tries again, and says so if that fails.
+
     def connect(self):
         self._socket = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
         self._socket.connect(self._peer)
@@ -624,6 +630,8 @@ def main():
     address = os.environ.get(AWAITS)
     if address is None:
         api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
+        # Before the handler is loaded, so that the platform can tell the two apart.
+        api.open()
     else:
         api = RuntimeApi(address)
         imported = import_common_modules()

@@ -107,6 +107,10 @@ impl Instance for RuntimeInstance {
         self.process.sandbox.memory_bytes_max()
     }
 
+    fn processor_time(&self) -> Option<Duration> {
+        Some(self.process.sandbox.processor_time())
+    }
+
     async fn stop(&self) {
         self.process.kill();
         self.process.ended().await;

@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::net::{TcpListener, TcpStream};
-use updraft_executor::{Call, Guest, Start, egress::Outside};
+use updraft_executor::{Call, Guest, Milestone, Start, egress::Outside};
 use updraft_types::{
     Function, InstanceId, Payload, RequestId, RevisionId, Timestamp,
     egress::HostName,
@@ -23,11 +23,16 @@ use updraft_types::{
 
 /// A guest's output, kept.
 #[derive(Default)]
-pub(crate) struct Lines(Mutex<Vec<u8>>);
+pub(crate) struct Lines(Mutex<Vec<u8>>, Mutex<Vec<Milestone>>);
 
 impl Lines {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// What the start passed, in order.
+    pub(crate) fn milestones(&self) -> Vec<Milestone> {
+        self.1.lock().unwrap().clone()
     }
 
     pub(crate) fn text(&self) -> String {
@@ -38,6 +43,10 @@ impl Lines {
 impl Guest for Lines {
     fn log(&self, output: &[u8]) {
         self.0.lock().unwrap().extend_from_slice(output);
+    }
+
+    fn reached(&self, milestone: Milestone) {
+        self.1.lock().unwrap().push(milestone);
     }
 }
 

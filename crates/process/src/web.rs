@@ -185,6 +185,10 @@ impl Instance for WebInstance {
         self.connections.process.sandbox.memory_bytes_max()
     }
 
+    fn processor_time(&self) -> Option<Duration> {
+        Some(self.connections.process.sandbox.processor_time())
+    }
+
     async fn stop(&self) {
         self.connections.process.kill();
         self.connections.process.ended().await;

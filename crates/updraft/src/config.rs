@@ -222,10 +222,10 @@ fn bounded(merged: &Merged, key: &str, min: u32, max: u32) -> Result<u32, Proble
     Ok(number)
 }
 
-/// Four for each core this process may use: enough to keep them busy while some wait for something.
+/// Two for each core this process may use: enough to keep it busy while one waits for something.
 fn busy_instances_max() -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u32::try_from(cores * 4).unwrap_or(u32::MAX)
+    u32::try_from(cores * 2).unwrap_or(u32::MAX)
 }
 
 fn seconds(merged: &Merged, key: &str, max: u32) -> Result<Duration, Problem> {

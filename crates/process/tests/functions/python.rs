@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use updraft_executor::Milestone;
 use updraft_sandbox::State;
 use updraft_types::{ExitStatus, Fault, Payload};
 
@@ -45,6 +46,7 @@ def handler(event, context):
         function.configuration.environment.insert("KEY".into(), "välue".into());
     });
     let running = function.start().await;
+    assert_eq!(running.output.milestones(), [Milestone::Sandbox, Milestone::Runtime]);
     for count in 1..=20 {
         assert_eq!(
             running.answer(r#"{"name": "wörld"}"#).await.replace("\\u00f6", "ö").replace("\\u00e4", "ä"),

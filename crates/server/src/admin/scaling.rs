@@ -9,10 +9,9 @@ use std::{sync::Arc, time::Duration};
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 use updraft_node::{
     dispatch::Limit,
-    figures::{Figures, Instances, PHASE_NAMES},
+    figures::{Figures, Instances, PHASES},
 };
 use updraft_types::{Body, Function, function::Scaling};
 
@@ -66,9 +65,27 @@ struct Invocations {
 struct ColdStarts {
     count: u64,
     starts_failed: u64,
-    /// By phase, ms; empty before the first one.
-    mean_ms: Map<String, Value>,
-    last_ms: Map<String, Value>,
+    /// Nothing before the first one.
+    mean_ms: Option<Phases>,
+    last_ms: Option<Phases>,
+}
+
+/// Times by phase, ms.
+#[derive(Serialize)]
+struct Phases {
+    place: f64,
+    package: f64,
+    sandbox: f64,
+    runtime: f64,
+    init: f64,
+}
+
+impl Phases {
+    fn of(times: [Duration; PHASES]) -> Self {
+        // To the hundredth, as REPORT lines have it.
+        let [place, package, sandbox, runtime, init] = times.map(|time| (time.as_secs_f64() * 1e5).round() / 1e2);
+        Self { place, package, sandbox, runtime, init }
+    }
 }
 
 /// Shows a function.
@@ -98,15 +115,13 @@ pub(super) fn get(doors: &Doors, function: &Function) -> Response<Body> {
 }
 
 fn cold_starts(figures: &Figures) -> ColdStarts {
-    let by_phase = |times: Vec<Duration>| {
-        let milliseconds = times.into_iter().map(|time| json!((time.as_secs_f64() * 1e5).round() / 1e2));
-        PHASE_NAMES.iter().map(|name| (*name).to_owned()).zip(milliseconds).collect()
-    };
+    let mean = || figures.phases.each_ref().map(|phase| phase.mean().unwrap_or_default());
+    let count = figures.cold_starts();
     ColdStarts {
-        count: figures.cold_starts(),
+        count,
         starts_failed: figures.failed_starts,
-        mean_ms: by_phase(figures.phases.iter().filter_map(|phase| phase.mean()).collect()),
-        last_ms: by_phase(figures.last_cold.iter().flat_map(|cold| cold.phases()).collect()),
+        mean_ms: (count > 0).then(|| Phases::of(mean())),
+        last_ms: figures.last_cold.map(|cold| Phases::of(cold.phases())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Call, Client, Error, segment};
 
@@ -58,16 +58,32 @@ pub struct Instances {
     pub callers_waiting: u32,
 }
 
-/// Cold starts, and their phases in ms.
+/// Cold starts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ColdStarts {
     /// How many.
     pub count: u64,
-    /// Their mean, by phase.
-    pub mean_ms: Map<String, Value>,
-    /// The last one, by phase.
-    pub last_ms: Map<String, Value>,
+    /// Their mean.
+    pub mean_ms: Option<Phases>,
+    /// The last one.
+    pub last_ms: Option<Phases>,
+}
+
+/// Phases of a cold start in their order, ms.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct Phases {
+    /// Until there was room.
+    pub place: f64,
+    /// Until the package was there.
+    pub package: f64,
+    /// Until the sandbox was made.
+    pub sandbox: f64,
+    /// Until the runtime spoke.
+    pub runtime: f64,
+    /// Until the function was ready.
+    pub init: f64,
 }
 
 impl Client {

@@ -2,12 +2,15 @@
 
 use comfy_table::Cell;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::client;
 use crate::{
     cli,
-    client::{lambda::Summary, scaling::Shown},
+    client::{
+        lambda::Summary,
+        scaling::{Phases, Shown},
+    },
     output::{Output, size, state_cell},
     problem::Problem,
 };
@@ -77,19 +80,19 @@ fn scaling_rows(shown: &Shown) -> Vec<Vec<Cell>> {
         rows.push(line("", Cell::new(format!("{} are always there", scaling.instances_min))));
     }
     rows.push(line("cold starts", Cell::new(cold_starts.count)));
-    if cold_starts.count > 0 {
-        rows.push(line("", Cell::new(format!("mean {}", phases(&cold_starts.mean_ms)))));
-        rows.push(line("", Cell::new(format!("last {}", phases(&cold_starts.last_ms)))));
+    for (what, times) in [("mean", cold_starts.mean_ms), ("last", cold_starts.last_ms)] {
+        rows.extend(times.map(|times| line("", Cell::new(format!("{what} {}", phases(times))))));
     }
     rows
 }
 
 /// The whole time, then each phase of it.
-fn phases(by_phase: &Map<String, Value>) -> String {
-    let times = || by_phase.iter().filter_map(|(name, time)| Some((name, time.as_f64()?)));
-    let sum: f64 = times().map(|(_, time)| time).sum();
-    let each: Vec<_> = times().map(|(name, time)| format!("{name} {time:.2}")).collect();
-    format!("{sum:.2} ms: {}", each.join(", "))
+fn phases(times: Phases) -> String {
+    let Phases { place, package, sandbox, runtime, init } = times;
+    let sum = place + package + sandbox + runtime + init;
+    format!(
+        "{sum:.2} ms: place {place:.2}, package {package:.2}, sandbox {sandbox:.2}, runtime {runtime:.2}, init {init:.2}"
+    )
 }
 
 fn line(title: &str, value: Cell) -> Vec<Cell> {

@@ -155,7 +155,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "busy_instances_max",
         value_name: "N",
-        help: "Instances of one function that are started while the processors are busy; not set, four for each core",
+        help: "Instances of one function that are started beside others while the processors are busy; not set, two for each core",
         default: "",
         default_in_dev: None,
         kind: Kind::Integer,

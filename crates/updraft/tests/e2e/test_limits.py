@@ -98,6 +98,85 @@ def test_a_caller_waits_no_longer_than_it_may(private):
     assert first.outcome is None
 
 
+def test_reserved_concurrency_is_kept_for_a_function_and_is_its_limit(private):
+    platform = private(arguments=["--concurrency-max", "102", "--drain-s", "1"])
+    client = platform.client()
+    for name in ("kept", "other"):
+        platform.create(name, zip_of({"app.py": WAITING}), Timeout=120)
+    assert "ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName="kept")
+    kept = client.put_function_concurrency(FunctionName="kept", ReservedConcurrentExecutions=1)
+    assert kept["ReservedConcurrentExecutions"] == 1
+    assert client.get_function(FunctionName="kept")["Concurrency"] == {"ReservedConcurrentExecutions": 1}
+    assert client.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"] == 101
+    try:
+        client.put_function_concurrency(FunctionName="other", ReservedConcurrentExecutions=2)
+        raise AssertionError("less than 100 stayed unreserved")
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "InvalidParameterValueException"
+        assert error.response["Error"]["Message"].endswith("below its minimum value of [100].")
+    caller = Caller(platform, "kept")
+    wait_until(lambda: begun(platform, "kept") == 1, "the one call runs")
+    try:
+        platform.invoke("kept")
+        raise AssertionError("a second call ran")
+    except ClientError as error:
+        expect_429(error.response)
+        assert error.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+        assert error.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "1"
+    assert platform.invoke("other").expect_ok() == "done"
+    client.delete_function_concurrency(FunctionName="kept")
+    assert platform.invoke("kept").expect_ok() == "done"
+    assert caller.outcome is None
+    client.put_function_concurrency(FunctionName="other", ReservedConcurrentExecutions=0)
+    platform.kill()
+    platform.start()
+    client = platform.client()
+    assert client.get_function_concurrency(FunctionName="other")["ReservedConcurrentExecutions"] == 0
+    try:
+        platform.invoke("other")
+        raise AssertionError("a stopped function ran")
+    except ClientError as error:
+        expect_429(error.response)
+
+
+def test_instances_that_are_always_there_are_warm_and_shown(private, folder):
+    platform = private()
+    project = folder / "project"
+    project.mkdir()
+    (project / "app.py").write_text(WHO)
+    (project / "function.toml").write_text('name = "ready"\n[scaling]\ninstances_min = 1\ninstances_max = 3\n')
+    platform.updraft("deploy", str(project))
+
+    def shown():
+        return json.loads(platform.updraft("get", "ready", "--json").stdout)["Updraft"]
+
+    wait_until(lambda: shown()["instances"]["idle"] == 1, "one instance is there before any call")
+    first = platform.invoke("ready", LogType="Tail")
+    assert first.expect_ok()
+    assert "Init Duration" not in first.log
+    assert shown()["cold_starts"]["count"] == 0
+    assert shown()["in_force"] == {"instances_max": 3, "instance_concurrency": 1}
+    assert "1 are always there" in platform.updraft("get", "ready").stdout
+
+
+def test_cold_starts_are_told_by_phase(private):
+    platform = private()
+    platform.create("cold", zip_of({"app.py": "import time\ntime.sleep(0.2)\n" + WHO}))
+    report = next(line for line in platform.invoke("cold", LogType="Tail").log.splitlines() if line.startswith("REPORT"))
+    fields = report.split("\t")
+    init_ms = float(next(field for field in fields if field.startswith("Init Duration: ")).split()[2])
+    assert fields[-1].startswith("Cold Start: place ")
+    phases = {name: float(ms) for name, ms in (part.split() for part in fields[-1][12:-3].split(", "))}
+    assert list(phases) == ["place", "package", "sandbox", "runtime", "init"]
+    assert phases["init"] >= 200, "what importing the handler takes is init, and nothing else"
+    assert abs(sum(phases.values()) - phases["place"] - init_ms) < 0.1
+    status, _, body = platform.request("GET", "/metrics")
+    text = body.decode()
+    assert status == 200
+    assert 'updraft_cold_starts_total{account="000000000000",function="cold"} 1\n' in text
+    assert 'updraft_cold_start_seconds_count{phase="init"} 1\n' in text
+
+
 def test_an_idle_instance_makes_room_for_another_function(private):
     platform = private(arguments=["--instances-max", "1"])
     for name in ("one", "two"):
