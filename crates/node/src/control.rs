@@ -221,7 +221,7 @@ impl Handle {
                 let next = handle.inner.catalog.load().without(&id);
                 handle.inner.catalog.store(Arc::new(next));
             }
-            handle.inner.pools.close(&id);
+            handle.inner.pools.forget(&id);
             handle.discard(current.code.clone());
             Ok(())
         })

@@ -8,12 +8,14 @@ mod capacity;
 pub mod catalog;
 pub mod control;
 pub mod dispatch;
+mod habits;
 pub mod logs;
 mod meter;
 mod package;
 mod packages;
 mod pool;
 mod pools;
+mod reaper;
 
 use std::{
     io,
@@ -42,6 +44,7 @@ use updraft_types::Region;
 use crate::{
     capacity::Capacity,
     control::Changes,
+    habits::Habits,
     packages::Packages,
     pools::{Pools, Shared},
 };
@@ -61,7 +64,7 @@ pub struct Config {
     pub placement: PlacementLimits,
     /// Longest a caller waits for an instance before it is answered 429.
     pub wait_max: Duration,
-    /// How idle instances are kept.
+    /// How idle instances are kept, and whether some are started ahead.
     pub keep_alive: KeepAlivePolicy,
     /// How logs are kept.
     pub logs: logs::Config,
@@ -133,6 +136,7 @@ impl Service {
                 capacity: Arc::new(Capacity::new(config.capacity)),
                 placement: config.placement,
                 wait_max: config.wait_max,
+                habits: Habits::new(config.keep_alive),
                 logs: logs.clone(),
                 packages,
                 pools: pools.clone(),
@@ -155,7 +159,7 @@ impl Service {
         handle.sweep_packages().await.map_err(io::Error::other)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(logs.run());
-        tasks.spawn(pools.run_reaper(handle.inner.config.keep_alive));
+        tasks.spawn(handle.clone().run_reaper());
         tasks.spawn(handle.clone().run_collector());
         tasks.spawn(handle.clone().finish_changes());
         Ok((Self { handle: handle.clone(), tasks }, handle))

@@ -27,6 +27,7 @@ use updraft_types::{Fault, Function, InstanceId, Timestamp, limits::INIT_TIMEOUT
 
 use crate::{
     capacity::Reservation,
+    habits::Habit,
     logs::{self, Output, Sink},
     packages::Package,
     pools::Shared,
@@ -51,6 +52,8 @@ struct State {
     /// Instances that run, free or not.
     running: u32,
     starting: u32,
+    /// What is known about when the function is called; none once the pool is closed.
+    habit: Option<Habit>,
     waiting: VecDeque<oneshot::Sender<Result<Lease, Miss>>>,
     is_blocked: bool,
     is_closed: bool,
@@ -113,7 +116,8 @@ impl Pool {
         shared: Arc<Shared>,
     ) -> Self {
         let concurrency = executor.concurrency(&function.configuration).max(1);
-        Self { function, account_in_flight, executor, concurrency, shared, state: Mutex::default() }
+        let state = Mutex::new(State { habit: Some(shared.habits.take(&function.id)), ..State::default() });
+        Self { function, account_in_flight, executor, concurrency, shared, state }
     }
 
     /// A free slot at once, if there is one: the warm path.
@@ -219,16 +223,47 @@ impl Pool {
         is_empty
     }
 
+    /// What is known about when the function is called, for whoever keeps it after this pool.
+    pub(crate) fn take_habit(&self) -> Option<Habit> {
+        self.state.lock().habit.take()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn put_habit(&self, habit: Habit) {
+        self.state.lock().habit = Some(habit);
+    }
+
     /// Ends instances whose keep-alive has passed, and those that died idle.
-    pub(crate) fn reap(&self, now: Instant, policy: keep_alive::Policy) {
+    pub(crate) fn reap(&self, now: Instant) {
+        let memory_mb = self.function.configuration.memory_mb;
         let reaped = {
             let mut state = self.state.lock();
+            let Some(habit) = &mut state.habit else { return };
+            let judge = habit.judge(now, self.shared.habits.policy(), memory_mb);
             self.remove_idle(&mut state, |member| {
-                let idle = now.saturating_duration_since(*member.idle_since.lock());
-                !member.instance.is_alive() || keep_alive::decide(idle, policy) == keep_alive::Verdict::Reap
+                !member.instance.is_alive() || !judge.keeps(*member.idle_since.lock())
             })
         };
         reaped.into_iter().for_each(retire);
+    }
+
+    /// Starts an instance that nobody waits for, in free room and within the limits; false if that is not possible.
+    pub(crate) fn start_ahead(self: &Arc<Self>) -> bool {
+        // Whoever waits for room comes first.
+        if self.shared.capacity.has_blocked() {
+            return false;
+        }
+        let mut state = self.state.lock();
+        if state.is_closed || !keep_alive::may_start_ahead(self.view(&state), self.shared.placement) {
+            return false;
+        }
+        let Some(reservation) = self.shared.capacity.reserve(self.function.configuration.memory_mb) else {
+            return false;
+        };
+        state.starting += 1;
+        drop(state);
+        self.spawn_start(reservation);
+        true
     }
 
     /// Since when the longest idle instance has been idle.
@@ -296,6 +331,9 @@ impl Pool {
                 continue;
             }
             member.busy.store(busy + 1, Ordering::Relaxed);
+            if let Some(habit) = &mut state.habit {
+                habit.began(Instant::now);
+            }
             return if busy + 1 == self.concurrency { state.free.pop() } else { Some(member.clone()) };
         }
         None
@@ -312,6 +350,10 @@ impl Pool {
         let mut state = self.state.lock();
         let busy = member.busy.load(Ordering::Relaxed) - 1;
         member.busy.store(busy, Ordering::Relaxed);
+        let now = Instant::now();
+        if let Some(habit) = &mut state.habit {
+            habit.ended(now);
+        }
         let is_alive = member.instance.is_alive();
         if state.is_closed || !is_alive {
             state.free.retain(|free| !Arc::ptr_eq(free, member));
@@ -327,7 +369,7 @@ impl Pool {
             state.free.push(member.clone());
         }
         if busy == 0 {
-            *member.idle_since.lock() = Instant::now();
+            *member.idle_since.lock() = now;
         }
         let has_waiting = !state.waiting.is_empty();
         drop(state);
@@ -418,6 +460,9 @@ impl Pool {
                 state.running += 1;
                 let waiter = state.next_waiting();
                 member.busy.store(u32::from(waiter.is_some()), Ordering::Relaxed);
+                if let (Some(_), Some(habit)) = (&waiter, &mut state.habit) {
+                    habit.began(Instant::now);
+                }
                 if waiter.is_none() || self.concurrency > 1 {
                     state.free.push(member.clone());
                 }

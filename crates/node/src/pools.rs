@@ -7,19 +7,17 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use updraft_engine::{keep_alive, placement};
+use updraft_engine::placement;
 use updraft_executor::Executor;
 use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime};
 
 use crate::{
     capacity::Capacity,
+    habits::Habits,
     logs,
     packages::{Error as PackageError, Package, Packages},
     pool::Pool,
 };
-
-/// Time between two rounds of reaping.
-const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Who runs which runtime.
 #[derive(Clone)]
@@ -46,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) placement: placement::Limits,
     /// Longest a caller waits for an instance.
     pub(crate) wait_max: Duration,
+    pub(crate) habits: Habits,
     pub(crate) logs: logs::Handle,
     pub(crate) packages: Packages,
     pub(crate) pools: Weak<Pools>,
@@ -114,9 +113,26 @@ impl Pools {
 
     /// Closes the function's pool: the next invocation opens one for the function as it is then.
     pub(crate) fn close(&self, id: &FunctionId) {
-        let closed = self.by_function.write().remove(id);
+        let closed = {
+            let mut pools = self.by_function.write();
+            let closed = pools.remove(id);
+            // Before anyone can open the next pool, which takes the habit up.
+            closed.inspect(|pool| self.rest_habit(id, pool, Instant::now()))
+        };
         if let Some(pool) = closed {
             pool.close();
+        }
+    }
+
+    /// Closes the pool of a function that is no more.
+    pub(crate) fn forget(&self, id: &FunctionId) {
+        self.close(id);
+        self.shared.habits.forget(id);
+    }
+
+    fn rest_habit(&self, id: &FunctionId, pool: &Pool, now: Instant) {
+        if let Some(habit) = pool.take_habit() {
+            self.shared.habits.rest(id.clone(), habit, now);
         }
     }
 
@@ -133,16 +149,39 @@ impl Pools {
         self.snapshot().iter().map(|pool| pool.instances()).map(|(running, starting)| running + starting).sum()
     }
 
-    /// Ends idle instances by the keep-alive policy, for ever.
-    pub(crate) async fn run_reaper(self: Arc<Self>, policy: keep_alive::Policy) {
-        loop {
-            tokio::time::sleep(REAP_INTERVAL).await;
-            let now = Instant::now();
-            for pool in self.snapshot() {
-                pool.reap(now, policy);
-            }
-            self.by_function.write().retain(|_, pool| !pool.close_if_empty());
+    /// Ends idle instances by the keep-alive policy, and pools that have nothing left.
+    pub(crate) fn reap(&self, now: Instant) {
+        for pool in self.snapshot() {
+            pool.reap(now);
         }
+        self.by_function.write().retain(|id, pool| {
+            let is_closed = pool.close_if_empty();
+            if is_closed {
+                self.rest_habit(id, pool, now);
+            }
+            !is_closed
+        });
+    }
+
+    /// Starts at most `limit` instances that are expected to be needed soon. `runnable` finds a function that
+    /// could run now.
+    pub(crate) fn start_ahead(
+        &self,
+        now: Instant,
+        limit: usize,
+        runnable: impl Fn(&FunctionId) -> Option<Arc<Function>>,
+    ) {
+        let memory_mb = |id: &FunctionId| Some(runnable(id)?.configuration.memory_mb);
+        for id in self.shared.habits.due(now, limit, memory_mb) {
+            if let Some(function) = runnable(&id) {
+                self.find_or_open(&function).start_ahead();
+            }
+        }
+    }
+
+    /// How many instances are being started.
+    pub(crate) fn starting(&self) -> u32 {
+        self.snapshot().iter().map(|pool| pool.instances().1).sum()
     }
 
     fn snapshot(&self) -> Vec<Arc<Pool>> {

@@ -53,8 +53,8 @@ pub struct Config {
     pub placement: updraft_node::PlacementLimits,
     /// Longest a caller waits for an instance.
     pub queue_wait: Duration,
-    /// How long an instance without work is kept.
-    pub keep_alive: Duration,
+    /// How instances without work are kept.
+    pub keep_alive: updraft_node::KeepAlivePolicy,
     /// How long running invocations may take to finish at a stop.
     pub drain: Duration,
     /// How long functions' logs are kept, days.
@@ -142,7 +142,7 @@ impl Config {
                 waiting_max: bounded(merged, "queue_max", 1, 1_000_000)?,
             },
             queue_wait: seconds(merged, "queue_wait_s", 900)?,
-            keep_alive: seconds(merged, "keep_alive_s", 86_400)?,
+            keep_alive: keep_alive(merged)?,
             drain: seconds(merged, "drain_s", 3_600)?,
             log_retention_days: bounded(merged, "log_retention_days", 1, 3_650)?,
             log_bytes_max: u64::from(bounded(merged, "log_megabytes_max", 1, 1_000_000)?) * 1_000_000,
@@ -202,6 +202,20 @@ fn bounded(merged: &Merged, key: &str, min: u32, max: u32) -> Result<u32, Proble
 
 fn seconds(merged: &Merged, key: &str, max: u32) -> Result<Duration, Problem> {
     Ok(Duration::from_secs(u64::from(bounded(merged, key, 0, max)?)))
+}
+
+fn keep_alive(merged: &Merged) -> Result<updraft_node::KeepAlivePolicy, Problem> {
+    use updraft_node::KeepAlivePolicy as Policy;
+    let window = seconds(merged, "keep_alive_s", 86_400)?;
+    let policies = [Policy::default(), Policy::Histogram(Default::default()), Policy::Fixed(window)];
+    let policy = policies[merged.choice("keep_alive")?];
+    let given = merged.value("keep_alive_s");
+    if given.origin != layers::Origin::Default && policy != Policy::Fixed(window) {
+        return Err(given
+            .problem("a window is kept by the fixed policy only")
+            .try_next("set keep_alive = \"fixed\" as well, or leave keep_alive_s out"));
+    }
+    Ok(policy)
 }
 
 fn log_filter(merged: &Merged) -> Result<String, Problem> {
@@ -292,6 +306,17 @@ mod tests {
             assert!(refusal(Case { flags, ..NOTHING }).contains("signatures are not checked yet"), "{open}");
         }
         assert!(load(Mode::Serve, Case { flags: &[("listen", "[::1]:0")], ..NOTHING }).is_ok());
+    }
+
+    #[test]
+    fn a_keep_alive_window_wants_the_fixed_policy() {
+        use updraft_node::KeepAlivePolicy as Policy;
+        let policy = |file| load(Mode::Serve, Case { file, ..NOTHING }).unwrap().0.keep_alive;
+        assert_eq!(policy(""), Policy::default());
+        assert_eq!(policy("keep_alive = \"fixed\""), Policy::Fixed(Duration::from_secs(600)));
+        assert_eq!(policy("keep_alive = \"fixed\"\nkeep_alive_s = 5"), Policy::Fixed(Duration::from_secs(5)));
+        assert_eq!(policy("keep_alive = \"histogram\""), Policy::Histogram(Default::default()));
+        assert!(refusal(Case { file: "keep_alive_s = 5", ..NOTHING }).contains("fixed policy only"));
     }
 
     #[test]
