@@ -209,13 +209,16 @@ fn keep_alive(merged: &Merged) -> Result<updraft_node::KeepAlivePolicy, Problem>
     let window = seconds(merged, "keep_alive_s", 86_400)?;
     let policies = [Policy::default(), Policy::Histogram(Default::default()), Policy::Fixed(window)];
     let policy = policies[merged.choice("keep_alive")?];
-    let given = merged.value("keep_alive_s");
-    if given.origin != layers::Origin::Default && policy != Policy::Fixed(window) {
-        return Err(given
+    let is_given = |key| merged.value(key).origin != layers::Origin::Default;
+    match (is_given("keep_alive_s"), is_given("keep_alive")) {
+        // Who names a window means it.
+        (true, false) => Ok(Policy::Fixed(window)),
+        (true, true) if policy != Policy::Fixed(window) => Err(merged
+            .value("keep_alive_s")
             .problem("a window is kept by the fixed policy only")
-            .try_next("set keep_alive = \"fixed\" as well, or leave keep_alive_s out"));
+            .try_next("set keep_alive = \"fixed\", or leave keep_alive_s out")),
+        _ => Ok(policy),
     }
-    Ok(policy)
 }
 
 fn log_filter(merged: &Merged) -> Result<String, Problem> {
@@ -309,14 +312,16 @@ mod tests {
     }
 
     #[test]
-    fn a_keep_alive_window_wants_the_fixed_policy() {
+    fn a_keep_alive_window_means_the_fixed_policy() {
         use updraft_node::KeepAlivePolicy as Policy;
         let policy = |file| load(Mode::Serve, Case { file, ..NOTHING }).unwrap().0.keep_alive;
         assert_eq!(policy(""), Policy::default());
         assert_eq!(policy("keep_alive = \"fixed\""), Policy::Fixed(Duration::from_secs(600)));
         assert_eq!(policy("keep_alive = \"fixed\"\nkeep_alive_s = 5"), Policy::Fixed(Duration::from_secs(5)));
+        assert_eq!(policy("keep_alive_s = 5"), Policy::Fixed(Duration::from_secs(5)));
         assert_eq!(policy("keep_alive = \"histogram\""), Policy::Histogram(Default::default()));
-        assert!(refusal(Case { file: "keep_alive_s = 5", ..NOTHING }).contains("fixed policy only"));
+        let both = "keep_alive = \"adaptive\"\nkeep_alive_s = 5";
+        assert!(refusal(Case { file: both, ..NOTHING }).contains("fixed policy only"));
     }
 
     #[test]

@@ -171,7 +171,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "keep_alive_s",
         value_name: "SECONDS",
-        help: "How long an instance without work is kept, with keep_alive = \"fixed\"",
+        help: "How long an instance without work is kept; given alone, it means keep_alive = \"fixed\"",
         default: "600",
         default_in_dev: None,
         kind: Kind::Integer,
