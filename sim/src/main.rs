@@ -120,7 +120,15 @@ fn single(arguments: &Arguments) -> Result<()> {
     let candidates = candidates(sweep);
     let policies: Vec<_> = candidates.iter().map(|candidate| candidate.policy).collect();
     let figures = match &arguments.dataset {
-        Some(folder) => fleet(arguments).replay_dataset(&mut Dataset::open(folder)?, &policies)?,
+        Some(folder) => {
+            let mut dataset = Dataset::open(folder)?;
+            let (days, unmeasured) = (dataset.days(), arguments.unmeasured);
+            ensure!(
+                days > unmeasured,
+                "of {days} days {unmeasured} only teach, so none is measured; give --unmeasured"
+            );
+            fleet(arguments).replay_dataset(&mut dataset, &policies)?
+        }
         None => fleet(arguments).replay(&trace(arguments), &policies),
     };
     let results = Results { candidates: &candidates, figures: &figures };

@@ -83,7 +83,7 @@ impl Record {
     /// one of its instances takes. Made anew when what was observed since could change it noticeably.
     pub fn plan(&mut self, policy: &Policy, memory_mb: u32) -> Plan {
         match self.plan {
-            Some(plan) if self.unplanned <= self.observations() / 16 => plan,
+            Some(plan) if self.unplanned == 0 || self.unplanned <= self.observations() / 16 => plan,
             _ => {
                 let plan = self.plan_now(policy, memory_mb);
                 self.plan = Some(plan);
