@@ -152,7 +152,7 @@ impl Trace {
             Trigger::Timer if self.shape == Shape::Published => clock(&mut rng),
             _ => pace(&mut rng, self.shape),
         };
-        // Half of the load does not vary with the day [W], figure 4.
+        // Half of the load does not vary with the day [W], figure 4; here half of the functions [A].
         let is_human = trigger != Trigger::Timer && rng.unit() < 0.5;
         let mut function = Function {
             profile,
