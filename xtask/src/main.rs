@@ -7,6 +7,7 @@
 mod bench;
 mod bless;
 mod setup;
+mod sim;
 mod step;
 mod test;
 mod tidy;
@@ -35,6 +36,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Replays a trace under the keep-alive policies; arguments go to the simulation (see `--help` there).
+    Sim {
+        /// Passed on to updraft-sim; without any, the figures of docs/keep-alive.md are recorded anew.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Accepts the snapshots that the tests now produce; review them with `git diff`.
     Bless,
     /// Installs what the tests need into target/venv, and says where.
@@ -47,6 +54,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(root, &options),
         Command::Tidy => tidy::run(root),
         Command::Bench { arguments } => bench::run(root, &arguments),
+        Command::Sim { arguments } => sim::run(root, &arguments),
         Command::Bless => bless::run(root),
         Command::Setup => setup::run(root).map(|tools| println!("The tests' tools are in {}.", tools.venv().display())),
     };

@@ -233,7 +233,7 @@ impl Handle {
                 handle.inner.catalog.store(next.clone());
                 handle.inner.pools.apply_limits(&id, &next);
             }
-            handle.inner.pools.close(&id);
+            handle.inner.pools.forget(&id);
             handle.discard(current.code.clone());
             Ok(())
         })

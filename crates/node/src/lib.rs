@@ -11,6 +11,7 @@ mod contention;
 pub mod control;
 pub mod dispatch;
 pub mod figures;
+mod habits;
 pub mod logs;
 mod meter;
 mod package;
@@ -20,6 +21,7 @@ mod pools;
 mod processors;
 mod provision;
 mod quota;
+mod reaper;
 mod scaling;
 mod start;
 mod tally;
@@ -52,6 +54,7 @@ use updraft_types::{Function, FunctionId, Region};
 use crate::{
     capacity::Capacity,
     control::Changes,
+    habits::Habits,
     packages::Packages,
     pools::{Pools, Shared},
 };
@@ -75,7 +78,7 @@ pub struct Config {
     pub fair: FairPolicy,
     /// Longest a caller waits for an instance before it is answered 429.
     pub wait_max: Duration,
-    /// How idle instances are kept.
+    /// How idle instances are kept, and whether some are started ahead.
     pub keep_alive: KeepAlivePolicy,
     /// How logs are kept.
     pub logs: logs::Config,
@@ -176,6 +179,7 @@ impl Service {
                 processors: processors::Watch::new(),
                 began: std::time::Instant::now(),
                 wait_max: config.wait_max,
+                habits: Habits::new(config.keep_alive),
                 logs: logs.clone(),
                 packages,
                 pools: pools.clone(),
@@ -197,7 +201,7 @@ impl Service {
         handle.sweep_packages().await.map_err(io::Error::other)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(logs.run());
-        tasks.spawn(pools.clone().run_reaper(handle.inner.config.keep_alive));
+        tasks.spawn(handle.clone().run_reaper());
         tasks.spawn(handle.inner.shared.clone().run_clerk());
         tasks.spawn(pools.clone().run_contention(handle.inner.shared.clone()));
         tasks.spawn(handle.clone().run_provisioner());

@@ -35,6 +35,7 @@ use updraft_types::{Fault, Function, InstanceId, Timestamp, function::Scaling, l
 use crate::{
     capacity::{Request, Reservation},
     figures::ColdStart,
+    habits::Habit,
     logs::{self, Output, Sink},
     packages::Package,
     pools::Shared,
@@ -79,6 +80,8 @@ struct State {
     calls: u32,
     allowance: Allowance,
     starting: u32,
+    /// What is known about when the function is called; none once the pool is closed.
+    habit: Option<Habit>,
     waiting: VecDeque<Waiter>,
     /// Somebody else looks after the next start: a claim for room waits, or the clerk looks again in a moment.
     is_blocked: bool,
@@ -194,6 +197,7 @@ impl Pool {
         let bounds =
             Bounds { instances_max: AtomicU32::new(0), instances_min: AtomicU32::new(0), weight: AtomicU32::new(0) };
         let scaling = function.scaling;
+        let state = State { habit: Some(shared.habits.take(&function.id)), ..State::default() };
         let pool = Self {
             function,
             quota,
@@ -203,7 +207,7 @@ impl Pool {
             bounds,
             calls_max: AtomicU32::new(u32::MAX),
             shared,
-            state: Mutex::default(),
+            state: Mutex::new(state),
         };
         pool.set_bounds(&scaling);
         pool
@@ -315,16 +319,47 @@ impl Pool {
         is_empty
     }
 
+    /// What is known about when the function is called, for whoever keeps it after this pool.
+    pub(crate) fn take_habit(&self) -> Option<Habit> {
+        self.state.lock().habit.take()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn put_habit(&self, habit: Habit) {
+        self.state.lock().habit = Some(habit);
+    }
+
     /// Ends instances whose keep-alive has passed, and those that died idle.
-    pub(crate) fn reap(&self, now: Instant, policy: keep_alive::Policy) {
+    pub(crate) fn reap(&self, now: Instant) {
+        let memory_mb = self.function.configuration.memory_mb;
         let reaped = {
             let mut state = self.state.lock();
+            let Some(habit) = &mut state.habit else { return };
+            let judge = habit.judge(now, self.shared.habits.policy(), memory_mb);
             self.remove_idle(&mut state, |member| {
-                let idle = now.saturating_duration_since(*member.idle_since.lock());
-                !member.instance.is_alive() || keep_alive::decide(idle, policy) == keep_alive::Verdict::Reap
+                !member.instance.is_alive() || !judge.keeps(*member.idle_since.lock())
             })
         };
         reaped.into_iter().for_each(retire);
+    }
+
+    /// Starts an instance that nobody waits for, in free room and within the limits; false if that is not possible.
+    pub(crate) fn start_ahead(self: &Arc<Self>) -> bool {
+        // Whoever waits for room comes first.
+        if self.shared.capacity.has_claims() {
+            return false;
+        }
+        let mut state = self.state.lock();
+        if state.is_closed || !keep_alive::may_start_ahead(self.view(&state), self.limits()) {
+            return false;
+        }
+        let Some(reservation) = self.shared.capacity.reserve(&self.request()) else {
+            return false;
+        };
+        state.begin_start();
+        drop(state);
+        self.spawn_start(reservation);
+        true
     }
 
     /// What the least valuable idle instance is worth, of those that may go by when they became idle.
@@ -391,6 +426,9 @@ impl Pool {
             member.busy.store(busy + 1, Ordering::Relaxed);
             state.calls += 1;
             member.uses.store(member.uses.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
+            if let Some(habit) = &mut state.habit {
+                habit.began(Instant::now);
+            }
             return if busy + 1 == self.concurrency { state.free.pop() } else { Some(member.clone()) };
         }
         None
@@ -416,6 +454,10 @@ impl Pool {
         let busy = member.busy.load(Ordering::Relaxed) - 1;
         member.busy.store(busy, Ordering::Relaxed);
         state.calls -= 1;
+        let now = Instant::now();
+        if let Some(habit) = &mut state.habit {
+            habit.ended(now);
+        }
         if state.is_closed || !member.instance.is_alive() || self.is_to_go(&state, member, busy) {
             state.free.retain(|free| !Arc::ptr_eq(free, member));
             if busy == 0 {
@@ -432,7 +474,7 @@ impl Pool {
             state.free.push(member.clone());
         }
         if busy == 0 {
-            *member.idle_since.lock() = Instant::now();
+            *member.idle_since.lock() = now;
             member.clock.store(self.shared.desk.clock().to_bits(), Ordering::Relaxed);
         }
         let has_waiting = !state.waiting.is_empty();
@@ -555,6 +597,9 @@ impl Pool {
                 state.calls += u32::from(waiter.is_some());
                 state.members.retain(|member| member.strong_count() > 0);
                 state.members.push(Arc::downgrade(&member));
+                if let (Some(_), Some(habit)) = (&waiter, &mut state.habit) {
+                    habit.began(Instant::now);
+                }
                 if waiter.is_none() || self.concurrency > 1 {
                     state.free.push(member.clone());
                 }

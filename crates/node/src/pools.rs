@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use updraft_engine::{admission, burst, keep_alive, placement};
+use updraft_engine::{admission, burst, placement};
 use updraft_executor::Executor;
 use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime, function::State};
 
@@ -21,15 +21,13 @@ use crate::{
     capacity::Capacity,
     clerk::Desk,
     figures::{Figures, Instances, Row},
+    habits::Habits,
     logs,
     packages::{Error as PackageError, Package, Packages},
     pool::{self, Pool},
     processors, quota,
     tally::Tallies,
 };
-
-/// Time between two rounds of reaping.
-const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Who runs which runtime.
 #[derive(Clone)]
@@ -64,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) processors: processors::Watch,
     /// Where the clock of growth begins.
     pub(crate) began: Instant,
+    pub(crate) habits: Habits,
     pub(crate) logs: logs::Handle,
     pub(crate) packages: Packages,
     pub(crate) pools: Weak<Pools>,
@@ -227,9 +226,26 @@ impl Pools {
 
     /// Closes the function's pool: the next invocation opens one for the function as it is then.
     pub(crate) fn close(&self, id: &FunctionId) {
-        let closed = self.by_function.write().remove(id);
+        let closed = {
+            let mut pools = self.by_function.write();
+            let closed = pools.remove(id);
+            // Before anyone can open the next pool, which takes the habit up.
+            closed.inspect(|pool| self.rest_habit(id, pool, Instant::now()))
+        };
         if let Some(pool) = closed {
             pool.close();
+        }
+    }
+
+    /// Closes the pool of a function that is no more.
+    pub(crate) fn forget(&self, id: &FunctionId) {
+        self.close(id);
+        self.shared.habits.forget(id);
+    }
+
+    fn rest_habit(&self, id: &FunctionId, pool: &Pool, now: Instant) {
+        if let Some(habit) = pool.take_habit() {
+            self.shared.habits.rest(id.clone(), habit, now);
         }
     }
 
@@ -279,16 +295,38 @@ impl Pools {
         (shown, Row { figures: others, instances }, all)
     }
 
-    /// Ends idle instances by the keep-alive policy, for ever.
-    pub(crate) async fn run_reaper(self: Arc<Self>, policy: keep_alive::Policy) {
-        loop {
-            tokio::time::sleep(REAP_INTERVAL).await;
-            let now = Instant::now();
-            for pool in self.snapshot() {
-                pool.reap(now, policy);
-            }
-            self.by_function.write().retain(|_, pool| !pool.close_if_empty());
+    /// Ends idle instances by the keep-alive policy, and pools that have nothing left.
+    pub(crate) fn reap(&self, now: Instant) {
+        for pool in self.snapshot() {
+            pool.reap(now);
         }
+        self.by_function.write().retain(|id, pool| {
+            let is_closed = pool.close_if_empty();
+            if is_closed {
+                self.rest_habit(id, pool, now);
+            }
+            !is_closed
+        });
+    }
+
+    /// Starts at most `limit` instances that are expected to be needed soon.
+    pub(crate) fn start_ahead(&self, now: Instant, limit: usize, catalog: &ArcSwap<Catalog>) {
+        let current = catalog.load();
+        let memory_mb = |id: &FunctionId| {
+            let function = current.get(id).filter(|function| function.state == State::Active)?;
+            Some(function.configuration.memory_mb)
+        };
+        for id in self.shared.habits.due(now, limit, memory_mb) {
+            // One that changed meanwhile has nothing to be started for.
+            if let Ok(pool) = self.find_or_open(&id, catalog) {
+                pool.start_ahead();
+            }
+        }
+    }
+
+    /// How many instances are being started.
+    pub(crate) fn starting(&self) -> u32 {
+        self.snapshot().iter().map(|pool| pool.instances().1).sum()
     }
 
     pub(crate) fn snapshot(&self) -> Vec<Arc<Pool>> {

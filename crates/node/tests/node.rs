@@ -680,7 +680,7 @@ async fn a_restart_finds_everything_and_finishes_what_was_pending() {
 async fn idle_instances_are_reaped_by_keep_alive() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), |config| {
-        config.keep_alive = KeepAlivePolicy { window: Duration::from_millis(1) };
+        config.keep_alive = KeepAlivePolicy::Fixed(Duration::from_millis(1));
     })
     .await;
     node.create("f").await;

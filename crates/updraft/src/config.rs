@@ -60,8 +60,8 @@ pub struct Config {
     pub burst: updraft_node::BurstLimits,
     /// Longest a caller waits for an instance.
     pub queue_wait: Duration,
-    /// How long an instance without work is kept.
-    pub keep_alive: Duration,
+    /// How instances without work are kept.
+    pub keep_alive: updraft_node::KeepAlivePolicy,
     /// Most interpreters of one kind kept running without a function.
     pub prewarmed_max: u32,
     /// How long running invocations may take to finish at a stop.
@@ -163,7 +163,7 @@ impl Config {
                 ..updraft_node::BurstLimits::default()
             },
             queue_wait: seconds(merged, "queue_wait_s", 900)?,
-            keep_alive: seconds(merged, "keep_alive_s", 86_400)?,
+            keep_alive: keep_alive(merged)?,
             prewarmed_max: bounded(merged, "prewarmed_max", 0, 64)?,
             drain: seconds(merged, "drain_s", 3_600)?,
             log_retention_days: bounded(merged, "log_retention_days", 1, 3_650)?,
@@ -236,6 +236,23 @@ fn networks(merged: &Merged, key: &str) -> Result<Vec<Network>, Problem> {
     let value = merged.value(key);
     let each = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
     each.map(|text| text.parse().map_err(|error| value.problem(error))).collect()
+}
+
+fn keep_alive(merged: &Merged) -> Result<updraft_node::KeepAlivePolicy, Problem> {
+    use updraft_node::KeepAlivePolicy as Policy;
+    let window = seconds(merged, "keep_alive_s", 86_400)?;
+    let policies = [Policy::default(), Policy::Histogram(Default::default()), Policy::Fixed(window)];
+    let policy = policies[merged.choice("keep_alive")?];
+    let is_given = |key| merged.value(key).origin != layers::Origin::Default;
+    match (is_given("keep_alive_s"), is_given("keep_alive")) {
+        // Who names a window means it.
+        (true, false) => Ok(Policy::Fixed(window)),
+        (true, true) if policy != Policy::Fixed(window) => Err(merged
+            .value("keep_alive_s")
+            .problem("a window is kept by the fixed policy only")
+            .try_next("set keep_alive = \"fixed\", or leave keep_alive_s out")),
+        _ => Ok(policy),
+    }
 }
 
 fn log_filter(merged: &Merged) -> Result<String, Problem> {
@@ -327,6 +344,19 @@ mod tests {
             assert!(refusal(Case { flags, ..NOTHING }).contains("signatures are not checked yet"), "{open}");
         }
         assert!(load(Mode::Serve, Case { flags: &[("listen", "[::1]:0")], ..NOTHING }).is_ok());
+    }
+
+    #[test]
+    fn a_keep_alive_window_means_the_fixed_policy() {
+        use updraft_node::KeepAlivePolicy as Policy;
+        let policy = |file| load(Mode::Serve, Case { file, ..NOTHING }).unwrap().0.keep_alive;
+        assert_eq!(policy(""), Policy::default());
+        assert_eq!(policy("keep_alive = \"fixed\""), Policy::Fixed(Duration::from_secs(600)));
+        assert_eq!(policy("keep_alive = \"fixed\"\nkeep_alive_s = 5"), Policy::Fixed(Duration::from_secs(5)));
+        assert_eq!(policy("keep_alive_s = 5"), Policy::Fixed(Duration::from_secs(5)));
+        assert_eq!(policy("keep_alive = \"histogram\""), Policy::Histogram(Default::default()));
+        let both = "keep_alive = \"adaptive\"\nkeep_alive_s = 5";
+        assert!(refusal(Case { file: both, ..NOTHING }).contains("fixed policy only"));
     }
 
     #[test]

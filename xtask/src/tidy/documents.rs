@@ -5,7 +5,7 @@ use super::{Complaint, File};
 /// Documents whose paths must exist.
 const CHECKED: [&str; 5] = ["ARCHITECTURE.md", "README.md", "README.zh.md", "CONTRIBUTING.md", "docs/threat-model.md"];
 /// What a path in a document begins with, from the repository's root.
-const FOLDERS: [&str; 8] = ["crates/", "xtask/", "bench/", "examples/", "docs/", ".ci/", ".config/", ".cargo/"];
+const FOLDERS: [&str; 9] = ["crates/", "xtask/", "bench/", "sim/", "examples/", "docs/", ".ci/", ".config/", ".cargo/"];
 
 /// Complaints about the documents among `files`; `exists` answers for a path from the repository's root.
 pub(super) fn check(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<Complaint> {

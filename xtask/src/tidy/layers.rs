@@ -6,7 +6,7 @@
 use super::{Complaint, File};
 
 /// Each crate and those it may name, lowest first.
-const DRAWN: [(&str, &[&str]); 10] = [
+const DRAWN: [(&str, &[&str]); 11] = [
     ("types", &[]),
     ("engine", &["types"]),
     ("executor", &["types"]),
@@ -18,7 +18,11 @@ const DRAWN: [(&str, &[&str]); 10] = [
     ("server", &["node", "types"]),
     // The binary joins all parts; from the sandbox it takes the helper process it becomes and what doctor shows.
     ("updraft", &["server", "node", "process", "sandbox", "wasm", "store", "types"]),
+    // The simulation replays decisions, and nothing that performs them.
+    ("sim", &["engine", "types"]),
 ];
+/// Programs beside `crates/` that are drawn all the same.
+const PROGRAMS: [&str; 1] = ["sim"];
 /// All that the crate of pure decisions may take from outside.
 const ENGINE_OUTSIDE: [&str; 2] = ["serde", "thiserror"];
 
@@ -29,7 +33,9 @@ pub(super) fn check(files: &[File]) -> Vec<Complaint> {
 
 /// `engine` for `crates/engine/Cargo.toml`.
 fn crate_of(path: &str) -> Option<&str> {
-    path.strip_prefix("crates/")?.strip_suffix("/Cargo.toml").filter(|name| !name.contains('/'))
+    let name = path.strip_suffix("/Cargo.toml")?;
+    let name = name.strip_prefix("crates/").or_else(|| PROGRAMS.contains(&name).then_some(name))?;
+    Some(name).filter(|name| !name.contains('/'))
 }
 
 fn check_manifest((name, file): (&str, &File)) -> Vec<Complaint> {
@@ -66,7 +72,7 @@ fn outside(name: &str, dependency: &str) -> Option<String> {
     if name == "engine" && !ENGINE_OUTSIDE.contains(&dependency) {
         return Some(format!("engine is pure and takes only {ENGINE_OUTSIDE:?} from outside, not {dependency}"));
     }
-    (dependency == "anyhow" && name != "updraft")
+    (dependency == "anyhow" && name != "updraft" && !PROGRAMS.contains(&name))
         .then(|| format!("{name} is a library: errors are enums there, and anyhow stays in the binary"))
 }
 
@@ -118,6 +124,15 @@ mod tests {
         assert!(complaints("engine", "[dev-dependencies]\nproptest = \"1\"\n").is_empty());
         assert_eq!(complaints("node", "[dependencies]\nanyhow = \"1\"\n").len(), 1);
         assert!(complaints("updraft", "[dependencies]\nanyhow = \"1\"\n").is_empty());
+    }
+
+    #[test]
+    fn the_simulation_replays_decisions_only() {
+        let complaints = |dependency: &str| {
+            let text = format!("[dependencies]\n{dependency}.workspace = true\n");
+            check(&[File { path: "sim/Cargo.toml".to_owned(), text }]).len()
+        };
+        assert_eq!((complaints("updraft-engine"), complaints("anyhow"), complaints("updraft-node")), (0, 0, 1));
     }
 
     #[test]

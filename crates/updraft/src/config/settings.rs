@@ -201,9 +201,17 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Integer,
     },
     Setting {
+        key: "keep_alive",
+        value_name: "POLICY",
+        help: "How instances without work are kept: by what each function's past calls teach, or for a fixed time",
+        default: "adaptive",
+        default_in_dev: None,
+        kind: Kind::Choice(&["adaptive", "histogram", "fixed"]),
+    },
+    Setting {
         key: "keep_alive_s",
         value_name: "SECONDS",
-        help: "How long an instance without work is kept",
+        help: "How long an instance without work is kept; given alone, it means keep_alive = \"fixed\"",
         default: "600",
         default_in_dev: None,
         kind: Kind::Integer,
