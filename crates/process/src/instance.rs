@@ -113,7 +113,8 @@ impl Instance for RuntimeInstance {
 
     async fn stop(&self) {
         self.process.kill();
-        self.process.ended().await;
+        // The watch says so too, but may still be reading last words.
+        self.api.fail(&self.process.ended().await);
     }
 }
 
