@@ -153,6 +153,7 @@ impl Blank {
     ) -> Result<Option<(Guest, SignalFd)>, Failure> {
         privileges::hide()?;
         jail.cgroups.limit(&self.limits, &spec.limits)?;
+        self.root.mount_tmp(spec.tmp_bytes_max)?;
         self.bind(&spec.mounts, &trees)?;
         drop(trees);
         let listeners = spec.listen.iter().map(|port| network::listen(*port)).collect::<Result<Vec<_>, _>>()?;
@@ -163,7 +164,7 @@ impl Blank {
         drop((early, listeners));
         let Some((assignment, trees)) = await_assignment(guest.pid, &children, sockets)? else { return Ok(None) };
         jail.cgroups.limit(&self.limits, &assignment.limits)?;
-        self.root.mount_tmp(assignment.tmp_bytes_max)?;
+        self.root.resize_tmp(assignment.tmp_bytes_max)?;
         self.name(&assignment.name)?;
         self.bind(&assignment.mounts, &trees)?;
         drop(trees);

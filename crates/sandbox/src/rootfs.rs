@@ -21,7 +21,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2},
-    mount::{MntFlags, umount2},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::{Mode, SFlag, fstat, mkdirat},
     unistd::{fchdir, pivot_root, symlinkat},
 };
@@ -114,12 +114,18 @@ impl Root {
 
     /// The private `/tmp`.
     pub(crate) fn mount_tmp(&self, bytes_max: u64) -> Result<(), Failure> {
-        let size = CString::new(bytes_max.max(1).to_string()).expect("a number holds no NUL");
-        let files_max = (bytes_max / TMP_BYTES_PER_FILE).max(TMP_FILES_MIN);
-        let files = CString::new(files_max.to_string()).expect("a number holds no NUL");
+        let [size, files] = tmp_limits(bytes_max).map(|number| CString::new(number).expect("a number holds no NUL"));
         let options: [(&CStr, &CStr); 3] = [(c"size", &size), (c"nr_inodes", &files), (c"mode", c"1777")];
         let tmp = sys::new_filesystem(c"tmpfs", &options, attribute::NOSUID | attribute::NODEV).step("/tmp")?;
         self.attach(&tmp, Path::new("tmp")).step("mount /tmp")
+    }
+
+    /// Changes the limits of `/tmp`, once this is the root. It stays the same mount, which rules about it may name.
+    pub(crate) fn resize_tmp(&self, bytes_max: u64) -> Result<(), Failure> {
+        let [size, files] = tmp_limits(bytes_max);
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let options = format!("size={size},nr_inodes={files}");
+        mount(None::<&str>, "/tmp", None::<&str>, flags, Some(options.as_str())).step("resize /tmp")
     }
 
     /// The files that carry the sandbox's name.
@@ -247,6 +253,11 @@ pub(crate) fn open_source(source: &Path) -> Result<OwnedFd, Failure> {
     let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NODEV;
     sys::set_mount_attributes(tree.as_fd(), attributes, true).step(&step)?;
     Ok(tree)
+}
+
+/// Most bytes and files of `/tmp`.
+fn tmp_limits(bytes_max: u64) -> [String; 2] {
+    [bytes_max.max(1).to_string(), (bytes_max / TMP_BYTES_PER_FILE).max(TMP_FILES_MIN).to_string()]
 }
 
 /// A target as a path below the root: absolute, not the root itself, without `.` and `..`.
