@@ -2,7 +2,8 @@
 //!
 //! The first three ask the Lambda Runtime API for their events, which each instance is served from inside its
 //! own sandbox (`instance`, `runtime_api`); `web` is any HTTP server (`web`). Python and Node.js run a small
-//! runtime of ours on an interpreter of the host (`discover`, `runtime_files`).
+//! runtime of ours on an interpreter of the host (`discover`, `runtime_files`); interpreters run ahead of need
+//! (`prewarm`), and Python packages are compiled when they are deployed (`bytecode`).
 //!
 //! Refuses to know about queues, limits on concurrency, billing or doors. Invariant: a guest reaches the
 //! platform through its own Runtime API or its own output, and nothing it sends there harms another instance.

@@ -212,7 +212,8 @@ enum Step {
 /// Makes and drops blanks.
 async fn keep(shared: Arc<Shared>) {
     loop {
-        let step = shared.state.lock().next(shared.policy, memory(), Instant::now());
+        let memory = memory();
+        let step = shared.state.lock().next(shared.policy, memory, Instant::now());
         match step {
             Step::Make(key, spec) => {
                 let made = tokio::time::timeout(BOOT_TIMEOUT, Blank::make(&shared.spawner, *spec)).await;

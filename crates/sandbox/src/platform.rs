@@ -179,8 +179,7 @@ impl Spawner {
     }
 
     /// Builds a sandbox that does not know yet what it will serve, as far as that goes, and starts its command.
-    /// `name` and `tmp_bytes_max` are taken from the assignment instead. The command's standard input is the
-    /// assignment's message.
+    /// The assignment's `name` comes in place of its own. The command's standard input is the assignment's message.
     ///
     /// The command must be the platform's own code: until the assignment, and only until then, the sandbox's init
     /// keeps its privileges over the sandbox.

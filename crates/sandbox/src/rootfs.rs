@@ -132,17 +132,17 @@ impl Root {
 
     /// The private `/tmp`.
     pub(crate) fn mount_tmp(&self, bytes_max: u64) -> Result<(), Failure> {
-        let [size, files] = tmp_limits(bytes_max).map(|limit| CString::new(limit).expect("a number holds no NUL"));
+        let [size, files] = tmp_limits(bytes_max).map(|number| CString::new(number).expect("a number holds no NUL"));
         let options: [(&CStr, &CStr); 3] = [(c"size", &size), (c"nr_inodes", &files), (c"mode", c"1777")];
         let tmp = sys::new_filesystem(c"tmpfs", &options, attribute::NOSUID | attribute::NODEV).step("/tmp")?;
         self.attach(&tmp, Path::new("tmp")).step("mount /tmp")
     }
 
-    /// Other limits for `/tmp`, once this is the root.
+    /// Changes the limits of `/tmp`, once this is the root. It stays the same mount, which rules about it may name.
     pub(crate) fn resize_tmp(&self, bytes_max: u64) -> Result<(), Failure> {
         let [size, files] = tmp_limits(bytes_max);
-        let (flags, options) =
-            (MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV, format!("size={size},nr_inodes={files}"));
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let options = format!("size={size},nr_inodes={files}");
         mount(None::<&str>, "/tmp", None::<&str>, flags, Some(options.as_str())).step("resize /tmp")
     }
 
@@ -278,6 +278,11 @@ pub(crate) fn open_source(source: &Path) -> Result<OwnedFd, Failure> {
     let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NODEV;
     sys::set_mount_attributes(tree.as_fd(), attributes, true).step(&step)?;
     Ok(tree)
+}
+
+/// Most bytes and files of `/tmp`.
+fn tmp_limits(bytes_max: u64) -> [String; 2] {
+    [bytes_max.max(1).to_string(), (bytes_max / TMP_BYTES_PER_FILE).max(TMP_FILES_MIN).to_string()]
 }
 
 /// A target as a path below the root: absolute, not the root itself, without `.` and `..`.

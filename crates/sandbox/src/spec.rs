@@ -96,7 +96,7 @@ pub struct Assignment {
     pub name: String,
     /// As [`Spec::mounts`], made after those. They may lie over one of them.
     pub mounts: Vec<Mount>,
-    /// As [`Spec::tmp_bytes_max`]; there has been no `/tmp` until now.
+    /// As [`Spec::tmp_bytes_max`], in place of that.
     pub tmp_bytes_max: u64,
     /// As [`Spec::limits`]. `pids_max` and `open_files_max` cannot change any more.
     pub limits: Limits,

@@ -64,7 +64,7 @@ const mounts = read('/proc/self/mountinfo').trim().split('\n').map((line) => lin
   .filter((fields) => fields[4] !== '/var/task' || !fields[3].includes('no-package'))
   .map((fields) => [fields[4], fields[3], fields[5], ...fields.at(-1).split(',').filter((o) => !/^[ug]id=/.test(o))].join(' ')).sort();
 const seen = {
-  environment: { ...process.env },
+  environment: Object.fromEntries(Object.entries(process.env).sort()),
   directory: process.cwd(), argv: [process.argv, process.execArgv, process.execPath, process.title, read('/proc/self/cmdline')],
   heap: require('v8').getHeapStatistics().heap_size_limit,
   zone: [new Date(0).toString(), Intl.DateTimeFormat().resolvedOptions()],
