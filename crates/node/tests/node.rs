@@ -387,7 +387,7 @@ async fn everything_at_once_stands_still_nowhere() {
     let node = Node::open(directory.path(), FakeExecutor::with_async(1, slow(1)), |config| {
         config.capacity = CapacityLimits { memory_mb_max: 5 * 128, instances_max: 10 };
         config.placement = PlacementLimits { busy_instances_max: 1, ..PlacementLimits::default() };
-        config.keep_alive = KeepAlivePolicy { window: Duration::from_millis(20) };
+        config.keep_alive = KeepAlivePolicy::Fixed(Duration::from_millis(20));
     })
     .await;
     let names = ["a", "b", "c", "d"];
@@ -577,7 +577,7 @@ async fn instances_that_are_always_to_be_there_are() {
         _ => Ok(event),
     });
     let config = |config: &mut Config| {
-        config.keep_alive = KeepAlivePolicy { window: Duration::from_millis(1) };
+        config.keep_alive = KeepAlivePolicy::Fixed(Duration::from_millis(1));
         config.capacity = CapacityLimits { memory_mb_max: 4 * 128, instances_max: 10 };
     };
     let node = Node::open(directory.path(), FakeExecutor::new(1, handler.clone()), config).await;

@@ -260,11 +260,6 @@ impl Root {
     }
 }
 
-/// How many bytes and files a `/tmp` may hold.
-fn tmp_limits(bytes_max: u64) -> [String; 2] {
-    [bytes_max.max(1), (bytes_max / TMP_BYTES_PER_FILE).max(TMP_FILES_MIN)].map(|limit| limit.to_string())
-}
-
 /// A detached read-only copy of what lies at `source`, with what is mounted below it.
 ///
 /// The helper calls this: an init has no power over directories that only their owner may enter, and sees nothing
