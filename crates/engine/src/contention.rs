@@ -1,14 +1,15 @@
 //! Decides how many calls of one function may run at once while it keeps the processors from the others.
 //!
 //! Memory is shared by reservations; processors are not, and a function that uses all of them makes every other one
-//! wait behind its processes. So one that uses most of their time, while they have none to spare and others are active,
+//! wait behind its processes. So one that uses much of their time, while they have none to spare and others are active,
 //! is cut back until some is to spare again, and let grow slowly after that: additive increase, multiplicative
 //! decrease. What is cut off waits in the function's own queue.
 //! Invariants: at least one call may always run; one who uses little is never cut back, whatever the others do; a
 //! function that is alone is not held back at all.
 
-/// Share of all processors' time from which a function counts as the one that uses them up.
-const DOMINANT_SHARE: f64 = 0.5;
+/// Share of all processors' time from which a function counts as one that uses them up. Its callers and the platform
+/// itself work for each of its calls, too, so it need not be half.
+const DOMINANT_SHARE: f64 = 0.25;
 /// Looks without a cut before the first increase after one. A cut soon after an increase doubles it.
 const PATIENCE_MIN: u32 = 20;
 /// The most looks.
@@ -104,7 +105,7 @@ mod tests {
     fn who_is_alone_or_uses_little_is_left_alone() {
         let none = Allowance::default();
         assert_eq!(none.after(Sample { has_company: false, ..FLOOD }).calls(), None);
-        assert_eq!(none.after(Sample { share: 0.4, running: 500, ..FLOOD }).calls(), None);
+        assert_eq!(none.after(Sample { share: 0.2, running: 500, ..FLOOD }).calls(), None);
         assert_eq!(none.after(Sample { is_busy: false, ..FLOOD }).calls(), None);
         assert_eq!(none.after(FLOOD).after(Sample { has_company: false, ..FLOOD }).calls(), None);
     }

@@ -2,7 +2,10 @@
 //!
 //! Invariant: while `is_blocked` somebody else (a claim for room, or the clerk) sees to it that the pool looks again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use updraft_engine::{
     placement::{self, Growth, NodeRoom, Processors, Surroundings},
@@ -51,8 +54,11 @@ impl Pool {
     /// Whether one more instance should be started, room and speed aside.
     fn wants_one(&self, state: &mut State) -> bool {
         state.waiting.retain(|waiter| !waiter.has_gone());
+        // A function that may not run more calls than it does has no use for more instances.
+        let is_cut_back = state.calls >= self.calls_max.load(Ordering::Relaxed);
         // Who gets room on a full node is decided by its claim, not here.
-        placement::grow(self.view(state), NodeRoom::Free, self.limits()) == Growth::Start || self.is_provisioning(state)
+        !is_cut_back && placement::grow(self.view(state), NodeRoom::Free, self.limits()) == Growth::Start
+            || self.is_provisioning(state)
     }
 
     /// Whether instances are missing that are always to be there.

@@ -54,6 +54,7 @@ impl Pool {
         drop(state);
         if is_more {
             self.serve_waiting();
+            self.pump();
         }
     }
 
