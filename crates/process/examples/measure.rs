@@ -20,6 +20,8 @@ const WARM_CALLS: usize = 3000;
 const COLD_STARTS: usize = 30;
 const SPARSE_CALLS: usize = 60;
 const MODULES: usize = 30;
+/// Between two starts: the helper cleans up after one and makes ready for the next.
+const SETTLING: Duration = Duration::from_millis(50);
 
 fn main() {
     updraft_sandbox::run_helper_if_asked();
@@ -63,10 +65,12 @@ async fn measure() {
         let (mut bare_times, mut cold, mut prewarmed) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..COLD_STARTS {
             prewarm(&executor, &function, package.path()).await;
+            tokio::time::sleep(SETTLING).await;
             let began = Instant::now();
             Command::new(&interpreter.path).args(bare).stdin(Stdio::null()).status().unwrap();
             bare_times.push(began.elapsed());
             cold.push(start(&cold_executor, &function, package.path()).await);
+            tokio::time::sleep(SETTLING).await;
             prewarmed.push(start(&executor, &function, package.path()).await);
         }
         let start = testing::start(function.clone(), package.path(), testing::Lines::new());
