@@ -201,6 +201,16 @@ impl ProcessExecutor {
         self.parts(start, &spec, &plan).is_some_and(|parts| self.prewarm.is_ready(&parts))
     }
 
+    /// Starts a sandbox; once more, if it was lost before its command executed, for then nothing has happened yet.
+    async fn spawn(&self, spec: Spec) -> Result<Sandbox, updraft_sandbox::Error> {
+        match self.spawner.spawn(spec.clone()).await {
+            Err(updraft_sandbox::Error::HelperGone | updraft_sandbox::Error::Setup { .. }) => {
+                self.spawner.spawn(spec).await
+            }
+            other => other,
+        }
+    }
+
     /// The parts of a sandbox that may be prewarmed.
     fn parts(&self, start: &Start, spec: &Spec, plan: &egress::Plan) -> Option<prewarm::Parts> {
         let runtime = start.function.configuration.runtime;
@@ -215,7 +225,7 @@ impl ProcessExecutor {
             return Ok(Begun { sandbox, listener: Some(listener), connection: Some(connection) });
         }
         let own_listeners = spec.listen.len();
-        let mut sandbox = self.spawner.spawn(spec).await.map_err(|error| launch::fault_of(error, start))?;
+        let mut sandbox = self.spawn(spec).await.map_err(|error| launch::fault_of(error, start))?;
         let outward = sandbox.listeners.split_off(own_listeners);
         let listener = sandbox.listeners.pop().map(TcpListener::from_std).transpose();
         let listener = listener

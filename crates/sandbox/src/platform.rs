@@ -270,7 +270,11 @@ impl Link {
 
     async fn send(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
         let send = |socket: &OwnedFd| wire::send_bytes(socket.as_fd(), request, descriptors);
-        self.socket.async_io(Interest::WRITABLE, send).await.map_err(|_| Error::HelperGone)
+        self.socket.async_io(Interest::WRITABLE, send).await.map_err(|_| {
+            // Whoever asks next starts another, even before the reader has noticed.
+            self.close();
+            Error::HelperGone
+        })
     }
 
     fn take(&self, reply: Reply, descriptors: Vec<OwnedFd>) {

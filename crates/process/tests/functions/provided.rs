@@ -11,6 +11,7 @@ crate::tests! {
     the_runtime_api_answers_good_and_bad_requests_exactly
     a_bootstrap_that_cannot_run_is_a_clear_fault
     a_bootstrap_that_never_asks_is_left_without_a_trace
+    a_start_outlives_the_sandboxes_parent
 }
 
 /// A client that sees every status, and breaks every rule when told to.
@@ -122,5 +123,28 @@ async fn a_bootstrap_that_never_asks_is_left_without_a_trace(host: Host) {
     };
     while is_there() {
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Our child that forks sandboxes.
+fn helper() -> Option<nix::unistd::Pid> {
+    let us = std::process::id().to_string();
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let is_alive = fields.next()? != "Z";
+        let is_helper = std::fs::read(entry.path().join("cmdline")).ok()?.starts_with(b"updraft-sandbox-helper\0");
+        (is_alive && is_helper && fields.next()? == us).then(|| nix::unistd::Pid::from_raw(pid))
+    })
+}
+
+async fn a_start_outlives_the_sandboxes_parent(host: Host) {
+    let function = host.deploy("provided.al2023", "x", &[("bootstrap", CLIENT)]);
+    for round in 0..5 {
+        let helper = helper().expect("a helper runs");
+        nix::sys::signal::kill(helper, nix::sys::signal::Signal::SIGKILL).unwrap();
+        let running = function.start().await;
+        assert_eq!(running.answer("1").await, "1", "round {round}");
     }
 }
