@@ -34,6 +34,9 @@ const FLOOD_CONNECTIONS: usize = 100;
 const QUIET_PAUSE: Duration = Duration::from_millis(5);
 /// Instances started at once.
 const INSTANCES: usize = 100;
+/// Pause before that, so that the round before is no longer another function at work: beside one a function grows more
+/// slowly while the processors are busy.
+const CALM: Duration = Duration::from_secs(3);
 /// How long each of them holds its call, so that none can serve two.
 const HOLD: Duration = Duration::from_secs(6);
 
@@ -107,6 +110,8 @@ pub(crate) fn out(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<ScaleR
     let mut ours = ScaleRow::new("out-100", "**Updraft**, 0 → 100 Python instances, all calls answered", "ms");
     for round in 1..=rounds {
         bare.values.push(start_at_once(&python)?);
+        interrupt::check()?;
+        thread::sleep(CALM);
         ours.values.push(hold(&platform, &format!("out-{round}"), INSTANCES, HOLD)?);
     }
     platform.end()?;

@@ -5,6 +5,12 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
+use crate::{
+    Config,
+    doors::Doors,
+    patience::{Patience, Served},
+    stall::StallGuard,
+};
 use http::{HeaderValue, Request, Response};
 use hyper::{
     body::Incoming,
@@ -13,9 +19,6 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::watch, time::Instant};
-use updraft_types::Body;
-
-use crate::{Config, doors::Doors, stall::StallGuard};
 
 /// Most bytes of one request's headers. Their number is bounded by hyper: 100.
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -60,22 +63,25 @@ pub(crate) fn serve(
         };
         let Ok(Ok(protocol)) = protocol else { return };
         let peer = Arc::new(Peer::new(peer));
+        let patience = Patience::new(header_read_timeout);
+        let of_service = patience.clone();
         let service = service_fn(move |request: Request<Incoming>| {
-            let (doors, peer) = (doors.clone(), peer.clone());
-            async move { Ok::<Response<Body>, Infallible>(doors.serve(request, &peer).await) }
+            let (doors, peer, _serving) = (doors.clone(), peer.clone(), of_service.serving());
+            async move {
+                let response = doors.serve(request, &peer).await;
+                Ok::<Response<Served>, Infallible>(response.map(|body| Served { body, _serving }))
+            }
         });
         let io = TokioIo::new(StallGuard::new(stream, write_stall_max));
         let ended = match protocol {
             Protocol::Http1 => {
                 let mut builder = http1::Builder::new();
-                builder
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(header_read_timeout)
-                    .max_header_size(HEADER_BYTES_MAX);
+                builder.header_read_timeout(None).max_header_size(HEADER_BYTES_MAX);
                 let mut connection = pin!(builder.serve_connection(io, service));
                 tokio::select! {
                     biased;
                     ended = connection.as_mut() => ended,
+                    () = patience.ended() => Ok(()),
                     () = stopped(&mut stopping) => {
                         connection.as_mut().graceful_shutdown();
                         connection.await

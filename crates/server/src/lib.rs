@@ -18,6 +18,7 @@ mod guard;
 mod json;
 mod lambda;
 mod metrics;
+mod patience;
 mod respond;
 mod route;
 mod stall;

@@ -508,3 +508,20 @@ async fn a_stopping_server_finishes_what_it_has() {
     assert!(text.contains("ab") && text.contains("cd"), "{text}");
     stopping.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_ask_is_closed() {
+    let platform = Platform::start_with(|config| config.header_read_timeout = Duration::from_millis(100)).await;
+    for (asked, answers) in [
+        ("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow", 0),
+        ("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", 1),
+    ] {
+        let mut stream = TcpStream::connect(platform.address).await.unwrap();
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut received = String::new();
+        // Ends when the connection does.
+        tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut received)).await.unwrap().unwrap();
+        assert_eq!(received.matches("HTTP/1.1 200 OK").count(), answers, "{received}");
+    }
+    platform.stop().await;
+}

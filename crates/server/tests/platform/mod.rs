@@ -59,6 +59,11 @@ impl Answer {
 
 impl Platform {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With other settings of the doors.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut updraft_server::Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = updraft_store::Config { directory: directory.path().to_owned() };
         let config = updraft_node::Config {
@@ -78,7 +83,8 @@ impl Platform {
         let executor = Arc::new(Echo);
         let executors = Executors { process: executor.clone(), wasm: executor };
         let (service, node) = Service::open(config, Store::open(store).await.unwrap(), executors).await.unwrap();
-        let config = updraft_server::Config::new("127.0.0.1:0".parse().unwrap(), "000000000000".parse().unwrap());
+        let mut config = updraft_server::Config::new("127.0.0.1:0".parse().unwrap(), "000000000000".parse().unwrap());
+        change(&mut config);
         let server = updraft_server::bind(config, node.clone()).await.unwrap();
         let address = server.local_addr();
         let (stop_server, server_stopped) = oneshot::channel();
