@@ -8,6 +8,7 @@
 use std::{path::PathBuf, thread, time::Duration};
 
 use owo_colors::{Stream, Style};
+use updraft_sandbox::Need;
 use updraft_types::Timestamp;
 
 use super::{load, logs, serve, watch::Watch};
@@ -77,10 +78,11 @@ fn aws_command(url: &str, config: &Config) -> String {
 fn greet(url: &str, config: &Config, output: &Output) -> anyhow::Result<()> {
     output.line(format!("listening on {url}"))?;
     if config.isolation == Isolation::BestEffort {
-        let missing: Vec<_> =
-            updraft_sandbox::probe().into_iter().filter_map(|mechanism| super::doctor::weakness(&mechanism)).collect();
-        for weakness in missing {
-            output.warn(weakness);
+        // What would only hold a second time is for `updraft doctor` to tell.
+        for mechanism in updraft_sandbox::probe().iter().filter(|mechanism| mechanism.need != Need::Extra) {
+            if let Some(weakness) = super::doctor::weakness(mechanism) {
+                output.warn(weakness);
+            }
         }
     }
     if config.interpreters == Interpreters::Nearest {

@@ -72,7 +72,7 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
 fn scaling_rows(shown: &Shown) -> Vec<Vec<Cell>> {
     let Shown { scaling, in_force, instances, cold_starts } = shown;
     let now = format!(
-        "{} running, {} of them idle, {} starting, at most {}; {} calls each",
+        "{} running, {} of them idle, {} starting, at most {}; {} at once in each",
         instances.running, instances.idle, instances.starting, in_force.instances_max, in_force.instance_concurrency
     );
     let mut rows = vec![line("instances", Cell::new(now))];
