@@ -51,12 +51,8 @@ pub(crate) fn unread(head: &Parts, error: &body::Error) -> Error {
     }
     let mut segments = [""; SEGMENTS_MAX];
     let count = split(head.uri.path(), &mut segments);
-    let operation = match (&head.method, &segments[..count]) {
-        (&Method::POST, ["2015-03-31", "functions"]) => "CreateFunction",
-        (&Method::PUT, ["2015-03-31", "functions", _, "code"]) => "UpdateFunctionCode",
-        (&Method::PUT, ["2015-03-31", "functions", _, "configuration"]) => "UpdateFunctionConfiguration",
-        (method, segments) => operations::find(method, segments).unwrap_or("requested"),
-    };
+    let found = operations::find(&head.method, &segments[..count], &query::Query::new(head.uri.query()));
+    let operation = found.map_or("requested", |(operation, _)| operation.name);
     Error::body(error, REQUEST_BODY_BYTES_MAX, operation)
 }
 
@@ -69,55 +65,37 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let mut segments = [""; SEGMENTS_MAX];
     let count = split(head.uri.path(), &mut segments);
     let query = query::Query::new(head.uri.query());
-    let (get, post, put, delete) = (&Method::GET, &Method::POST, &Method::PUT, &Method::DELETE);
-    match (&head.method, &segments[..count]) {
-        (method, ["2015-03-31", "functions"]) if method == post => create::create(scope, body).await,
-        (method, ["2015-03-31", "functions"]) if method == get => read::list(scope, &query),
-        (method, ["2015-03-31", "functions", name]) if method == get => read::get(scope, name, &query, head),
-        (method, ["2015-03-31", "functions", name]) if method == delete => delete::delete(scope, name, &query).await,
-        (method, ["2015-03-31", "functions", name, "configuration"]) if method == get => {
-            read::get_configuration(scope, name, &query)
-        }
-        (method, ["2015-03-31", "functions", name, "configuration"]) if method == put => {
-            update::configuration(scope, name, body).await
-        }
-        (method, ["2015-03-31", "functions", name, "code"]) if method == put => update::code(scope, name, body).await,
-        (method, ["2015-03-31", "functions", name, "invocations"]) if method == post => {
-            invoke::invoke(scope, name, &query, &head.headers, body).await
-        }
-        (method, ["2015-03-31", "functions", name, "versions"]) if method == get => {
-            read::list_versions(scope, name, &query)
-        }
-        (method, ["2015-03-31", "functions", name, "policy"]) if method == get => read::get_policy(scope, name, &query),
-        (method, ["2021-10-31", "functions", name, "url"]) if method == post => {
-            url_config::create(scope, name, &query, body).await
-        }
-        (method, ["2021-10-31", "functions", name, "url"]) if method == get => url_config::get(scope, name, &query),
-        (method, ["2021-10-31", "functions", name, "url"]) if method == put => {
-            url_config::update(scope, name, &query, body).await
-        }
-        (method, ["2021-10-31", "functions", name, "url"]) if method == delete => {
-            url_config::delete(scope, name, &query).await
-        }
-        (method, ["2021-10-31", "functions", name, "urls"]) if method == get => url_config::list(scope, name),
-        (method, ["2017-03-31", "tags", resource]) if method == get => tags::list(scope, resource),
-        (method, ["2017-03-31", "tags", resource]) if method == post => tags::add(scope, resource, body).await,
-        (method, ["2017-03-31", "tags", resource]) if method == delete => tags::remove(scope, resource, &query).await,
-        (method, ["2017-10-31", "functions", name, "concurrency"]) if method == put => {
-            concurrency::put(scope, name, body).await
-        }
-        (method, ["2017-10-31", "functions", name, "concurrency"]) if method == delete => {
-            concurrency::delete(scope, name).await
-        }
-        (method, ["2019-09-30", "functions", name, "concurrency"]) if method == get => concurrency::get(scope, name),
-        (method, ["2016-08-19", "account-settings"]) if method == get => Ok(read::account_settings(scope)),
-        (method, ["2020-06-30", "functions", name, "code-signing-config"]) if method == get => {
-            read::code_signing(scope, name)
-        }
-        (method, segments) => Err(match operations::find(method, segments) {
-            Some(operation) => Error::not_implemented(operation),
-            None => Error::unknown_operation(),
-        }),
+    let Some((operation, [name, ..])) = operations::find(&head.method, &segments[..count], &query) else {
+        return Err(Error::unknown_operation());
+    };
+    if operation.is_missing() {
+        return Err(Error::not_implemented(operation.name));
+    }
+    match operation.name {
+        "CreateFunction" => create::create(scope, body).await,
+        "ListFunctions" => read::list(scope, &query),
+        "GetFunction" => read::get(scope, name, &query, head),
+        "DeleteFunction" => delete::delete(scope, name, &query).await,
+        "GetFunctionConfiguration" => read::get_configuration(scope, name, &query),
+        "UpdateFunctionConfiguration" => update::configuration(scope, name, body).await,
+        "UpdateFunctionCode" => update::code(scope, name, body).await,
+        "Invoke" => invoke::invoke(scope, name, &query, &head.headers, body).await,
+        "ListVersionsByFunction" => read::list_versions(scope, name, &query),
+        "GetPolicy" => read::get_policy(scope, name, &query),
+        "CreateFunctionUrlConfig" => url_config::create(scope, name, &query, body).await,
+        "GetFunctionUrlConfig" => url_config::get(scope, name, &query),
+        "UpdateFunctionUrlConfig" => url_config::update(scope, name, &query, body).await,
+        "DeleteFunctionUrlConfig" => url_config::delete(scope, name, &query).await,
+        "ListFunctionUrlConfigs" => url_config::list(scope, name),
+        "ListTags" => tags::list(scope, name),
+        "TagResource" => tags::add(scope, name, body).await,
+        "UntagResource" => tags::remove(scope, name, &query).await,
+        "PutFunctionConcurrency" => concurrency::put(scope, name, body).await,
+        "DeleteFunctionConcurrency" => concurrency::delete(scope, name).await,
+        "GetFunctionConcurrency" => concurrency::get(scope, name),
+        "GetAccountSettings" => Ok(read::account_settings(scope)),
+        "GetFunctionCodeSigningConfig" => read::code_signing(scope, name),
+        other => Err(Error::internal(&format!("{other} has no handler"))),
     }
 }
 
