@@ -18,7 +18,7 @@ use updraft_executor::Support;
 use updraft_store::functions::{CreateError, DeleteError, ReplaceError};
 use updraft_types::{
     Function, FunctionId, RevisionId, Timestamp,
-    function::{Code, Configuration, FunctionUrl, LastUpdate, State},
+    function::{Code, Configuration, FunctionUrl, LastUpdate, PolicyStatement, ResourcePolicy, State},
 };
 
 use crate::{
@@ -149,6 +149,7 @@ impl Handle {
                 tags: draft.tags,
                 url: None,
                 scaling: Default::default(),
+                policies: Default::default(),
             };
             let stored = match handle.prepare(&function).await {
                 Ok(()) => handle.inner.store.functions().create(function.clone()).await.map_err(Error::from),
@@ -252,6 +253,38 @@ impl Handle {
     /// Sets, changes or (with `None`) removes a function's URL. A fresh `url_id` comes from [`fresh_url_id`].
     pub async fn set_url(&self, id: &FunctionId, url: Option<FunctionUrl>) -> Result<Arc<Function>, Error> {
         self.annotate(id, move |function| function.url = url).await
+    }
+
+    /// Replaces a function's resource policy under a qualifier; one without statements is removed. `expected`, where
+    /// given, must be the policy's revision now.
+    pub async fn set_policy(
+        &self,
+        id: &FunctionId,
+        qualifier: &str,
+        expected: Option<&str>,
+        change: impl FnOnce(&mut Vec<PolicyStatement>) + Send + 'static,
+    ) -> Result<Option<ResourcePolicy>, Error> {
+        let (handle, id, qualifier) = (self.clone(), id.clone(), qualifier.to_owned());
+        let expected = expected.map(str::to_owned);
+        detached(async move {
+            let _turn = handle.turn(&id).await;
+            let current = handle.current(&id, None)?;
+            let before = current.policies.get(&qualifier);
+            if expected.is_some_and(|expected| before.is_none_or(|policy| policy.revision.as_str() != expected)) {
+                return Err(Error::RevisionMismatch);
+            }
+            let mut statements = before.map(|policy| policy.statements.clone()).unwrap_or_default();
+            change(&mut statements);
+            let mut next = Function::clone(&current);
+            let after = (!statements.is_empty()).then(|| ResourcePolicy { revision: RevisionId::random(), statements });
+            match after.clone() {
+                Some(policy) => next.policies.insert(qualifier, policy),
+                None => next.policies.remove(&qualifier),
+            };
+            handle.replace(&current, next).await?;
+            Ok(after)
+        })
+        .await
     }
 
     /// The zip a function runs.

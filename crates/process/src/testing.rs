@@ -76,6 +76,7 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
         tags: Default::default(),
         url: None,
         scaling: Default::default(),
+        policies: Default::default(),
     }
 }
 

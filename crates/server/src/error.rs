@@ -21,6 +21,7 @@ enum Kind {
     InvalidParameterValue,
     InvalidRequestContent,
     NotImplemented,
+    PolicyTooLong,
     PreconditionFailed,
     RequestEntityTooLarge,
     RequestTimeout,
@@ -56,6 +57,7 @@ impl Kind {
             Kind::InvalidParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Small),
             Kind::InvalidRequestContent => (StatusCode::BAD_REQUEST, "InvalidRequestContentException", Small),
             Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException", Capital),
+            Kind::PolicyTooLong => (StatusCode::BAD_REQUEST, "PolicyLengthExceededException", Small),
             Kind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PreconditionFailedException", Small),
             Kind::RequestEntityTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", Bare),
             Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", Bare),
@@ -169,6 +171,52 @@ impl Error {
     /// A URL configuration or a policy that is not there.
     pub(crate) fn resource_does_not_exist() -> Self {
         Self::new(Kind::ResourceNotFound, "The resource you requested does not exist.")
+    }
+
+    /// An alias that is not there.
+    pub(crate) fn alias_arn_not_found(arn: &str) -> Self {
+        Self::new(Kind::ResourceNotFound, format!("Cannot find alias arn: {arn}"))
+    }
+
+    /// A statement that a policy has already.
+    pub(crate) fn statement_exists(sid: &str) -> Self {
+        let text = format!(
+            "The statement id ({sid}) provided already exists. Please provide a new statement id, or remove the \
+             existing statement."
+        );
+        Self::new(Kind::ResourceConflict, text)
+    }
+
+    /// A statement that a policy does not have.
+    pub(crate) fn no_statement(sid: &str) -> Self {
+        Self::new(Kind::ResourceNotFound, format!("Statement {sid} is not found in resource policy."))
+    }
+
+    /// No policy to take a statement from.
+    pub(crate) fn no_policy() -> Self {
+        Self::new(Kind::ResourceNotFound, "No policy is associated with the given resource.")
+    }
+
+    /// No function, and so no policy.
+    pub(crate) fn no_policy_for(arn: &str) -> Self {
+        Self::new(Kind::ResourceNotFound, format!("No policy found for: {arn}"))
+    }
+
+    /// A resource policy that would grow too large.
+    pub(crate) fn policy_too_long(bytes_max: usize) -> Self {
+        Self::new(Kind::PolicyTooLong, format!("The final policy size is bigger than the limit ({bytes_max})."))
+    }
+
+    /// Why a resource policy was not changed.
+    pub(crate) fn policy_change(error: control::Error, name: &str, arn: &str) -> Self {
+        match error {
+            control::Error::RevisionMismatch => Self::new(
+                Kind::PreconditionFailed,
+                "The Revision Id provided does not match the latest Revision Id. Call the GetPolicy API to retrieve the \
+                 latest Revision Id",
+            ),
+            error => Self::change(error, name, arn),
+        }
     }
 
     /// An ARN of another region.

@@ -30,6 +30,9 @@ pub struct Function {
     /// How far it may scale.
     #[serde(default)]
     pub scaling: Scaling,
+    /// Who else may use it: its resource policies, by qualifier; the unqualified function's under the empty text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<String, ResourcePolicy>,
 }
 
 impl Function {
@@ -84,6 +87,32 @@ pub struct Scaling {
     pub weight: Option<u32>,
     /// Calls one instance takes at once, at most [`crate::Runtime::instance_concurrency_max`]. Ours.
     pub instance_concurrency: Option<u32>,
+}
+
+/// A resource policy as `AddPermission` builds it up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourcePolicy {
+    /// Changes with every statement added or removed; has no part in the function's own.
+    pub revision: RevisionId,
+    /// In the order they were added.
+    pub statements: Vec<PolicyStatement>,
+}
+
+/// One statement of a resource policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatement {
+    /// Unique within its policy.
+    pub sid: String,
+    /// The statement as JSON, as `GetPolicy` shows it.
+    pub text: String,
+}
+
+impl ResourcePolicy {
+    /// The whole document as JSON, as `GetPolicy` shows it.
+    pub fn document(&self) -> String {
+        let statements: Vec<&str> = self.statements.iter().map(|statement| statement.text.as_str()).collect();
+        format!(r#"{{"Version":"2012-10-17","Id":"default","Statement":[{}]}}"#, statements.join(","))
+    }
 }
 
 /// Processor architecture a function declares.

@@ -12,6 +12,7 @@ mod invoke;
 mod members;
 mod name;
 mod operations;
+mod permissions;
 mod query;
 mod read;
 mod tags;
@@ -65,7 +66,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let mut segments = [""; SEGMENTS_MAX];
     let count = split(head.uri.path(), &mut segments);
     let query = query::Query::new(head.uri.query());
-    let Some((operation, [name, ..])) = operations::find(&head.method, &segments[..count], &query) else {
+    let Some((operation, [name, second, ..])) = operations::find(&head.method, &segments[..count], &query) else {
         return Err(Error::unknown_operation());
     };
     if operation.is_missing() {
@@ -81,7 +82,9 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "UpdateFunctionCode" => update::code(scope, name, body).await,
         "Invoke" => invoke::invoke(scope, name, &query, &head.headers, body).await,
         "ListVersionsByFunction" => read::list_versions(scope, name, &query),
-        "GetPolicy" => read::get_policy(scope, name, &query),
+        "AddPermission" => permissions::add(scope, name, &query, body).await,
+        "RemovePermission" => permissions::remove(scope, name, second, &query).await,
+        "GetPolicy" => permissions::get(scope, name, &query),
         "CreateFunctionUrlConfig" => url_config::create(scope, name, &query, body).await,
         "GetFunctionUrlConfig" => url_config::get(scope, name, &query),
         "UpdateFunctionUrlConfig" => url_config::update(scope, name, &query, body).await,

@@ -63,7 +63,7 @@ const fn of(
 #[rustfmt::skip]
 const OPERATIONS: &[Operation] = &[
     of("AddLayerVersionPermission", "POST", "2018-10-31/layers/*/versions/*/policy", None, On::Layer, Missing),
-    of("AddPermission", "POST", "2015-03-31/functions/*/policy", None, On::Function, Missing),
+    of("AddPermission", "POST", "2015-03-31/functions/*/policy", None, On::Function, Full),
     of("CheckpointDurableExecution", "POST", "2025-12-01/durable-executions/*/checkpoint", None, On::Account, Missing),
     of("CreateAlias", "POST", "2015-03-31/functions/*/aliases", None, On::Function, Missing),
     of("CreateCapacityProvider", "POST", "2025-11-30/capacity-providers", None, On::Account, Missing),
@@ -137,7 +137,7 @@ const OPERATIONS: &[Operation] = &[
     of("PutResourcePolicy", "PUT", "2026-07-09/resource-policy/*", None, On::Account, Missing),
     of("PutRuntimeManagementConfig", "PUT", "2021-07-20/functions/*/runtime-management-config", None, On::Function, Missing),
     of("RemoveLayerVersionPermission", "DELETE", "2018-10-31/layers/*/versions/*/policy/*", None, On::Layer, Missing),
-    of("RemovePermission", "DELETE", "2015-03-31/functions/*/policy/*", None, On::Function, Missing),
+    of("RemovePermission", "DELETE", "2015-03-31/functions/*/policy/*", None, On::Function, Full),
     of("ResumeDurableExecution", "POST", "2025-12-01/durable-executions/*/resume", None, On::Account, Missing),
     of("SendDurableExecutionCallbackFailure", "POST", "2025-12-01/durable-execution-callbacks/*/fail", None, On::Account, Missing),
     of("SendDurableExecutionCallbackHeartbeat", "POST", "2025-12-01/durable-execution-callbacks/*/heartbeat", None, On::Account, Missing),

@@ -1,4 +1,4 @@
-//! What only reads: GetFunction, GetFunctionConfiguration, ListFunctions, ListVersionsByFunction, GetPolicy,
+//! What only reads: GetFunction, GetFunctionConfiguration, ListFunctions, ListVersionsByFunction,
 //! GetAccountSettings, GetFunctionCodeSigningConfig.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -134,12 +134,6 @@ pub(super) fn list_versions(scope: &Scope<'_>, segment: &str, query: &Query<'_>)
     let function = resolved.find(scope).ok_or_else(|| Error::function_not_found(&resolved.arn(scope)))?;
     let view = view::configuration(&function, scope.node.region(), ArnForm::Latest, Detail::Listed);
     Ok(respond::json(StatusCode::OK, &json!({ "Versions": [view] })))
-}
-
-/// GetPolicy: there are no policies yet, and AWS answers 404 where there is none.
-pub(super) fn get_policy(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
-    version_of(scope, segment, query)?;
-    Err(Error::resource_does_not_exist())
 }
 
 /// GetAccountSettings.

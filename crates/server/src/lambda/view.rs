@@ -237,6 +237,7 @@ pub(super) mod tests {
             tags: BTreeMap::new(),
             url: None,
             scaling: Default::default(),
+            policies: Default::default(),
         }
     }
 

@@ -126,6 +126,7 @@ pub(crate) fn function() -> Function {
         tags: Default::default(),
         url: None,
         scaling: Default::default(),
+        policies: Default::default(),
     }
 }
 
