@@ -79,22 +79,34 @@ impl Pattern {
         if let Some(compiled) = &self.compiled {
             return Ok(compiled.matches(text));
         }
-        // What it begins with as written decides most, before anything is filled in.
-        let beginning = self.template.beginning();
-        let beginning = &beginning[..beginning.find(['*', '?']).unwrap_or(beginning.len())];
-        let is_resolved = || self.template.pieces(context).try_for_each(|piece| piece.map(drop));
-        if !text.as_bytes().starts_with(beginning.as_bytes()) {
-            return is_resolved().map(|()| false);
+        // Up to the first wildcard the text is compared as it is, which decides most without anything built.
+        let mut pieces = self.template.pieces(context);
+        let (mut rest, mut colons) = (text.as_bytes(), 0);
+        let mut tokens = Vec::new();
+        for piece in pieces.by_ref() {
+            let (plain, wild) = match piece? {
+                Piece::Written(part) => part.split_at(part.find(['*', '?']).unwrap_or(part.len())),
+                Piece::Literal(part) => (part, ""),
+            };
+            let Some(after) = rest.strip_prefix(plain.as_bytes()) else {
+                // A variable without a value counts wherever it stands.
+                return pieces.try_for_each(|piece| piece.map(drop)).map(|()| false);
+            };
+            rest = after;
+            colons += plain.bytes().filter(|byte| *byte == b':').count();
+            push_written(wild, &mut tokens);
+            if !tokens.is_empty() {
+                break;
+            }
         }
-        let mut tokens = Vec::with_capacity(self.template.length() + text.len());
-        for piece in self.template.pieces(context) {
+        for piece in pieces {
             match piece? {
                 Piece::Written(part) => push_written(part, &mut tokens),
                 Piece::Literal(part) => tokens.extend(part.bytes().map(Token::Byte)),
             }
         }
-        set_reach(&mut tokens, self.reading);
-        Ok(tokens_match(&tokens, text.as_bytes()))
+        set_reach(&mut tokens, self.reading, colons);
+        Ok(tokens_match(&tokens, rest))
     }
 }
 
@@ -105,7 +117,7 @@ impl Compiled {
         }
         let mut tokens = Vec::new();
         push_written(text, &mut tokens);
-        set_reach(&mut tokens, reading);
+        set_reach(&mut tokens, reading, 0);
         let length = text.find(['*', '?']).unwrap_or(text.len());
         let beginning: Box<str> = text[..length].into();
         match tokens[length..] {
@@ -158,12 +170,12 @@ fn push_written(text: &str, tokens: &mut Vec<Token>) {
     }
 }
 
-/// Shortens the reach of the wildcards before the fifth colon, as `reading` has it.
-fn set_reach(tokens: &mut [Token], reading: Reading) {
-    if reading == Reading::Text {
+/// Shortens the reach of the wildcards before the fifth colon, as `reading` has it; `colons_before` precede the tokens.
+fn set_reach(tokens: &mut [Token], reading: Reading, colons_before: usize) {
+    let mut colons = colons_before;
+    if reading == Reading::Text || colons >= ARN_COLONS {
         return;
     }
-    let mut colons = 0;
     for index in 0..tokens.len() {
         let ends_segment = matches!(tokens.get(index + 1), None | Some(Token::Byte(b':')));
         match &mut tokens[index] {

@@ -66,23 +66,6 @@ impl Template {
         }
     }
 
-    /// The text before the first variable.
-    pub(super) fn beginning(&self) -> &str {
-        match self.parts.first() {
-            Some(Part::Written(text)) => text,
-            _ => "",
-        }
-    }
-
-    /// Bytes of the text without its variables.
-    pub(super) fn length(&self) -> usize {
-        let lengths = self.parts.iter().map(|part| match part {
-            Part::Written(text) => text.len(),
-            Part::Character(_) | Part::Variable { .. } => 1,
-        });
-        lengths.sum()
-    }
-
     /// Each stretch in order, variables filled in from `context`.
     pub(super) fn pieces<'a>(&'a self, context: &'a Context) -> impl Iterator<Item = Result<Piece<'a>, Unresolved>> {
         self.parts.iter().map(move |part| match part {

@@ -2,7 +2,12 @@
 
 use proptest::prelude::*;
 
-use super::super::pattern::{Reading, matches};
+use super::super::{
+    Context,
+    document::Version,
+    pattern::{Pattern, Reading, matches},
+    variable::Template,
+};
 
 #[test]
 fn resources_match_within_segments_and_beyond() {
@@ -77,5 +82,22 @@ proptest! {
             naive(&chars(&pattern), &chars(&text), 0, reading),
             "{} {} {:?}", pattern, text, reading
         );
+    }
+
+    #[test]
+    fn a_variable_is_its_value(
+        before in "[a*?:]{0,5}",
+        value in "[ab:]{0,4}",
+        after in "[b*?:]{0,5}",
+        text in "[ab:]{0,12}",
+        prefix in prop_oneof![Just(""), Just("::::"), Just(":::::")],
+        reading in prop_oneof![Just(Reading::Text), Just(Reading::Resource), Just(Reading::Arn)],
+    ) {
+        let text = format!("{prefix}{text}");
+        let context = Context::new().with("x", value.as_str());
+        let with_variable = format!("{prefix}{before}${{x}}{after}");
+        let pattern = Pattern::new(Template::parse(&with_variable, Version::V2012).unwrap(), reading);
+        let filled_in = format!("{prefix}{before}{value}{after}");
+        prop_assert_eq!(pattern.matches(&text, &context), Ok(matches(&filled_in, &text, reading)), "{}", filled_in);
     }
 }
