@@ -10,5 +10,6 @@ pub mod eviction;
 pub mod fair;
 pub mod keep_alive;
 pub mod placement;
+pub mod policy;
 pub mod prewarm;
 pub mod provision;

@@ -24,7 +24,7 @@ const DRAWN: [(&str, &[&str]); 11] = [
 /// Programs beside `crates/` that are drawn all the same.
 const PROGRAMS: [&str; 1] = ["sim"];
 /// All that the crate of pure decisions may take from outside.
-const ENGINE_OUTSIDE: [&str; 2] = ["serde", "thiserror"];
+const ENGINE_OUTSIDE: [&str; 3] = ["serde", "serde_json", "thiserror"];
 
 /// Complaints about the manifests among `files`.
 pub(super) fn check(files: &[File]) -> Vec<Complaint> {
