@@ -12,6 +12,7 @@ pub mod control;
 pub mod dispatch;
 pub mod figures;
 mod habits;
+pub mod identity;
 pub mod logs;
 mod meter;
 mod package;
@@ -49,7 +50,7 @@ pub use updraft_engine::{
 };
 pub use updraft_executor::{Framing, Reply};
 use updraft_store::Store;
-use updraft_types::{Function, FunctionId, Region};
+use updraft_types::{AccountId, Function, FunctionId, Region};
 
 use crate::{
     capacity::Capacity,
@@ -95,6 +96,7 @@ pub struct Handle {
 struct Inner {
     config: Config,
     store: Store,
+    identity: identity::Identity,
     catalog: ArcSwap<Catalog>,
     pools: Arc<Pools>,
     shared: Arc<Shared>,
@@ -112,6 +114,19 @@ impl Handle {
     /// The functions as they are now; a snapshot that never changes.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.inner.catalog.load_full()
+    }
+
+    /// Accounts, users, roles, policies and access keys.
+    pub fn identity(&self) -> &identity::Identity {
+        &self.inner.identity
+    }
+
+    /// Removes an account that has no functions, with its users, roles, policies and keys.
+    pub async fn delete_account(&self, id: AccountId) -> Result<(), identity::Error> {
+        if self.catalog().list(&id, None).next().is_some() {
+            return Err(identity::Error::HasFunctions);
+        }
+        self.inner.identity.delete_account(id).await
     }
 
     /// Log lines of functions.
@@ -165,6 +180,7 @@ impl Service {
     /// background work. The store's functions are served as soon as this returns.
     pub async fn open(config: Config, store: Store, executors: Executors) -> io::Result<(Self, Handle)> {
         let functions = store.functions().all().await.map_err(io::Error::other)?;
+        let identity = identity::Identity::open(store.clone()).await.map_err(io::Error::other)?;
         let packages = Packages::open(&config.packages_directory, store.clone())?;
         let logs = logs::Handle::new(config.logs, store.clone());
         let mut shared = None;
@@ -194,6 +210,7 @@ impl Service {
             changes: Changes::default(),
             is_stopping: AtomicBool::new(false),
             executors,
+            identity,
             store,
             config,
         };

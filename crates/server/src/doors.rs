@@ -17,10 +17,11 @@ use crate::{
     connection::Peer,
     error::Error,
     function_url::{self, Target},
-    guard, lambda, metrics, respond,
+    guard, iam, lambda, metrics, respond,
     route::{self, Door},
     scope::Scope,
     service::Service,
+    sts,
 };
 
 /// The largest body of a service that says nothing else, bytes.
@@ -115,6 +116,12 @@ impl Doors {
         }
         match &service {
             Service::Lambda => lambda::serve(&scope, &head, &body).await.unwrap_or_else(Error::into_response),
+            Service::Iam => {
+                iam::serve(&scope, &head, &body).await.unwrap_or_else(|error| error.into_response(protocol))
+            }
+            Service::Sts => {
+                sts::serve(&scope, &head, &body).await.unwrap_or_else(|error| error.into_response(protocol))
+            }
             Service::Other(name) => ApiError::not_implemented(&format!("The service {name}")).into_response(protocol),
         }
     }
@@ -156,7 +163,7 @@ impl Doors {
 fn body_bytes_max(service: &Service, head: &Parts) -> usize {
     match service {
         Service::Lambda => lambda::body_bytes_max(head),
-        Service::Other(_) => OTHER_BODY_BYTES_MAX,
+        Service::Iam | Service::Sts | Service::Other(_) => OTHER_BODY_BYTES_MAX,
     }
 }
 

@@ -17,15 +17,18 @@ mod doors;
 mod error;
 mod function_url;
 mod guard;
+mod iam;
 mod json;
 mod lambda;
 mod metrics;
 mod patience;
+mod query_protocol;
 mod respond;
 mod route;
 mod scope;
 mod service;
 mod stall;
+mod sts;
 mod trace;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};

@@ -3,12 +3,14 @@
 
 use http::{HeaderMap, header};
 
-use crate::api_error::Protocol;
+use crate::{api_error::Protocol, iam, sts};
 
 /// A service with a door here, or the name of one without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Service {
     Lambda,
+    Iam,
+    Sts,
     /// Not part of this platform; the name is cut to 40 characters.
     Other(String),
 }
@@ -18,6 +20,8 @@ impl Service {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         match scope_service(headers) {
             None | Some("lambda") => Service::Lambda,
+            Some("iam") => Service::Iam,
+            Some("sts") => Service::Sts,
             Some(other) => Service::Other(other.chars().take(40).collect()),
         }
     }
@@ -26,6 +30,8 @@ impl Service {
     pub(crate) fn protocol(&self) -> Protocol {
         match self {
             Service::Lambda | Service::Other(_) => Protocol::RestJson,
+            Service::Iam => Protocol::Query { namespace: iam::NAMESPACE },
+            Service::Sts => Protocol::Query { namespace: sts::NAMESPACE },
         }
     }
 }
@@ -55,6 +61,7 @@ mod tests {
         };
         assert_eq!(service(&scope("sqs")), Service::Other("sqs".into()));
         assert_eq!(service(&scope("lambda")), Service::Lambda);
+        assert_eq!((service(&scope("iam")), service(&scope("sts"))), (Service::Iam, Service::Sts));
         assert_eq!(service("Bearer x"), Service::Lambda);
         assert_eq!(service("Credential="), Service::Lambda);
         assert_eq!(Service::of(&HeaderMap::new()), Service::Lambda);

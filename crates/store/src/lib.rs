@@ -1,6 +1,6 @@
 //! Everything the platform remembers, behind domain verbs.
 //!
-//! Owns the data directory: `platform.db` ([`Functions`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
+//! Owns the data directory: `platform.db` ([`Functions`], [`Identity`]), `master.key` ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
 //! `lock` that keeps a second process out. Decides nothing: which change is allowed, when to retry and what to
 //! keep is for `engine`; here a verb either happens whole or not at all. SQL and file names do not leave this
 //! crate, so that the same verbs can be spoken to PostgreSQL and an S3-compatible store.
@@ -13,16 +13,20 @@ pub mod blobs;
 mod database;
 mod failure;
 pub mod functions;
+pub mod identity;
 mod lock;
 pub mod logs;
 pub mod open;
 mod readers;
 mod schema;
+pub mod seal;
 mod writer;
 
 pub use blobs::Blobs;
 pub use functions::Functions;
+pub use identity::Identity;
 pub use logs::Logs;
+pub use seal::{MasterKey, Seal};
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -45,28 +49,41 @@ pub struct Store {
 struct Inner {
     platform: Arc<database::Database>,
     functions: Functions,
+    identity: Identity,
     blobs: Blobs,
     logs: Logs,
+    master_key: MasterKey,
 }
 
 impl Store {
     /// Opens the data directory, making or migrating what is in it. Must run inside a Tokio runtime.
+    ///
+    /// Its secrets are sealed under the master key in it, which is made with the directory.
     pub async fn open(config: Config) -> Result<Self, open::Error> {
+        Self::open_with(config, None).await
+    }
+
+    /// The same, with a master key that is kept elsewhere.
+    pub async fn open_with(config: Config, master_key: Option<MasterKey>) -> Result<Self, open::Error> {
         let directory = config.directory.clone();
-        tokio::task::spawn_blocking(move || Self::open_blocking(&config))
+        tokio::task::spawn_blocking(move || Self::open_blocking(&config, master_key))
             .await
             .unwrap_or_else(|error| Err(open::Error::Io { path: directory, source: std::io::Error::other(error) }))
     }
 
-    fn open_blocking(config: &Config) -> Result<Self, open::Error> {
+    fn open_blocking(config: &Config, master_key: Option<MasterKey>) -> Result<Self, open::Error> {
         let directory = open::directory(&config.directory)?;
         let lock = Arc::new(lock::Lock::acquire(&directory)?);
+        let known = seal::known(&directory, master_key)?;
         let platform = Arc::new(database::Database::open(&directory, &schema::PLATFORM, lock.clone())?);
+        let master_key = seal::settle(&directory, known)?;
         let inner = Inner {
+            identity: Identity::new(platform.clone(), Seal::new(&master_key, "access keys")),
             functions: Functions::new(platform.clone()),
             blobs: Blobs::open_local(&directory)?,
             logs: Logs::open(&directory, &lock)?,
             platform,
+            master_key,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -74,6 +91,16 @@ impl Store {
     /// Functions.
     pub fn functions(&self) -> &Functions {
         &self.inner.functions
+    }
+
+    /// Accounts, users, roles, policies and access keys.
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// The seal for secrets of one purpose.
+    pub fn seal(&self, purpose: &str) -> Seal {
+        Seal::new(&self.inner.master_key, purpose)
     }
 
     /// Code packages and other large bytes.

@@ -29,7 +29,8 @@ pub(crate) const PLATFORM: Schema = Schema {
     synchronous: "FULL",
     auto_vacuum: "NONE",
     checkpoint_pages: 1_000,
-    migrations: &["
+    migrations: &[
+        "
         -- One row a function. The document is types::Function as JSON; the columns beside it repeat what verbs
         -- look at. Fields added to the document later need a serde default, or a migration here.
         CREATE TABLE function (
@@ -39,7 +40,67 @@ pub(crate) const PLATFORM: Schema = Schema {
             document TEXT NOT NULL,
             PRIMARY KEY (account, name)
         ) STRICT;
-    "],
+    ",
+        "
+        -- What shows whether a master key is the one that secrets here were sealed with; one row once there is one.
+        CREATE TABLE master_key (
+            one   INTEGER PRIMARY KEY CHECK (one = 1),
+            proof BLOB NOT NULL
+        ) STRICT;
+
+        -- Identities. Documents are the records of types::iam as JSON, without what has a table of its own. Names are
+        -- looked up as they are written, and unique without regard to case.
+        CREATE TABLE account (
+            id       TEXT PRIMARY KEY,
+            document TEXT NOT NULL
+        ) STRICT;
+        CREATE TABLE user (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name)
+        ) STRICT;
+        CREATE UNIQUE INDEX user_by_name ON user (account, name COLLATE NOCASE);
+        CREATE TABLE role (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name)
+        ) STRICT;
+        CREATE UNIQUE INDEX role_by_name ON role (account, name COLLATE NOCASE);
+        CREATE TABLE policy (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name)
+        ) STRICT;
+        CREATE UNIQUE INDEX policy_by_name ON policy (account, name COLLATE NOCASE);
+        CREATE TABLE inline_policy (
+            account  TEXT NOT NULL,
+            kind     TEXT NOT NULL, -- of the holder: user or role
+            holder   TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            document TEXT NOT NULL, -- the policy itself
+            PRIMARY KEY (account, kind, holder, name)
+        ) STRICT;
+        CREATE TABLE attachment (
+            account TEXT NOT NULL,
+            kind    TEXT NOT NULL,
+            holder  TEXT NOT NULL,
+            policy  TEXT NOT NULL, -- its ARN
+            PRIMARY KEY (account, kind, holder, policy)
+        ) STRICT;
+        CREATE INDEX attachment_by_policy ON attachment (account, policy);
+        CREATE TABLE access_key (
+            id       TEXT PRIMARY KEY,
+            account  TEXT NOT NULL,
+            user     TEXT, -- NULL for the root user
+            document TEXT NOT NULL,
+            secret   BLOB NOT NULL -- sealed for the account and the id
+        ) STRICT;
+        CREATE INDEX access_key_by_user ON access_key (account, user);
+    ",
+    ],
 };
 
 /// Log lines: many, and no great loss. In a file of their own so that they never delay a commit of the platform's.

@@ -8,6 +8,7 @@ pub mod body;
 pub mod egress;
 pub mod fault;
 pub mod function;
+pub mod iam;
 pub mod identity;
 pub mod invocation;
 pub mod limits;

@@ -1,6 +1,6 @@
 //! The store's tests, all through its public API.
 //!
-//! `functions`, `blobs` and `logs` are the conformance suite: what every backend must do, told only through [`fixture`].
+//! `functions`, `identity`, `blobs` and `logs` are the conformance suite: what every backend must do, told only through [`fixture`].
 //! The others are about this backend's files: opening them, losing power over them, filling the disk under them.
 
 #![allow(clippy::unwrap_used, reason = "clippy exempts test functions, but not the helpers beside them")]
@@ -9,6 +9,8 @@ mod blobs;
 mod fixture;
 mod full_disk;
 mod functions;
+mod identity;
+mod identity_model;
 mod kill;
 mod logs;
 mod model;

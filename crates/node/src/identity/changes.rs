@@ -1,0 +1,435 @@
+//! Changes to identities: to the store first, then to the snapshot, one after the other.
+
+use std::collections::BTreeMap;
+
+use updraft_types::{
+    AccountId, Timestamp,
+    iam::{
+        AccessKey, Account, Grants, Holder, KeyStatus, POLICY_CHARS_MAX, Policy, PolicyVersion, Role, Secret, TAGS_MAX,
+        TRUST_CHARS_MAX, User,
+    },
+};
+
+use super::{
+    ChangeError, Error, Identity, Noun, Quota, Refusal, Snapshot,
+    document::{Document, Kind},
+    ids, managed,
+};
+
+/// Tags: keys and values.
+pub type Tags = BTreeMap<String, String>;
+
+/// What a user, role or policy to be made is called. The door has checked it.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Whose it will be.
+    pub account: AccountId,
+    /// Begins and ends with a slash.
+    pub path: String,
+    /// Its name.
+    pub name: String,
+    /// Its first tags, at most [`TAGS_MAX`].
+    pub tags: Tags,
+}
+
+/// What has tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tagged {
+    /// A user, by name.
+    User(String),
+    /// A role, by name.
+    Role(String),
+    /// A customer managed policy, by name.
+    Policy(String),
+}
+
+/// What changes of a role; `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct RoleChange {
+    /// The description.
+    pub description: Option<String>,
+    /// The longest session, seconds.
+    pub max_session_s: Option<u32>,
+    /// The trust policy's document.
+    pub trust: Option<String>,
+}
+
+/// Tries to find a free account or access key id; two in a row are taken once in many billions.
+const TRIES: usize = 4;
+
+impl Identity {
+    /// Makes an account, with the id given or a random one.
+    pub async fn create_account(&self, name: String, wanted: Option<AccountId>) -> Result<Account, Error> {
+        self.change(async move |identity| {
+            for _ in 0..TRIES {
+                let id = wanted.clone().unwrap_or_else(random_account);
+                let account = Account { id, name: name.clone(), created_at: Timestamp::now() };
+                match identity.inner.store.identity().create_account(account.clone()).await {
+                    Ok(()) => {
+                        identity.publish(|next| next.put_account(account.clone()));
+                        return Ok(account);
+                    }
+                    Err(ChangeError::Refused(Refusal::Exists)) if wanted.is_none() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(Refusal::Exists.into())
+        })
+        .await
+    }
+
+    /// Removes an account with its users, roles, policies and keys.
+    pub(crate) async fn delete_account(&self, id: AccountId) -> Result<(), Error> {
+        self.change(async move |identity| {
+            identity.inner.store.identity().delete_account(id.clone()).await?;
+            identity.publish(|next| next.drop_account(&id));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a user.
+    pub async fn create_user(&self, draft: Draft) -> Result<User, Error> {
+        self.change(async move |identity| {
+            let Draft { account, path, name, tags } = draft;
+            let (id, created_at) = (ids::unique("AIDA"), Timestamp::now());
+            let user = User { account, path, name, id, created_at, tags, grants: Grants::default() };
+            identity.inner.store.identity().create_user(user.clone()).await?;
+            identity.publish(|next| next.put_user(user.clone()));
+            Ok(user)
+        })
+        .await
+    }
+
+    /// Gives a user another path, another name, or both.
+    pub async fn update_user(
+        &self,
+        account: AccountId,
+        name: String,
+        path: Option<String>,
+        new: Option<String>,
+    ) -> Result<(), Error> {
+        self.change(async move |identity| {
+            let store = identity.inner.store.identity();
+            // The one that can be refused comes first.
+            let now = match new.filter(|new| *new != name) {
+                None => name,
+                Some(new) => {
+                    let user = store.rename_user(account.clone(), name.clone(), new.clone()).await?;
+                    identity.publish(|next| next.rename_user(&name, user));
+                    new
+                }
+            };
+            let user = store.amend_user(account, now, move |user| {
+                user.path = path.unwrap_or_else(|| user.path.clone());
+                Ok(())
+            });
+            let user = user.await?;
+            identity.publish(|next| next.put_user(user));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a user that has no keys and policies left.
+    pub async fn delete_user(&self, account: AccountId, name: String) -> Result<(), Error> {
+        self.change(async move |identity| {
+            identity.inner.store.identity().delete_user(account.clone(), name.clone()).await?;
+            identity.publish(|next| next.drop_user(&account, &name));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a role.
+    pub async fn create_role(
+        &self,
+        draft: Draft,
+        trust: String,
+        description: Option<String>,
+        max_session_s: u32,
+    ) -> Result<Role, Error> {
+        Document::parse(&trust, Kind::Trust, TRUST_CHARS_MAX)?;
+        self.change(async move |identity| {
+            let Draft { account, path, name, tags } = draft;
+            let (id, created_at, grants) = (ids::unique("AROA"), Timestamp::now(), Grants::default());
+            let role = Role { account, path, name, id, created_at, tags, trust, description, max_session_s, grants };
+            identity.inner.store.identity().create_role(role.clone()).await?;
+            identity.publish(|next| next.put_role(role.clone()));
+            Ok(role)
+        })
+        .await
+    }
+
+    /// Changes a role, and answers it.
+    pub async fn update_role(&self, account: AccountId, name: String, change: RoleChange) -> Result<Role, Error> {
+        if let Some(trust) = &change.trust {
+            Document::parse(trust, Kind::Trust, TRUST_CHARS_MAX)?;
+        }
+        self.change(async move |identity| {
+            let amended = identity.inner.store.identity().amend_role(account, name, move |role| {
+                let RoleChange { description, max_session_s, trust } = change;
+                role.description = description.or_else(|| role.description.take());
+                role.max_session_s = max_session_s.unwrap_or(role.max_session_s);
+                if let Some(trust) = trust {
+                    role.trust = trust;
+                }
+                Ok(())
+            });
+            let role = amended.await?;
+            identity.publish(|next| next.put_role(role.clone()));
+            Ok(role)
+        })
+        .await
+    }
+
+    /// Removes a role that has no policies left.
+    pub async fn delete_role(&self, account: AccountId, name: String) -> Result<(), Error> {
+        self.change(async move |identity| {
+            identity.inner.store.identity().delete_role(account.clone(), name.clone()).await?;
+            identity.publish(|next| next.drop_role(&account, &name));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a managed policy.
+    pub async fn create_policy(
+        &self,
+        draft: Draft,
+        document: String,
+        description: Option<String>,
+    ) -> Result<Policy, Error> {
+        Document::parse(&document, Kind::Identity, POLICY_CHARS_MAX)?;
+        self.change(async move |identity| {
+            let Draft { account, path, name, tags } = draft;
+            let now = Timestamp::now();
+            let policy = Policy {
+                account,
+                path,
+                name,
+                id: ids::unique("ANPA"),
+                description,
+                created_at: now,
+                updated_at: now,
+                tags,
+                versions: [(1, PolicyVersion { created_at: now, document })].into(),
+                default_version: 1,
+                next_version: 2,
+            };
+            identity.inner.store.identity().create_policy(policy.clone()).await?;
+            identity.publish(|next| next.put_policy(policy.clone()));
+            Ok(policy)
+        })
+        .await
+    }
+
+    /// Adds a version to a policy, and answers the policy and the version's number.
+    pub async fn add_policy_version(
+        &self,
+        account: AccountId,
+        name: String,
+        document: String,
+        is_default: bool,
+    ) -> Result<(Policy, u32), Error> {
+        Document::parse(&document, Kind::Identity, POLICY_CHARS_MAX)?;
+        self.change(async move |identity| {
+            let store = identity.inner.store.identity();
+            let policy = store.add_policy_version(account, name, document, is_default, Timestamp::now()).await?;
+            identity.publish(|next| next.put_policy(policy.clone()));
+            let number = policy.next_version - 1;
+            Ok((policy, number))
+        })
+        .await
+    }
+
+    /// Removes a version of a policy.
+    pub async fn delete_policy_version(&self, account: AccountId, name: String, number: u32) -> Result<(), Error> {
+        self.change(async move |identity| {
+            let policy = identity.inner.store.identity().delete_policy_version(account, name, number).await?;
+            identity.publish(|next| next.put_policy(policy));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Puts a version of a policy in force.
+    pub async fn set_default_policy_version(&self, account: AccountId, name: String, number: u32) -> Result<(), Error> {
+        self.change(async move |identity| {
+            let store = identity.inner.store.identity();
+            let policy = store.set_default_policy_version(account, name, number, Timestamp::now()).await?;
+            identity.publish(|next| next.put_policy(policy));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a managed policy that is attached to nothing.
+    pub async fn delete_policy(&self, account: AccountId, name: String) -> Result<(), Error> {
+        self.change(async move |identity| {
+            identity.inner.store.identity().delete_policy(account.clone(), name.clone()).await?;
+            identity.publish(|next| next.drop_policy(&account, &name));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adds or replaces an inline policy.
+    pub async fn put_inline(
+        &self,
+        account: AccountId,
+        holder: Holder,
+        name: String,
+        document: String,
+    ) -> Result<(), Error> {
+        Document::parse(&document, Kind::Identity, holder.inline_chars_max())?;
+        self.change(async move |identity| {
+            let store = identity.inner.store.identity();
+            let grants = store.put_inline(account.clone(), holder.clone(), name, document).await?;
+            identity.publish(|next| next.put_grants(&account, &holder, grants));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes an inline policy.
+    pub async fn delete_inline(&self, account: AccountId, holder: Holder, name: String) -> Result<(), Error> {
+        self.change(async move |identity| {
+            let grants = identity.inner.store.identity().delete_inline(account.clone(), holder.clone(), name).await?;
+            identity.publish(|next| next.put_grants(&account, &holder, grants));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Attaches a managed policy, the account's own or one of [`managed`].
+    pub async fn attach(&self, account: AccountId, holder: Holder, policy: String) -> Result<(), Error> {
+        if policy.starts_with("arn:aws:iam::aws:") && managed::by_arn(&policy).is_none() {
+            return Err(Refusal::NotFound(Noun::Policy).into());
+        }
+        self.change(async move |identity| {
+            let grants = identity.inner.store.identity().attach(account.clone(), holder.clone(), policy).await?;
+            identity.publish(|next| next.put_grants(&account, &holder, grants));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Detaches a managed policy.
+    pub async fn detach(&self, account: AccountId, holder: Holder, policy: String) -> Result<(), Error> {
+        self.change(async move |identity| {
+            let grants = identity.inner.store.identity().detach(account.clone(), holder.clone(), policy).await?;
+            identity.publish(|next| next.put_grants(&account, &holder, grants));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes an access key for a user, or for the root user. The secret is told here and never again.
+    pub async fn create_key(&self, account: AccountId, user: Option<String>) -> Result<(AccessKey, Secret), Error> {
+        self.change(async move |identity| {
+            for _ in 0..TRIES {
+                let (id, secret) = (ids::access_key("AKIA", &account), ids::secret());
+                let (account, user) = (account.clone(), user.clone());
+                let key = AccessKey { id, account, user, created_at: Timestamp::now(), status: KeyStatus::Active };
+                match identity.inner.store.identity().create_key(key.clone(), secret.clone()).await {
+                    Ok(()) => {
+                        identity.publish(|next| next.put_key(key.clone(), secret.clone()));
+                        return Ok((key, secret));
+                    }
+                    Err(ChangeError::Refused(Refusal::Exists)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(Refusal::Exists.into())
+        })
+        .await
+    }
+
+    /// Enables or disables an access key.
+    pub async fn set_key_status(
+        &self,
+        account: AccountId,
+        user: Option<String>,
+        id: String,
+        status: KeyStatus,
+    ) -> Result<(), Error> {
+        self.change(async move |identity| {
+            let key = identity.inner.store.identity().set_key_status(account, user, id, status).await?;
+            identity.publish(|next| {
+                if let Some(entry) = next.key(&key.id).cloned() {
+                    next.put_key(key, entry.secret.clone());
+                }
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes an access key.
+    pub async fn delete_key(&self, account: AccountId, user: Option<String>, id: String) -> Result<(), Error> {
+        self.change(async move |identity| {
+            identity.inner.store.identity().delete_key(account.clone(), user, id.clone()).await?;
+            identity.publish(|next| next.drop_key(&account, &id));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adds or replaces tags, then removes those of the keys in `gone`.
+    pub async fn tag(&self, account: AccountId, what: Tagged, tags: Tags, gone: Vec<String>) -> Result<(), Error> {
+        let amend = move |now: &mut Tags| {
+            now.extend(tags);
+            for key in gone {
+                now.remove(&key);
+            }
+            if now.len() > TAGS_MAX { Err(Quota::Tags) } else { Ok(()) }
+        };
+        self.change(async move |identity| {
+            let store = identity.inner.store.identity();
+            match what {
+                Tagged::User(name) => {
+                    let user = store.amend_user(account, name, |user| amend(&mut user.tags)).await?;
+                    identity.publish(|next| next.put_user(user));
+                }
+                Tagged::Role(name) => {
+                    let role = store.amend_role(account, name, |role| amend(&mut role.tags)).await?;
+                    identity.publish(|next| next.put_role(role));
+                }
+                Tagged::Policy(name) => {
+                    let policy = store.amend_policy(account, name, |policy| amend(&mut policy.tags)).await?;
+                    identity.publish(|next| next.put_policy(policy));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs a change on a task of its own, when it is its turn.
+    async fn change<T, Work>(&self, work: impl FnOnce(Identity) -> Work) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        Work: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let identity = self.clone();
+        let work = work(self.clone());
+        let task = tokio::spawn(async move {
+            let _turn = identity.inner.turn.lock().await;
+            work.await
+        });
+        task.await.unwrap_or_else(|error| Err(Error::Internal(error.to_string())))
+    }
+
+    /// Makes the next snapshot of the current one. Called by who has the turn alone.
+    fn publish(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut next = Snapshot::clone(&self.snapshot());
+        change(&mut next);
+        self.inner.snapshot.store(next.into());
+    }
+}
+
+fn random_account() -> AccountId {
+    let number = u64::from_le_bytes(updraft_store::seal::random()) % 900_000_000_000 + 100_000_000_000;
+    number.to_string().parse().expect("twelve digits are an account")
+}
