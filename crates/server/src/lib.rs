@@ -21,6 +21,8 @@ mod metrics;
 mod patience;
 mod respond;
 mod route;
+#[doc(hidden)]
+pub mod signature;
 mod stall;
 mod trace;
 
