@@ -31,7 +31,7 @@ pub(super) fn parse(value: &str) -> Result<Authorization<'_>, Error> {
         return Err(unsupported());
     }
     let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-    for pair in rest.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+    for pair in rest.split(',').map(str::trim).filter(|_| !rest.is_empty()) {
         let Some((name, value)) = pair.split_once('=') else {
             let text = "Authorization header has a part that is no key=value pair (missing equal-sign).";
             return Err(Error::Incomplete(text.into()));
@@ -148,6 +148,7 @@ mod tests {
             (format!("AWS4-HMAC-SHA256 {all},Signature={SIGNATURE}"), "more than one 'Signature'"),
             (format!("AWS4-HMAC-SHA256 {all},x=1"), "not known"),
             (format!("AWS4-HMAC-SHA256 {all},x"), "equal-sign"),
+            (format!("AWS4-HMAC-SHA256 {all},"), "equal-sign"),
             (format!("AWS4-HMAC-SHA256 {}", all.replace("us-east-1/", "")), "5 slash-delimited"),
             (format!("AWS4-HMAC-SHA256 {}", all.replace("aws4_request", "aws4_request/x")), "5 slash-delimited"),
             (format!("AWS4-HMAC-SHA256 {}", all.replace("aws4_request", "aws5")), "terminator"),

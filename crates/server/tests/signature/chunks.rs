@@ -112,12 +112,12 @@ fn no_part_of_an_upload_is_anothers() {
         let frame: Vec<usize> = (0..first).chain(first + 0x10000..first + 0x10000 + 90).collect();
         let end = sent.body.len() - 260..sent.body.len();
         let unchanged = decoded(&sent, 4_096).unwrap();
-        for at in frame.into_iter().chain(end.clone()).chain([first, first + 0xffff]) {
+        for at in frame.into_iter().chain(end).chain([first, first + 0xffff]) {
             for change in [1, 0x20] {
                 let mut other = sent.clone();
                 other.body[at] ^= change;
                 // The names of trailers are in any case; all else is as it was signed.
-                let is_name = other.body.to_ascii_lowercase() == sent.body && at > end.start;
+                let is_name = other.body.eq_ignore_ascii_case(&sent.body) && at > sent.body.len() - 130;
                 match decoded(&other, 4_096) {
                     Err(_) => {}
                     Ok(read) => assert!(is_name && read == unchanged, "{streaming:?} {at} {change}"),
