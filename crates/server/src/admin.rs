@@ -13,16 +13,15 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future, stream};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode, request::Parts};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use updraft_node::logs::Line;
 use updraft_types::{Body, BoxError, Function, FunctionName, Timestamp};
 
-use crate::{doors::Doors, error::Error, respond};
+use crate::{body::Held, error::Error, respond, scope::Scope};
 
 /// Lines answered unless asked otherwise.
 const LINES_DEFAULT: usize = 1_000;
@@ -30,47 +29,46 @@ const LINES_DEFAULT: usize = 1_000;
 const LINES_MAX: usize = 10_000;
 
 /// Answers one request to the admin door.
-pub(crate) async fn serve(doors: &Doors, request: Request<Incoming>) -> Result<Response<Body>, Error> {
-    let path = request.uri().path().strip_prefix("/_updraft/v1/").unwrap_or_default();
+pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, Error> {
+    let path = head.uri.path().strip_prefix("/_updraft/v1/").unwrap_or_default();
     if let Some(name) = path.strip_prefix("functions/").and_then(|rest| rest.strip_suffix("/egress")) {
-        let function = function(doors, name)?;
-        let method = request.method().clone();
-        return egress::serve(doors, function, &method, request.into_body()).await;
+        let function = function(scope, name)?;
+        return egress::serve(scope, function, &head.method, body).await;
     }
-    let query = request.uri().query().unwrap_or_default();
-    match (request.method(), path.split_once('/')) {
-        (&Method::GET, Some(("logs", name))) => logs(doors, function(doors, name)?, LogQuery::read(query)?).await,
-        (&Method::GET, Some(("code", name))) => code(doors, function(doors, name)?, query).await,
+    let query = head.uri.query().unwrap_or_default();
+    match (&head.method, path.split_once('/')) {
+        (&Method::GET, Some(("logs", name))) => logs(scope, function(scope, name)?, LogQuery::read(query)?).await,
+        (&Method::GET, Some(("code", name))) => code(scope, function(scope, name)?, query).await,
         (&Method::GET, Some(("functions", name))) => {
-            let function = function(doors, name)?;
-            Ok(scaling::get(doors, &function))
+            let function = function(scope, name)?;
+            Ok(scaling::get(scope, &function))
         }
         (&Method::PUT, Some(("functions", rest))) => match rest.strip_suffix("/scaling") {
-            Some(name) => scaling::put(doors, function(doors, name)?, request.into_body()).await,
+            Some(name) => scaling::put(scope, function(scope, name)?, body).await,
             None => Err(Error::admin_not_found()),
         },
         _ => Err(Error::admin_not_found()),
     }
 }
 
-fn function(doors: &Doors, segment: &str) -> Result<Arc<Function>, Error> {
+fn function(scope: &Scope<'_>, segment: &str) -> Result<Arc<Function>, Error> {
     let text = percent_decode_str(segment).decode_utf8_lossy();
     let name: Option<FunctionName> = text.parse().ok();
-    let function = name.and_then(|name| doors.node.catalog().get(&doors.id(name)).cloned());
+    let function = name.and_then(|name| scope.node.catalog().get(&scope.id(name)).cloned());
     function.ok_or_else(|| {
         let shown: String = text.chars().take(140).collect();
-        let arn = format!("arn:aws:lambda:{}:{}:function:{shown}", doors.node.region(), doors.account);
+        let arn = format!("arn:aws:lambda:{}:{}:function:{shown}", scope.node.region(), scope.account());
         Error::function_not_found(&arn)
     })
 }
 
-async fn code(doors: &Doors, function: Arc<Function>, query: &str) -> Result<Response<Body>, Error> {
-    let arn = function.id.arn(doors.node.region());
+async fn code(scope: &Scope<'_>, function: Arc<Function>, query: &str) -> Result<Response<Body>, Error> {
+    let arn = function.id.arn(scope.node.region());
     let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sha256");
     if asked.is_some_and(|(_, sha256)| sha256 != function.code.sha256) {
         return Err(Error::resource_does_not_exist());
     }
-    let zip = doors.node.read_code(&function.code).await;
+    let zip = scope.node.read_code(&function.code).await;
     let zip = zip.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;
     Ok(respond::whole(StatusCode::OK, HeaderValue::from_static("application/zip"), zip))
 }
@@ -106,16 +104,16 @@ struct LineView<'a> {
     text: &'a str,
 }
 
-async fn logs(doors: &Doors, function: Arc<Function>, query: LogQuery) -> Result<Response<Body>, Error> {
+async fn logs(scope: &Scope<'_>, function: Arc<Function>, query: LogQuery) -> Result<Response<Body>, Error> {
     // Following begins before reading, so no line falls between the two; what comes twice is told once.
-    let following = query.follow.then(|| doors.node.logs().follow(&function.id));
-    let kept = doors.node.logs().read(&function.id, query.since, query.limit).await;
+    let following = query.follow.then(|| scope.node.logs().follow(&function.id));
+    let kept = scope.node.logs().read(&function.id, query.since, query.limit).await;
     let lines = match following {
         None => stream::iter(kept).boxed(),
         Some(following) => {
             let mut seen = Seen::new(&kept, Timestamp::now());
             let fresh = following.filter(move |line| future::ready(!seen.was_told(line)));
-            let mut stopping = doors.stopping.clone();
+            let mut stopping = scope.stopping.clone();
             let stopped = async move {
                 // An error means that the server itself is gone.
                 let _ = stopping.wait_for(|stopping| *stopping).await;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
@@ -11,19 +11,26 @@ use updraft_types::{AccountId, Body, Function, FunctionId, FunctionName, Request
 
 use crate::{
     Config, admin,
-    body::Budget,
+    api_error::ApiError,
+    authenticate::authenticate,
+    body::{self, Budget},
     connection::Peer,
     error::Error,
     function_url::{self, Target},
     guard, lambda, metrics, respond,
     route::{self, Door},
+    scope::Scope,
+    service::Service,
 };
+
+/// The largest body of a service that says nothing else, bytes.
+const OTHER_BODY_BYTES_MAX: usize = 2 << 20;
 
 /// What all doors share.
 pub(crate) struct Doors {
     /// Everything is done through it.
     pub(crate) node: Handle,
-    /// Whose functions these are.
+    /// The account of the root user, and of functions reached by `/fn/NAME/`.
     pub(crate) account: AccountId,
     /// Where we listen.
     pub(crate) address: SocketAddr,
@@ -42,8 +49,10 @@ enum Place {
     Url(Option<Target>),
     Health,
     Metrics,
-    Admin,
-    Lambda,
+    /// The AWS services and our own admin door: whoever asks signs.
+    Signed {
+        is_admin: bool,
+    },
 }
 
 impl Doors {
@@ -76,10 +85,8 @@ impl Doors {
             match place {
                 Place::Health => health(request.method()),
                 Place::Metrics => metrics::serve(self, request.method()).unwrap_or_else(Error::into_response),
-                Place::Admin => admin::serve(self, request).await.unwrap_or_else(Error::into_response),
-                Place::Lambda | Place::Url(_) => {
-                    lambda::serve(self, request).await.unwrap_or_else(Error::into_response)
-                }
+                Place::Signed { is_admin } => self.serve_signed(request, is_admin).await,
+                Place::Url(_) => Error::admin_not_found().into_response(),
             }
         };
         let headers: &mut HeaderMap = response.headers_mut();
@@ -87,6 +94,29 @@ impl Doors {
             headers.insert(respond::REQUEST_ID, respond::request_id(RequestId::random()));
         }
         response
+    }
+
+    /// The doors that ask who is there. Reads the body first: a signature covers it.
+    async fn serve_signed(&self, request: Request<Incoming>, is_admin: bool) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let service = if is_admin { Service::Lambda } else { Service::of(&head.headers) };
+        let protocol = service.protocol();
+        let body = match self.budget.read(body, body_bytes_max(&service, &head)).await {
+            Ok(body) => body,
+            Err(error) => return unread(&service, &head, &error),
+        };
+        let caller = match authenticate(self, &head, &service, &body.bytes) {
+            Ok(caller) => caller,
+            Err(error) => return error.into_response(protocol),
+        };
+        let scope = Scope::new(self, caller);
+        if is_admin {
+            return admin::serve(&scope, &head, &body).await.unwrap_or_else(Error::into_response);
+        }
+        match &service {
+            Service::Lambda => lambda::serve(&scope, &head, &body).await.unwrap_or_else(Error::into_response),
+            Service::Other(name) => ApiError::not_implemented(&format!("The service {name}")).into_response(protocol),
+        }
     }
 
     fn place(&self, request: &Request<Incoming>) -> Place {
@@ -98,8 +128,8 @@ impl Doors {
             }
             Door::Health => Place::Health,
             Door::Metrics => Place::Metrics,
-            Door::Admin { .. } => Place::Admin,
-            Door::Lambda => Place::Lambda,
+            Door::Admin { .. } => Place::Signed { is_admin: true },
+            Door::Lambda => Place::Signed { is_admin: false },
         }
     }
 
@@ -119,6 +149,21 @@ impl Doors {
     /// A function's full identity.
     pub(crate) fn id(&self, name: FunctionName) -> FunctionId {
         FunctionId { account: self.account.clone(), name }
+    }
+}
+
+/// The largest body a service takes, bytes.
+fn body_bytes_max(service: &Service, head: &Parts) -> usize {
+    match service {
+        Service::Lambda => lambda::body_bytes_max(head),
+        Service::Other(_) => OTHER_BODY_BYTES_MAX,
+    }
+}
+
+fn unread(service: &Service, head: &Parts, error: &body::Error) -> Response<Body> {
+    match service {
+        Service::Lambda => lambda::unread(head, error).into_response(),
+        other => ApiError::body(error, body_bytes_max(other, head)).into_response(other.protocol()),
     }
 }
 

@@ -8,6 +8,8 @@
 //! URL's request costs one catalog snapshot, one host parse and one invocation.
 
 mod admin;
+mod api_error;
+mod authenticate;
 mod body;
 mod call;
 mod connection;
@@ -21,6 +23,8 @@ mod metrics;
 mod patience;
 mod respond;
 mod route;
+mod scope;
+mod service;
 #[doc(hidden)]
 pub mod signature;
 mod stall;

@@ -7,11 +7,15 @@
 use std::sync::Arc;
 
 use http::{Method, Response, StatusCode};
-use hyper::body::Incoming;
 use serde::Serialize;
 use updraft_types::{Body, Egress, Function, Runtime};
 
-use crate::{doors::Doors, error::Error, respond};
+use crate::{
+    body::{self, Held},
+    error::Error,
+    respond,
+    scope::Scope,
+};
 
 /// Room for the most rules there may be, each as long as names may be.
 const BODY_BYTES_MAX: usize = 32 * 1024;
@@ -23,18 +27,19 @@ struct View<'a> {
 
 /// Answers one request about one function's egress.
 pub(super) async fn serve(
-    doors: &Doors,
+    scope: &Scope<'_>,
     function: Arc<Function>,
     method: &Method,
-    body: Incoming,
+    body: &Held,
 ) -> Result<Response<Body>, Error> {
     let wanted = match *method {
         Method::GET => return Ok(view(&function)),
         Method::DELETE => None,
         Method::PUT => {
-            let read = doors.budget.read(body, BODY_BYTES_MAX).await;
-            let held = read.map_err(|error| Error::body(&error, BODY_BYTES_MAX, "PutEgress"))?;
-            Some(serde_json::from_slice(&held.bytes).map_err(|error| Error::unreadable(&error))?)
+            if body.bytes.len() > BODY_BYTES_MAX {
+                return Err(Error::body(&body::Error::TooLarge, BODY_BYTES_MAX, "PutEgress"));
+            }
+            Some(serde_json::from_slice(&body.bytes).map_err(|error| Error::unreadable(&error))?)
         }
         _ => return Err(Error::admin_not_found()),
     };
@@ -42,8 +47,8 @@ pub(super) async fn serve(
         return Ok(view(&function));
     }
     refuse_unsupported(&function, wanted.as_ref())?;
-    let changed = doors.node.update_configuration(&function.id, None, |to| to.egress = wanted).await;
-    let arn = function.id.arn(doors.node.region());
+    let changed = scope.node.update_configuration(&function.id, None, |to| to.egress = wanted).await;
+    let arn = function.id.arn(scope.node.region());
     let deployed = changed.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;
     Ok(view(&deployed.function))
 }

@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use updraft_node::{
     dispatch::Limit,
@@ -15,7 +14,7 @@ use updraft_node::{
 };
 use updraft_types::{Body, Function, function::Scaling};
 
-use crate::{doors::Doors, error::Error, lambda::read_json, respond};
+use crate::{body::Held, error::Error, lambda::read_json, respond, scope::Scope};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -89,9 +88,9 @@ impl Phases {
 }
 
 /// Shows a function.
-pub(super) fn get(doors: &Doors, function: &Function) -> Response<Body> {
-    let row = doors.node.figures(&function.id);
-    let (instances_max, instance_concurrency) = doors.node.bounds(function);
+pub(super) fn get(scope: &Scope<'_>, function: &Function) -> Response<Body> {
+    let row = scope.node.figures(&function.id);
+    let (instances_max, instance_concurrency) = scope.node.bounds(function);
     let Instances { running, idle, starting, waiting } = row.instances;
     let view = View {
         name: function.id.name.to_string(),
@@ -126,12 +125,11 @@ fn cold_starts(figures: &Figures) -> ColdStarts {
 }
 
 /// Sets how a function scales.
-pub(super) async fn put(doors: &Doors, function: Arc<Function>, body: Incoming) -> Result<Response<Body>, Error> {
-    let Request { instances_max, instances_min, instance_concurrency, weight } =
-        read_json(doors, body, "PutScaling").await?;
+pub(super) async fn put(scope: &Scope<'_>, function: Arc<Function>, body: &Held) -> Result<Response<Body>, Error> {
+    let Request { instances_max, instances_min, instance_concurrency, weight } = read_json(body).await?;
     let scaling = Scaling { instances_max, instances_min, instance_concurrency, weight, ..Scaling::default() };
-    let changed = doors.node.set_scaling(&function.id, scaling).await;
-    let arn = function.id.arn(doors.node.region());
+    let changed = scope.node.set_scaling(&function.id, scaling).await;
+    let arn = function.id.arn(scope.node.region());
     let changed = changed.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;
-    Ok(get(doors, &changed))
+    Ok(get(scope, &changed))
 }

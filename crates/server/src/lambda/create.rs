@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use serde::Deserialize;
 use updraft_node::Draft;
 use updraft_types::{
@@ -16,7 +15,7 @@ use super::{
     validate::Violations,
     view::{self, ArnForm},
 };
-use crate::{doors::Doors, error::Error};
+use crate::{body::Held, error::Error, scope::Scope};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -31,8 +30,8 @@ struct Request {
 }
 
 /// Answers 201 with the new function, in state Pending.
-pub(super) async fn create(doors: &Doors, body: Incoming) -> Result<Response<Body>, Error> {
-    let request: Request = read_json(doors, body, "CreateFunction").await?;
+pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Body>, Error> {
+    let request: Request = read_json(body).await?;
     let mut violations = Violations::default();
     violations.required("functionName", request.function_name.as_ref());
     violations.required("role", request.configuration.role.as_ref());
@@ -45,7 +44,7 @@ pub(super) async fn create(doors: &Doors, body: Incoming) -> Result<Response<Bod
     let tags = request.tags.unwrap_or_default();
     tags::violations(&tags, &mut violations);
     violations.check()?;
-    let name = name::resolve_new(doors, &request.function_name.unwrap_or_default())?;
+    let name = name::resolve_new(scope, &request.function_name.unwrap_or_default())?;
     if request.package_type.as_deref() == Some("Image") {
         return Err(Error::unsupported_member("PackageType Image"));
     }
@@ -72,8 +71,8 @@ pub(super) async fn create(doors: &Doors, body: Incoming) -> Result<Response<Bod
         egress: None,
     };
     change.apply(&mut configuration);
-    let draft = Draft { id: doors.id(name.clone()), configuration, tags };
-    let arn = draft.id.arn(doors.node.region());
-    let deployed = doors.node.create(draft, zip).await.map_err(|error| Error::change(error, name.as_str(), &arn))?;
-    Ok(view::deployed(doors, StatusCode::CREATED, &deployed, ArnForm::Plain))
+    let draft = Draft { id: scope.id(name.clone()), configuration, tags };
+    let arn = draft.id.arn(scope.node.region());
+    let deployed = scope.node.create(draft, zip).await.map_err(|error| Error::change(error, name.as_str(), &arn))?;
+    Ok(view::deployed(scope, StatusCode::CREATED, &deployed, ArnForm::Plain))
 }

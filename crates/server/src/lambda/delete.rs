@@ -7,13 +7,13 @@ use super::{
     name::{self, Pattern},
     query::Query,
 };
-use crate::{doors::Doors, error::Error, respond};
+use crate::{error::Error, respond, scope::Scope};
 
 /// Answers 204, as AWS was recorded to. A numbered version is never there, and deleting one that is not there
 /// succeeds.
-pub(super) async fn delete(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
-    let resolved = name::resolve(doors, segment, query, Pattern::Namespaced)?;
-    let arn = resolved.arn(doors);
+pub(super) async fn delete(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve(scope, segment, query, Pattern::Namespaced)?;
+    let arn = resolved.arn(scope);
     match resolved.qualifier.as_deref() {
         Some("$LATEST") => {
             return Err(Error::invalid_parameter("$LATEST version cannot be deleted without deleting the function."));
@@ -24,9 +24,9 @@ pub(super) async fn delete(doors: &Doors, segment: &str, query: &Query<'_>) -> R
         }
         _ => {}
     }
-    let function = resolved.find(doors).ok_or_else(|| Error::function_not_found(&arn))?;
+    let function = resolved.find(scope).ok_or_else(|| Error::function_not_found(&arn))?;
     if resolved.qualifier.is_none() {
-        let deleted = doors.node.delete(&function.id).await;
+        let deleted = scope.node.delete(&function.id).await;
         deleted.map_err(|error| Error::change(error, &resolved.name, &arn))?;
     }
     Ok(respond::empty(StatusCode::NO_CONTENT))

@@ -7,11 +7,9 @@
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use updraft_types::{
     Body, Fault, Function, Invocation, Payload, RequestId, Timestamp, body,
     invocation::{Context, LogTail},
-    limits::PAYLOAD_BYTES_MAX,
 };
 
 use super::{
@@ -20,10 +18,12 @@ use super::{
     validate::Violations,
 };
 use crate::{
+    body::Held,
     call::{self, Finished, Whole},
-    doors::Doors,
     error::Error,
-    json, respond, trace,
+    json, respond,
+    scope::Scope,
+    trace,
 };
 
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
@@ -88,25 +88,23 @@ impl Options {
 
 /// Runs the function and answers with what it returned.
 pub(super) async fn invoke(
-    doors: &Doors,
+    scope: &Scope<'_>,
     segment: &str,
     query: &Query<'_>,
     headers: &HeaderMap,
-    body: Incoming,
+    body: &Held,
 ) -> Result<Response<Body>, Error> {
-    let mut resolved = name::resolve(doors, segment, query, Pattern::Namespaced)?;
+    let mut resolved = name::resolve(scope, segment, query, Pattern::Namespaced)?;
     let options = Options::read(headers)?;
     resolved.qualifier.get_or_insert_with(|| "$LATEST".to_owned());
-    let arn = resolved.qualified_arn(doors);
-    let function = resolved.version(doors).ok_or_else(|| Error::function_not_found(&arn))?;
+    let arn = resolved.qualified_arn(scope);
+    let function = resolved.version(scope).ok_or_else(|| Error::function_not_found(&arn))?;
     match options.kind {
         Kind::DryRun => return Ok(respond::empty(StatusCode::NO_CONTENT)),
         Kind::Event => return Err(Error::not_implemented("Asynchronous invocation (InvocationType Event)")),
         Kind::RequestResponse => {}
     }
-    let held = doors.budget.read(body, PAYLOAD_BYTES_MAX).await;
-    let held = held.map_err(|error| Error::payload(&error, PAYLOAD_BYTES_MAX))?;
-    let event = if held.bytes.is_empty() { Bytes::from_static(b"{}") } else { held.bytes.clone() };
+    let event = if body.bytes.is_empty() { Bytes::from_static(b"{}") } else { body.bytes.clone() };
     json::check(&event)
         .map_err(|why| Error::invalid_content(format!("Could not parse request body into json: {why}")))?;
     let trace = trace::of(headers, Timestamp::now());
@@ -118,8 +116,7 @@ pub(super) async fn invoke(
         context: Context { client_context: options.client_context, trace: Some(trace) },
         log_tail: options.log_tail,
     };
-    let finished = call::to_end(&doors.node, invocation).await.map_err(|refusal| Error::refusal(refusal, &arn))?;
-    drop(held);
+    let finished = call::to_end(&scope.node, invocation).await.map_err(|refusal| Error::refusal(refusal, &arn))?;
     answer(finished)
 }
 

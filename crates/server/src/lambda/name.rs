@@ -12,7 +12,7 @@ use super::{
     query::Query,
     validate::{Violations, shortened},
 };
-use crate::{doors::Doors, error::Error};
+use crate::{error::Error, scope::Scope};
 
 const CREATED: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?";
 const NAMESPACED: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?";
@@ -145,33 +145,33 @@ pub(super) struct Resolved {
 
 impl Resolved {
     /// The unqualified ARN.
-    pub(super) fn arn(&self, doors: &Doors) -> String {
-        format!("arn:aws:lambda:{}:{}:function:{}", doors.node.region(), doors.account, self.name)
+    pub(super) fn arn(&self, scope: &Scope<'_>) -> String {
+        format!("arn:aws:lambda:{}:{}:function:{}", scope.node.region(), scope.account(), self.name)
     }
 
     /// The ARN with the qualifier, if there is one.
-    pub(super) fn qualified_arn(&self, doors: &Doors) -> String {
+    pub(super) fn qualified_arn(&self, scope: &Scope<'_>) -> String {
         match &self.qualifier {
-            Some(qualifier) => format!("{}:{qualifier}", self.arn(doors)),
-            None => self.arn(doors),
+            Some(qualifier) => format!("{}:{qualifier}", self.arn(scope)),
+            None => self.arn(scope),
         }
     }
 
     /// The function in the catalog, whatever the qualifier.
-    pub(super) fn find(&self, doors: &Doors) -> Option<Arc<Function>> {
+    pub(super) fn find(&self, scope: &Scope<'_>) -> Option<Arc<Function>> {
         let name: FunctionName = self.name.parse().ok()?;
-        doors.node.catalog().get(&doors.id(name)).cloned()
+        scope.node.catalog().get(&scope.id(name)).cloned()
     }
 
     /// The function in the catalog, in the version asked for.
-    pub(super) fn version(&self, doors: &Doors) -> Option<Arc<Function>> {
+    pub(super) fn version(&self, scope: &Scope<'_>) -> Option<Arc<Function>> {
         let is_latest = self.qualifier.as_deref().is_none_or(|qualifier| qualifier == "$LATEST");
-        if is_latest { self.find(doors) } else { None }
+        if is_latest { self.find(scope) } else { None }
     }
 }
 
 /// Decodes and checks a name from a path and the `Qualifier` of its query.
-pub(super) fn resolve(doors: &Doors, segment: &str, query: &Query, pattern: Pattern) -> Result<Resolved, Error> {
+pub(super) fn resolve(scope: &Scope<'_>, segment: &str, query: &Query, pattern: Pattern) -> Result<Resolved, Error> {
     let text = decoded(segment);
     let qualifier = query.get("Qualifier");
     let mut violations = Violations::default();
@@ -180,11 +180,11 @@ pub(super) fn resolve(doors: &Doors, segment: &str, query: &Query, pattern: Patt
         violations.length_max("qualifier", qualifier, QUALIFIER_CHARS_MAX);
         violations.pattern("qualifier", qualifier, is_valid(qualifier) || qualifier == "$LATEST.PUBLISHED", QUALIFIER);
     }
-    finish(doors, &text, qualifier, pattern, violations)
+    finish(scope, &text, qualifier, pattern, violations)
 }
 
 /// Decodes and checks a name whose qualifier can only be an alias, as function URLs have it.
-pub(super) fn resolve_for_url(doors: &Doors, segment: &str, query: &Query) -> Result<Resolved, Error> {
+pub(super) fn resolve_for_url(scope: &Scope<'_>, segment: &str, query: &Query) -> Result<Resolved, Error> {
     let text = decoded(segment);
     let qualifier = query.get("Qualifier");
     let mut violations = Violations::default();
@@ -194,12 +194,12 @@ pub(super) fn resolve_for_url(doors: &Doors, segment: &str, query: &Query) -> Re
         violations.length_max("qualifier", qualifier, QUALIFIER_CHARS_MAX);
         violations.pattern("qualifier", qualifier, is_valid, URL_QUALIFIER);
     }
-    finish(doors, &text, qualifier, Pattern::Created, violations)
+    finish(scope, &text, qualifier, Pattern::Created, violations)
 }
 
 /// Checks the name of a function to be created, as its request's body has it.
-pub(super) fn resolve_new(doors: &Doors, text: &str) -> Result<FunctionName, Error> {
-    let resolved = finish(doors, text, None, Pattern::Created, Violations::default())?;
+pub(super) fn resolve_new(scope: &Scope<'_>, text: &str) -> Result<FunctionName, Error> {
+    let resolved = finish(scope, text, None, Pattern::Created, Violations::default())?;
     resolved.name.parse().map_err(|_| {
         Error::invalid_parameter(format!(
             "1 validation error detected: Value '{}' at 'functionName' failed to satisfy constraint: Member must have \
@@ -215,7 +215,7 @@ pub(super) fn decoded(segment: &str) -> String {
 }
 
 fn finish(
-    doors: &Doors,
+    scope: &Scope<'_>,
     text: &str,
     qualifier: Option<String>,
     pattern: Pattern,
@@ -235,11 +235,11 @@ fn finish(
         (Some(derived), _) => Some(derived.to_owned()),
         (None, given) => given,
     };
-    let region = doors.node.region().as_str();
+    let region = scope.node.region().as_str();
     if let Some(asked) = parsed.region.filter(|asked| *asked != region) {
         return Err(Error::wrong_region(asked, region));
     }
-    if let Some(asked) = parsed.account.filter(|asked| *asked != doors.account.as_str()) {
+    if let Some(asked) = parsed.account.filter(|asked| *asked != scope.account().as_str()) {
         return Err(Error::wrong_account(asked));
     }
     Ok(Resolved { name: parsed.name.to_owned(), qualifier })

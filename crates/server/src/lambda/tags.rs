@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 use updraft_types::{Body, Function, limits::TAGS_MAX};
@@ -14,7 +13,7 @@ use super::{
     read_json,
     validate::Violations,
 };
-use crate::{doors::Doors, error::Error, respond};
+use crate::{body::Held, error::Error, respond, scope::Scope};
 
 /// Longest key, characters.
 const KEY_CHARS_MAX: usize = 128;
@@ -30,15 +29,15 @@ struct Request {
 }
 
 /// ListTags.
-pub(super) fn list(doors: &Doors, segment: &str) -> Result<Response<Body>, Error> {
-    let function = find(doors, segment)?;
+pub(super) fn list(scope: &Scope<'_>, segment: &str) -> Result<Response<Body>, Error> {
+    let function = find(scope, segment)?;
     Ok(respond::json(StatusCode::OK, &json!({ "Tags": function.tags })))
 }
 
 /// TagResource: adds tags and replaces those of the same key.
-pub(super) async fn add(doors: &Doors, segment: &str, body: Incoming) -> Result<Response<Body>, Error> {
+pub(super) async fn add(scope: &Scope<'_>, segment: &str, body: &Held) -> Result<Response<Body>, Error> {
     check_resource(segment)?;
-    let request: Request = read_json(doors, body, "TagResource").await?;
+    let request: Request = read_json(body).await?;
     let mut checked = Violations::default();
     checked.required("tags", request.tags.as_ref());
     let tags = request.tags.unwrap_or_default();
@@ -47,32 +46,32 @@ pub(super) async fn add(doors: &Doors, segment: &str, body: Incoming) -> Result<
     if tags.is_empty() {
         return Err(Error::invalid_parameter("An error occurred and the request cannot be processed."));
     }
-    let _annotating = doors.annotating.lock().await;
-    let function = find(doors, segment)?;
+    let _annotating = scope.annotating.lock().await;
+    let function = find(scope, segment)?;
     let added = tags.keys().filter(|key| !function.tags.contains_key(*key)).count();
     check_count(function.tags.len() + added)?;
-    change(doors, &function, move |all| all.extend(tags)).await
+    change(scope, &function, move |all| all.extend(tags)).await
 }
 
 /// UntagResource: keys that are not there are passed over.
-pub(super) async fn remove(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
+pub(super) async fn remove(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
     check_resource(segment)?;
     let keys: Vec<String> = query.all("tagKeys").collect();
     let mut violations = Violations::default();
     violations.required("tagKeys", keys.first());
     violations.check()?;
-    let _annotating = doors.annotating.lock().await;
-    let function = find(doors, segment)?;
-    change(doors, &function, move |all| all.retain(|key, _| !keys.contains(key))).await
+    let _annotating = scope.annotating.lock().await;
+    let function = find(scope, segment)?;
+    change(scope, &function, move |all| all.retain(|key, _| !keys.contains(key))).await
 }
 
 async fn change(
-    doors: &Doors,
+    scope: &Scope<'_>,
     function: &Function,
     change: impl FnOnce(&mut BTreeMap<String, String>) + Send + 'static,
 ) -> Result<Response<Body>, Error> {
-    let arn = function.id.arn(doors.node.region());
-    let changed = doors.node.update_tags(&function.id, change).await;
+    let arn = function.id.arn(scope.node.region());
+    let changed = scope.node.update_tags(&function.id, change).await;
     changed.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;
     Ok(respond::empty(StatusCode::NO_CONTENT))
 }
@@ -125,19 +124,19 @@ fn is_resource(text: &str) -> bool {
     }
 }
 
-fn find(doors: &Doors, segment: &str) -> Result<Arc<Function>, Error> {
+fn find(scope: &Scope<'_>, segment: &str) -> Result<Arc<Function>, Error> {
     check_resource(segment)?;
     let text = name::decoded(segment);
     if !text.contains(":function:") {
         return Err(Error::not_implemented("Tags on resources other than functions"));
     }
-    let resolved = name::resolve(doors, segment, &Query::new(None), Pattern::Created)?;
+    let resolved = name::resolve(scope, segment, &Query::new(None), Pattern::Created)?;
     if resolved.qualifier.is_some() {
         return Err(Error::invalid_parameter(
             "Tags on function aliases and versions are not supported. Please specify a function ARN.",
         ));
     }
-    resolved.find(doors).ok_or_else(|| Error::function_not_found(&resolved.arn(doors)))
+    resolved.find(scope).ok_or_else(|| Error::function_not_found(&resolved.arn(scope)))
 }
 
 #[cfg(test)]

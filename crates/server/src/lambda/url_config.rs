@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use updraft_node::control::fresh_url_id;
@@ -18,7 +17,7 @@ use super::{
     read_json,
     validate::Violations,
 };
-use crate::{doors::Doors, error::Error, respond};
+use crate::{body::Held, error::Error, respond, scope::Scope};
 
 /// Longest a preflight may be cached, seconds.
 const MAX_AGE_S: u32 = 86_400;
@@ -126,37 +125,37 @@ impl CorsRequest {
     }
 }
 
-fn view<'a>(doors: &Doors, function: &Function, url: &'a FunctionUrl, with_modified: bool) -> View<'a> {
+fn view<'a>(scope: &Scope<'_>, function: &Function, url: &'a FunctionUrl, with_modified: bool) -> View<'a> {
     View {
         auth_type: url.auth,
         cors: url.cors.as_ref(),
         creation_time: url.created_at.to_rfc3339(),
-        function_arn: function.id.arn(doors.node.region()),
-        function_url: format!("http://{}{}:{}/", url.url_id, doors.host_suffix, doors.address.port()),
+        function_arn: function.id.arn(scope.node.region()),
+        function_url: format!("http://{}{}:{}/", url.url_id, scope.host_suffix, scope.address.port()),
         invoke_mode: url.invoke_mode,
         last_modified_time: with_modified.then(|| url.modified_at.to_rfc3339()),
     }
 }
 
 /// The function a URL is asked of. Aliases do not exist yet, so no qualified one does.
-fn unqualified(resolved: &Resolved, doors: &Doors) -> Option<Arc<Function>> {
-    if resolved.qualifier.is_some() { None } else { resolved.find(doors) }
+fn unqualified(resolved: &Resolved, scope: &Scope<'_>) -> Option<Arc<Function>> {
+    if resolved.qualifier.is_some() { None } else { resolved.find(scope) }
 }
 
 /// CreateFunctionUrlConfig.
 pub(super) async fn create(
-    doors: &Doors,
+    scope: &Scope<'_>,
     segment: &str,
     query: &Query<'_>,
-    body: Incoming,
+    body: &Held,
 ) -> Result<Response<Body>, Error> {
-    let resolved = name::resolve_for_url(doors, segment, query)?;
-    let request: Request = read_json(doors, body, "CreateFunctionUrlConfig").await?;
+    let resolved = name::resolve_for_url(scope, segment, query)?;
+    let request: Request = read_json(body).await?;
     let change = request.into_change(true)?;
-    let _annotating = doors.annotating.lock().await;
-    let function = unqualified(&resolved, doors).ok_or_else(Error::function_does_not_exist)?;
+    let _annotating = scope.annotating.lock().await;
+    let function = unqualified(&resolved, scope).ok_or_else(Error::function_does_not_exist)?;
     if function.url.is_some() {
-        return Err(Error::url_exists(&resolved.arn(doors)));
+        return Err(Error::url_exists(&resolved.arn(scope)));
     }
     let now = Timestamp::now();
     let url = FunctionUrl {
@@ -167,61 +166,66 @@ pub(super) async fn create(
         created_at: now,
         modified_at: now,
     };
-    set(doors, &resolved, &function, Some(url.clone())).await?;
-    Ok(respond::json(StatusCode::CREATED, &view(doors, &function, &url, false)))
+    set(scope, &resolved, &function, Some(url.clone())).await?;
+    Ok(respond::json(StatusCode::CREATED, &view(scope, &function, &url, false)))
 }
 
 /// GetFunctionUrlConfig.
-pub(super) fn get(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
-    let resolved = name::resolve_for_url(doors, segment, query)?;
-    let function = unqualified(&resolved, doors).ok_or_else(Error::resource_does_not_exist)?;
+pub(super) fn get(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve_for_url(scope, segment, query)?;
+    let function = unqualified(&resolved, scope).ok_or_else(Error::resource_does_not_exist)?;
     let url = function.url.as_ref().ok_or_else(Error::resource_does_not_exist)?;
-    Ok(respond::json(StatusCode::OK, &view(doors, &function, url, true)))
+    Ok(respond::json(StatusCode::OK, &view(scope, &function, url, true)))
 }
 
 /// UpdateFunctionUrlConfig. What is left out stays as it is.
 pub(super) async fn update(
-    doors: &Doors,
+    scope: &Scope<'_>,
     segment: &str,
     query: &Query<'_>,
-    body: Incoming,
+    body: &Held,
 ) -> Result<Response<Body>, Error> {
-    let resolved = name::resolve_for_url(doors, segment, query)?;
-    let request: Request = read_json(doors, body, "UpdateFunctionUrlConfig").await?;
+    let resolved = name::resolve_for_url(scope, segment, query)?;
+    let request: Request = read_json(body).await?;
     let change = request.into_change(false)?;
-    let _annotating = doors.annotating.lock().await;
-    let function = unqualified(&resolved, doors).ok_or_else(Error::function_does_not_exist)?;
+    let _annotating = scope.annotating.lock().await;
+    let function = unqualified(&resolved, scope).ok_or_else(Error::function_does_not_exist)?;
     let mut url = function.url.clone().ok_or_else(Error::resource_does_not_exist)?;
     url.auth = change.auth.unwrap_or(url.auth);
     url.invoke_mode = change.invoke_mode.unwrap_or(url.invoke_mode);
     url.cors = change.cors.or(url.cors);
     url.modified_at = Timestamp::now();
-    set(doors, &resolved, &function, Some(url.clone())).await?;
-    Ok(respond::json(StatusCode::OK, &view(doors, &function, &url, true)))
+    set(scope, &resolved, &function, Some(url.clone())).await?;
+    Ok(respond::json(StatusCode::OK, &view(scope, &function, &url, true)))
 }
 
 /// DeleteFunctionUrlConfig.
-pub(super) async fn delete(doors: &Doors, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
-    let resolved = name::resolve_for_url(doors, segment, query)?;
-    let _annotating = doors.annotating.lock().await;
-    let function = unqualified(&resolved, doors).filter(|function| function.url.is_some());
+pub(super) async fn delete(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve_for_url(scope, segment, query)?;
+    let _annotating = scope.annotating.lock().await;
+    let function = unqualified(&resolved, scope).filter(|function| function.url.is_some());
     let function = function.ok_or_else(Error::resource_does_not_exist)?;
-    set(doors, &resolved, &function, None).await?;
+    set(scope, &resolved, &function, None).await?;
     Ok(respond::empty(StatusCode::NO_CONTENT))
 }
 
 /// ListFunctionUrlConfigs: one at most.
-pub(super) fn list(doors: &Doors, segment: &str) -> Result<Response<Body>, Error> {
-    let resolved = name::resolve_for_url(doors, segment, &Query::new(None))?;
-    let function = resolved.find(doors).ok_or_else(Error::function_does_not_exist)?;
-    let views: Vec<_> = function.url.iter().map(|url| view(doors, &function, url, true)).collect();
+pub(super) fn list(scope: &Scope<'_>, segment: &str) -> Result<Response<Body>, Error> {
+    let resolved = name::resolve_for_url(scope, segment, &Query::new(None))?;
+    let function = resolved.find(scope).ok_or_else(Error::function_does_not_exist)?;
+    let views: Vec<_> = function.url.iter().map(|url| view(scope, &function, url, true)).collect();
     Ok(respond::json(StatusCode::OK, &json!({ "FunctionUrlConfigs": views })))
 }
 
-async fn set(doors: &Doors, resolved: &Resolved, function: &Function, url: Option<FunctionUrl>) -> Result<(), Error> {
-    match doors.node.set_url(&function.id, url).await {
+async fn set(
+    scope: &Scope<'_>,
+    resolved: &Resolved,
+    function: &Function,
+    url: Option<FunctionUrl>,
+) -> Result<(), Error> {
+    match scope.node.set_url(&function.id, url).await {
         Ok(_) => Ok(()),
-        Err(error) => Err(Error::change(error, &resolved.name, &resolved.arn(doors))),
+        Err(error) => Err(Error::change(error, &resolved.name, &resolved.arn(scope))),
     }
 }
 

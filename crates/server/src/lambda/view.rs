@@ -10,7 +10,7 @@ use updraft_types::{
     function::{Architecture, LastUpdate, State, TracingMode},
 };
 
-use crate::{doors::Doors, respond};
+use crate::{respond, scope::Scope};
 
 /// AWS's text for a function or a change that is not ready yet.
 const CREATING: &str = "The function is being created.";
@@ -192,8 +192,8 @@ fn last_update_of(function: &Function) -> Status<'_> {
 }
 
 /// The answer to a change: the function as it is now, and the warning for its author.
-pub(super) fn deployed(doors: &Doors, status: StatusCode, deployed: &Deployed, arn: ArnForm) -> Response<Body> {
-    let view = configuration(&deployed.function, doors.node.region(), arn, Detail::Full);
+pub(super) fn deployed(scope: &Scope<'_>, status: StatusCode, deployed: &Deployed, arn: ArnForm) -> Response<Body> {
+    let view = configuration(&deployed.function, scope.node.region(), arn, Detail::Full);
     let mut response = respond::json(status, &view);
     if let Some(warning) = &deployed.warning {
         response.headers_mut().insert(respond::WARNING, respond::header_text(warning));
