@@ -4,9 +4,10 @@
 //! up costs one `Arc` and a hash. Changes take turns, each on a task of its own, so that a caller that goes away leaves
 //! no half of one. Session credentials ([`sessions`]) are sealed into their own token and kept nowhere.
 //!
-//! Invariant: a snapshot is what the store holds at some moment, documents compiled. Whether something is allowed is not
-//! decided here.
+//! Invariant: a snapshot is what the store holds at some moment, documents compiled. Whether something is allowed,
+//! `engine::policy` decides.
 
+mod authorize;
 mod changes;
 pub mod credential;
 pub mod document;
@@ -14,7 +15,6 @@ mod ids;
 pub mod managed;
 pub mod sessions;
 mod snapshot;
-pub mod trust;
 
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ use updraft_types::{AccountId, iam::Account};
 
 use self::sessions::Sessions;
 pub use self::{
+    authorize::{Ask, Denied, Explanation},
     changes::{Draft, RoleChange, Tagged, Tags},
     ids::account_of,
     snapshot::{Members, Named, PolicyEntry, RoleEntry, Snapshot, UserEntry},

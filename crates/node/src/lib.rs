@@ -44,6 +44,7 @@ pub use control::{Deployed, Draft};
 pub use dispatch::{Answer, Refusal};
 pub use pools::Executors;
 use tokio::{task::JoinSet, time::Instant};
+pub use updraft_engine::policy::Context;
 pub use updraft_engine::{
     admission::Limits as AdmissionLimits, burst::Limits as BurstLimits, fair::Policy as FairPolicy,
     keep_alive::Policy as KeepAlivePolicy, placement::Limits as PlacementLimits,

@@ -97,7 +97,7 @@ impl Budget {
 
 /// Takes what is left of a body that is refused, within reason: a client that is still sending when its connection
 /// closes would see a broken connection instead of the answer.
-async fn discard<B>(mut body: B)
+pub(crate) async fn discard<B>(mut body: B)
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {

@@ -7,20 +7,23 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
 use updraft_node::Handle;
-use updraft_types::{AccountId, Body, Function, FunctionId, FunctionName, RequestId};
+use updraft_types::{AccountId, Body, Caller, Function, FunctionId, FunctionName, RequestId};
 
 use crate::{
-    Config, admin,
-    api_error::ApiError,
-    authenticate::authenticate,
-    body::{self, Budget},
+    Authentication, Config, RootKey, admin,
+    api_error::{ApiError, Protocol},
+    authenticate::Claim,
+    body::{self, Budget, Held},
     connection::Peer,
     error::Error,
     function_url::{self, Target},
-    guard, iam, lambda, metrics, respond,
+    guard, iam, lambda,
+    link::Links,
+    metrics, respond,
     route::{self, Door},
     scope::Scope,
     service::Service,
+    signature::Keys,
     sts,
 };
 
@@ -33,6 +36,14 @@ pub(crate) struct Doors {
     pub(crate) node: Handle,
     /// The account of the root user, and of functions reached by `/fn/NAME/`.
     pub(crate) account: AccountId,
+    /// Whether requests have to be signed.
+    pub(crate) authentication: Authentication,
+    /// The access key of that account's root user, if it has one.
+    pub(crate) root: Option<RootKey>,
+    /// Derived keys that have verified a signature.
+    pub(crate) signing_keys: Keys,
+    /// What links to code packages are made with.
+    pub(crate) links: Links,
     /// Where we listen.
     pub(crate) address: SocketAddr,
     /// `.lambda-url.REGION.localhost`
@@ -50,10 +61,19 @@ enum Place {
     Url(Option<Target>),
     Health,
     Metrics,
-    /// The AWS services and our own admin door: whoever asks signs.
-    Signed {
-        is_admin: bool,
-    },
+    /// Whoever asks signs.
+    Signed(Signed),
+}
+
+/// The doors behind a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signed {
+    /// An AWS service.
+    Service,
+    /// Our own.
+    Admin,
+    /// The figures, asked for from elsewhere.
+    Metrics,
 }
 
 impl Doors {
@@ -62,6 +82,10 @@ impl Doors {
             host_suffix: format!(".lambda-url.{}.localhost", node.region()),
             budget: Budget::new(config.body_bytes_in_flight_max, config.body_pause_max),
             account: config.account.clone(),
+            authentication: config.authentication,
+            root: config.root.clone(),
+            signing_keys: Keys::default(),
+            links: Links::default(),
             annotating: Mutex::default(),
             address,
             node,
@@ -74,19 +98,24 @@ impl Doors {
         match self.place(&request) {
             Place::Url(Some(target)) => function_url::serve(self, target, request, peer).await,
             Place::Url(None) => function_url::not_found(),
-            other => Box::pin(self.serve_quietly(other, request)).await,
+            other => Box::pin(self.serve_quietly(other, request, peer)).await,
         }
     }
 
     /// The doors that are not in a hurry.
-    async fn serve_quietly(&self, place: Place, request: Request<Incoming>) -> Response<Body> {
-        let mut response = if !guard::is_local(host_of(&request), request.headers()) {
+    async fn serve_quietly(&self, place: Place, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+        let is_guarded = self.authentication == Authentication::Off && !matches!(place, Place::Health);
+        let is_local = guard::is_local(host_of(&request), request.headers());
+        let mut response = if is_guarded && !is_local {
             Error::not_local().into_response()
         } else {
             match place {
                 Place::Health => health(request.method()),
-                Place::Metrics => metrics::serve(self, request.method()).unwrap_or_else(Error::into_response),
-                Place::Signed { is_admin } => self.serve_signed(request, is_admin).await,
+                Place::Metrics if is_local && peer.address.ip().is_loopback() => {
+                    metrics::serve(self, request.method()).unwrap_or_else(Error::into_response)
+                }
+                Place::Metrics => self.serve_signed(request, Signed::Metrics, peer).await,
+                Place::Signed(signed) => self.serve_signed(request, signed, peer).await,
                 Place::Url(_) => Error::admin_not_found().into_response(),
             }
         };
@@ -97,32 +126,34 @@ impl Doors {
         response
     }
 
-    /// The doors that ask who is there. Reads the body first: a signature covers it.
-    async fn serve_signed(&self, request: Request<Incoming>, is_admin: bool) -> Response<Body> {
+    /// The doors that ask who is there. The body of one who presents nothing is not kept; the others' are read before
+    /// anything is done, since a signature covers them.
+    async fn serve_signed(&self, request: Request<Incoming>, signed: Signed, peer: &Peer) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let service = if is_admin { Service::Lambda } else { Service::of(&head.headers) };
+        let (claim, service) = match Claim::read(self, &head) {
+            Ok((claim, service)) => (claim, if signed == Signed::Service { service } else { Service::Lambda }),
+            Err((error, protocol)) => {
+                body::discard(body).await;
+                return error.into_response(protocol);
+            }
+        };
         let protocol = service.protocol();
         let body = match self.budget.read(body, body_bytes_max(&service, &head)).await {
             Ok(body) => body,
             Err(error) => return unread(&service, &head, &error),
         };
-        let caller = match authenticate(self, &head, &service, &body.bytes) {
-            Ok(caller) => caller,
-            Err(error) => return error.into_response(protocol),
+        let scope = match claim.verify(self, &head, &service, &body.bytes).await {
+            Ok(who) => Scope::new(self, who, &head, peer),
+            Err((error, protocol)) => return error.into_response(protocol),
         };
-        let scope = Scope::new(self, caller);
-        if is_admin {
-            return admin::serve(&scope, &head, &body).await.unwrap_or_else(Error::into_response);
-        }
-        match &service {
-            Service::Lambda => lambda::serve(&scope, &head, &body).await.unwrap_or_else(Error::into_response),
-            Service::Iam => {
-                iam::serve(&scope, &head, &body).await.unwrap_or_else(|error| error.into_response(protocol))
+        match (signed, &service) {
+            (Signed::Admin, _) => admin::serve(&scope, &head, &body).await.unwrap_or_else(Error::into_response),
+            // They name every account's functions.
+            (Signed::Metrics, _) if scope.caller != Caller::root(self.account.clone()) => {
+                Error::not_root().into_response()
             }
-            Service::Sts => {
-                sts::serve(&scope, &head, &body).await.unwrap_or_else(|error| error.into_response(protocol))
-            }
-            Service::Other(name) => ApiError::not_implemented(&format!("The service {name}")).into_response(protocol),
+            (Signed::Metrics, _) => metrics::serve(self, &head.method).unwrap_or_else(Error::into_response),
+            (Signed::Service, service) => serve_service(&scope, service, &head, &body, protocol).await,
         }
     }
 
@@ -135,8 +166,8 @@ impl Doors {
             }
             Door::Health => Place::Health,
             Door::Metrics => Place::Metrics,
-            Door::Admin { .. } => Place::Signed { is_admin: true },
-            Door::Lambda => Place::Signed { is_admin: false },
+            Door::Admin { .. } => Place::Signed(Signed::Admin),
+            Door::Lambda => Place::Signed(Signed::Service),
         }
     }
 
@@ -156,6 +187,22 @@ impl Doors {
     /// A function's full identity.
     pub(crate) fn id(&self, name: FunctionName) -> FunctionId {
         FunctionId { account: self.account.clone(), name }
+    }
+}
+
+/// One request to one of the AWS services.
+async fn serve_service(
+    scope: &Scope<'_>,
+    service: &Service,
+    head: &Parts,
+    body: &Held,
+    protocol: Protocol,
+) -> Response<Body> {
+    match service {
+        Service::Lambda => lambda::serve(scope, head, body).await.unwrap_or_else(Error::into_response),
+        Service::Iam => iam::serve(scope, head, body).await.unwrap_or_else(|error| error.into_response(protocol)),
+        Service::Sts => sts::serve(scope, head, body).await.unwrap_or_else(|error| error.into_response(protocol)),
+        Service::Other(name) => ApiError::not_implemented(&format!("The service {name}")).into_response(protocol),
     }
 }
 

@@ -230,11 +230,16 @@ impl Error {
         Self::new(Kind::AccessDenied, format!("Functions of account {account} are not accessible to this one"))
     }
 
+    /// What only the root user of the platform's own account sees.
+    pub(crate) fn not_root() -> Self {
+        Self::new(Kind::AccessDenied, "Only the root user of the platform's own account may see this")
+    }
+
     /// A request that a web page of another site may have sent.
     pub(crate) fn not_local() -> Self {
         Self::new(
             Kind::AccessDenied,
-            "This request's Host or Origin is not this machine's. Requests are not authenticated yet, so only \
+            "This request's Host or Origin is not this machine's. Requests are not authenticated here, so only \
              localhost and loopback addresses are let in, and no other site's pages",
         )
     }

@@ -1,4 +1,5 @@
-//! Keeps web pages out of doors that nobody has to sign for yet.
+//! Keeps web pages out of doors that nobody has to sign for: all of them where authentication is off, and the figures
+//! otherwise. A request that is signed may come from anywhere and under any name.
 //!
 //! A browser on this machine can reach loopback, so a page from anywhere could post to the control API: directly
 //! (then it sends its `Origin`) or by rebinding its own name to 127.0.0.1 (then that name is the `Host`). Both are

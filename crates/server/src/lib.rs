@@ -20,6 +20,7 @@ mod guard;
 mod iam;
 mod json;
 mod lambda;
+mod link;
 mod metrics;
 mod patience;
 mod query_protocol;
@@ -27,11 +28,13 @@ mod respond;
 mod route;
 mod scope;
 mod service;
+#[doc(hidden)]
+pub mod signature;
 mod stall;
 mod sts;
 mod trace;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -45,13 +48,41 @@ use crate::doors::Doors;
 /// Time to rest when the system has no more file descriptors to accept with.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
+/// Whether requests to AWS services and to the admin door have to be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    /// Each has to be signed with an access key that is known here.
+    Required,
+    /// Whoever asks is the root user. On loopback addresses only, and for requests that name such an address.
+    Off,
+}
+
+/// An access key of the root user. Its debug form keeps the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RootKey {
+    /// The access key id.
+    pub access_key_id: String,
+    /// The secret access key.
+    pub secret_access_key: String,
+}
+
+impl fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RootKey({})", self.access_key_id)
+    }
+}
+
 /// How the doors are to be opened. [`Config::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen; a loopback address. Port 0 takes any free port.
     pub listen: SocketAddr,
-    /// The account that every request belongs to, until requests are authenticated.
+    /// The root user's account.
     pub account: AccountId,
+    /// Whether requests have to be signed.
+    pub authentication: Authentication,
+    /// The root user's access key; without one only keys of other users count.
+    pub root: Option<RootKey>,
     /// Most connections at once; further ones wait in the kernel's queue.
     pub connections_max: usize,
     /// Longest a connection may take to send a request's headers, or stay idle between two requests.
@@ -72,6 +103,8 @@ impl Config {
         Self {
             listen,
             account,
+            authentication: Authentication::Required,
+            root: None,
             connections_max: 4_096,
             header_read_timeout: Duration::from_secs(60),
             body_pause_max: Duration::from_secs(30),

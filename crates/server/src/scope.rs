@@ -1,24 +1,57 @@
 //! A request's caller at the doors: whose things it sees, and what it may do with them.
 //!
 //! Every operation of every AWS door and of the admin door gets a `Scope`, never the bare doors, so that none can
-//! forget whom it works for. An operation asks [`Scope::authorize`] before it looks at, or changes, anything.
+//! forget whom it works for. Each door asks [`Scope::authorize`] at one place, before an operation looks at anything.
 
-use std::ops::Deref;
+use std::{net::IpAddr, ops::Deref, sync::Arc};
 
-use updraft_types::{AccountId, Caller, FunctionId, FunctionName};
+use http::{header, request::Parts};
+use updraft_node::{
+    Context,
+    identity::{Ask, Denied, RoleEntry, document::Document},
+};
+use updraft_types::{AccountId, Caller, FunctionId, FunctionName, Principal, Timestamp};
 
-use crate::doors::Doors;
+use crate::{authenticate::Authenticated, connection::Peer, doors::Doors};
+
+/// Most characters of a header that conditions may look at.
+const HEADER_CHARS_MAX: usize = 512;
 
 /// The doors, as one caller finds them.
 pub(crate) struct Scope<'a> {
     doors: &'a Doors,
     /// Who asks.
     pub(crate) caller: Caller,
+    session: Option<Arc<Document>>,
+    source: IpAddr,
+    user_agent: Option<String>,
+}
+
+/// What is done to something, beside by whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Act<'a> {
+    /// Such as `lambda:InvokeFunction`.
+    pub(crate) action: &'a str,
+    /// An ARN, or `*`.
+    pub(crate) resource: &'a str,
+    /// Whose that is.
+    pub(crate) owner: &'a AccountId,
+    /// The resource's own policy.
+    pub(crate) policy: Option<&'a Document>,
+    /// Condition keys of the service, beside the global ones.
+    pub(crate) keys: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> Scope<'a> {
-    pub(crate) fn new(doors: &'a Doors, caller: Caller) -> Self {
-        Self { doors, caller }
+    pub(crate) fn new(doors: &'a Doors, who: Authenticated, head: &Parts, peer: &Peer) -> Self {
+        let user_agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Self {
+            doors,
+            caller: who.caller,
+            session: who.session,
+            source: peer.address.ip(),
+            user_agent: user_agent.map(|text| text.chars().take(HEADER_CHARS_MAX).collect()),
+        }
     }
 
     /// The account the caller works in.
@@ -29,6 +62,84 @@ impl<'a> Scope<'a> {
     /// The full identity of a function of the caller's account.
     pub(crate) fn id(&self, name: FunctionName) -> FunctionId {
         FunctionId { account: self.account().clone(), name }
+    }
+
+    /// Whether the caller may do something in its own account.
+    pub(crate) fn authorize(&self, action: &str, resource: &str) -> Result<(), Denied> {
+        self.authorize_act(&Act { action, resource, owner: self.account(), policy: None, keys: &[] })
+    }
+
+    /// Whether the caller may do something.
+    pub(crate) fn authorize_act(&self, act: &Act<'_>) -> Result<(), Denied> {
+        if self.needs_no_policy(act) {
+            return Ok(());
+        }
+        let context = self.context(act);
+        self.node.identity().snapshot().authorize(&Ask {
+            caller: &self.caller,
+            session: self.session.as_deref(),
+            action: act.action,
+            resource: act.resource,
+            owner: act.owner,
+            resource_policy: act.policy,
+            context: &context,
+        })
+    }
+
+    /// The root user in its own account, where nothing can deny it anything.
+    fn needs_no_policy(&self, act: &Act<'_>) -> bool {
+        let is_own = *act.owner == self.caller.account;
+        self.caller.principal == Principal::Root && is_own && act.policy.is_none() && self.session.is_none()
+    }
+
+    /// Whether the caller may assume a role; its trust policy has the last word.
+    pub(crate) fn may_assume(&self, role: &RoleEntry, keys: &[(&str, &str)]) -> bool {
+        let arn = role.arn();
+        let act = Act { action: "sts:AssumeRole", resource: &arn, owner: &role.account, policy: None, keys };
+        let context = self.context(&act);
+        self.node.identity().snapshot().may_assume(&self.caller, self.session.as_deref(), role, &context)
+    }
+
+    /// The condition keys of one act (source: IAM user guide, «AWS global condition context keys»).
+    fn context(&self, act: &Act<'_>) -> Context {
+        let now = Timestamp::now();
+        let kind = match &self.caller.principal {
+            Principal::Root => "Account",
+            Principal::User { .. } => "User",
+            Principal::Session { .. } => "AssumedRole",
+            Principal::Anonymous => "Anonymous",
+        };
+        let mut context = Context::new()
+            .with("aws:PrincipalArn", principal_arn(&self.caller))
+            .with("aws:PrincipalAccount", self.caller.account.as_str())
+            .with("aws:PrincipalType", kind)
+            .with("aws:userid", self.caller.user_id())
+            .with("aws:SourceIp", self.source.to_string())
+            .with("aws:CurrentTime", now.to_rfc3339())
+            .with("aws:EpochTime", (now.as_ms() / 1_000).to_string())
+            .with("aws:RequestedRegion", self.node.region().as_str())
+            .with("aws:ResourceAccount", act.owner.as_str())
+            .with("aws:ViaAWSService", "false");
+        if let Principal::User { name, .. } = &self.caller.principal {
+            context = context.with("aws:username", name.as_str());
+        }
+        if let Some(user_agent) = &self.user_agent {
+            context = context.with("aws:UserAgent", user_agent.as_str());
+        }
+        for (key, value) in act.keys {
+            context = context.with(key, *value);
+        }
+        context
+    }
+}
+
+/// What `aws:PrincipalArn` holds: of a session, the role's ARN.
+fn principal_arn(caller: &Caller) -> String {
+    match &caller.principal {
+        Principal::Session { role_path, role, .. } => {
+            format!("arn:aws:iam::{}:role{role_path}{role}", caller.account)
+        }
+        _ => caller.arn(),
     }
 }
 

@@ -16,9 +16,14 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    /// The service that a request is signed for.
+    /// The service that a request says it is signed for.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        match scope_service(headers) {
+        Self::named(scope_service(headers))
+    }
+
+    /// The service of that name; Lambda where there is none.
+    pub(crate) fn named(name: Option<&str>) -> Self {
+        match name {
             None | Some("lambda") => Service::Lambda,
             Some("iam") => Service::Iam,
             Some("sts") => Service::Sts,

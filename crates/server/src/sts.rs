@@ -1,7 +1,7 @@
 //! STS (AWS Query, 2011-06-15; service model of botocore 1.44.5): who one is, and credentials for a while.
 //!
-//! AssumeRole asks the role's trust policy and no more; what the caller's own policies say of it is asked where all
-//! operations are. Session tags, MFA and source identities are not there and are answered 501, for a session without
+//! AssumeRole asks the role's trust policy, and the caller's own where that names the caller's account only; the others
+//! need no permission. Session tags, MFA and source identities are not there and are answered 501, for a session without
 //! them would be another than was asked for.
 
 use std::time::Duration;
@@ -11,7 +11,6 @@ use updraft_node::identity::{
     account_of,
     document::{Document, Kind},
     sessions::Issued,
-    trust::{Asker, may_assume},
 };
 use updraft_types::{Body, Principal, Timestamp};
 
@@ -83,7 +82,7 @@ fn assume_role(scope: &Scope<'_>, form: &Form, now: Timestamp) -> Result<Xml, Ap
     checked.required("RoleSessionName", 2, 64);
     let session = checked.name("RoleSessionName", 64);
     let duration_s = checked.number("DurationSeconds", 900, 43_200);
-    checked.optional("ExternalId", 2, 1_224);
+    let external_id = checked.optional("ExternalId", 2, 1_224);
     let policy = checked.optional("Policy", 1, 131_072);
     checked.done()?;
     if let Some(policy) = &policy {
@@ -92,7 +91,9 @@ fn assume_role(scope: &Scope<'_>, form: &Form, now: Timestamp) -> Result<Xml, Ap
     }
     let snapshot = scope.node.identity().snapshot();
     // Whoever may not assume a role does not learn whether there is one.
-    let role = snapshot.role_by_arn(&arn).filter(|role| may_assume(Asker::Caller(&scope.caller), role));
+    let external_id = external_id.as_deref().map(|id| ("sts:ExternalId", id));
+    let keys: Vec<(&str, &str)> = external_id.into_iter().chain([("sts:RoleSessionName", session.as_str())]).collect();
+    let role = snapshot.role_by_arn(&arn).filter(|role| scope.may_assume(role, &keys));
     let role = role.ok_or_else(|| {
         let text =
             format!("User: {} is not authorized to perform: sts:AssumeRole on resource: {arn}", scope.caller.arn());

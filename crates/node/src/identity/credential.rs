@@ -9,7 +9,7 @@ use updraft_types::{
 
 use super::{
     Identity,
-    document::{Document, Kind},
+    document::{Document, Kind, stored},
 };
 
 /// What an access key opens, if its signature is right.
@@ -59,7 +59,7 @@ impl Identity {
                 return Err(Unusable::Expired);
             }
             let caller = session.caller(&snapshot).ok_or(Unusable::Unknown)?;
-            let policy = session.policy.map(|text| Document::stored(&text, Kind::Identity, "a session policy"));
+            let policy = session.policy.map(|text| stored(&text, Kind::Identity, "a session policy"));
             let bounds = SessionBounds { expires_at: session.expires_at, policy };
             return Ok(Credential { secret: session.secret.into(), caller, session: Some(bounds) });
         }

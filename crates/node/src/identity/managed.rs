@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use sha2::{Digest, Sha256};
 use updraft_types::Timestamp;
 
-use super::document::{Document, Kind};
+use super::document::{Document, Kind, stored};
 
 /// A policy that is there in every account and that nobody changes.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ static ALL: LazyLock<Vec<Managed>> = LazyLock::new(|| {
         name,
         description,
         text,
-        document: Document::stored(text, Kind::Identity, name),
+        document: stored(text, Kind::Identity, name),
     });
     let mut all: Vec<_> = made.collect();
     all.sort_by_key(|policy| policy.name);

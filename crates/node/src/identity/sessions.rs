@@ -15,10 +15,7 @@ use updraft_types::{
     iam::{Account, Secret},
 };
 
-use super::{
-    Identity, RoleEntry, Snapshot, ids,
-    trust::{self, Asker},
-};
+use super::{Identity, RoleEntry, Snapshot, ids};
 
 /// How long a running function's credentials are valid. Its instances are replaced before.
 pub const FUNCTION_SESSION: Duration = Duration::from_secs(12 * 3600);
@@ -174,7 +171,7 @@ impl Identity {
         let snapshot = self.snapshot();
         let role = snapshot.role_by_arn(&function.configuration.role)?;
         let is_own = role.account == function.id.account;
-        if !is_own || !trust::may_assume(Asker::Service("lambda.amazonaws.com"), role) {
+        if !is_own || !Snapshot::service_may_assume("lambda.amazonaws.com", role) {
             return None;
         }
         Some(self.issue_for_role(role, function.id.name.as_str(), None, now.plus(FUNCTION_SESSION)))

@@ -13,7 +13,7 @@ use updraft_types::{
 };
 
 use super::{
-    document::{Document, Kind},
+    document::{Document, Kind, stored},
     managed,
 };
 
@@ -257,7 +257,7 @@ impl Snapshot {
     }
 
     pub(super) fn put_role(&mut self, role: Role) {
-        let trust = Document::stored(&role.trust, Kind::Trust, &role.arn());
+        let trust = stored(&role.trust, Kind::Trust, &role.arn());
         let entry = RoleEntry { inline: compiled(&role.grants), trust, record: role };
         self.of(&entry.account.clone()).roles.insert(entry.name.clone(), Arc::new(entry));
     }
@@ -283,7 +283,7 @@ impl Snapshot {
     }
 
     pub(super) fn put_policy(&mut self, policy: Policy) {
-        let document = Document::stored(policy.document(), Kind::Identity, &policy.arn());
+        let document = stored(policy.document(), Kind::Identity, &policy.arn());
         let entry = PolicyEntry { document, record: policy };
         self.of(&entry.account.clone()).policies.insert(entry.name.clone(), Arc::new(entry));
     }
@@ -313,9 +313,7 @@ impl Snapshot {
 }
 
 fn compiled(grants: &Grants) -> Vec<Named> {
-    let named = |(name, text): (&String, &String)| Named {
-        name: name.clone(),
-        document: Document::stored(text, Kind::Identity, name),
-    };
+    let named =
+        |(name, text): (&String, &String)| Named { name: name.clone(), document: stored(text, Kind::Identity, name) };
     grants.inline.iter().map(named).collect()
 }

@@ -53,7 +53,7 @@ pub(super) fn change(error: Error, form: &Form) -> ApiError {
 pub(crate) fn document(error: &document::Error) -> ApiError {
     let (status, code) = match error {
         document::Error::Size { .. } => (StatusCode::CONFLICT, "LimitExceeded"),
-        document::Error::Malformed(_) => (StatusCode::BAD_REQUEST, "MalformedPolicyDocument"),
+        document::Error::Malformed { .. } => (StatusCode::BAD_REQUEST, "MalformedPolicyDocument"),
     };
     ApiError::new(status, code, error.to_string())
 }

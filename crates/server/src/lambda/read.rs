@@ -9,7 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::json;
 use updraft_types::{
-    Body, Function, FunctionName,
+    Body, Function, FunctionName, Timestamp,
     limits::{UNZIPPED_BYTES_MAX, ZIP_BYTES_MAX},
 };
 
@@ -61,12 +61,10 @@ fn arn_form(resolved: &Resolved) -> ArnForm {
 pub(super) fn get(scope: &Scope<'_>, segment: &str, query: &Query<'_>, head: &Parts) -> Result<Response<Body>, Error> {
     let (resolved, function) = version_of(scope, segment, query)?;
     let sha256 = utf8_percent_encode(&function.code.sha256, NON_ALPHANUMERIC);
-    let host = host(scope, head);
+    let target = format!("/_updraft/v1/code/{}?sha256={sha256}", function.id.name);
+    let link = scope.links.make(scope.account(), &target, Timestamp::now());
     let view = FunctionView {
-        code: CodeView {
-            location: format!("http://{host}/_updraft/v1/code/{}?sha256={sha256}", function.id.name),
-            repository_type: "S3",
-        },
+        code: CodeView { location: format!("http://{}{link}", host(scope, head)), repository_type: "S3" },
         concurrency: concurrency::view(&function),
         configuration: view::configuration(&function, scope.node.region(), arn_form(&resolved), Detail::Full),
         tags: &function.tags,

@@ -84,6 +84,7 @@ impl Platform {
         let executors = Executors { process: executor.clone(), wasm: executor };
         let (service, node) = Service::open(config, Store::open(store).await.unwrap(), executors).await.unwrap();
         let mut config = updraft_server::Config::new("127.0.0.1:0".parse().unwrap(), "000000000000".parse().unwrap());
+        config.authentication = updraft_server::Authentication::Off;
         change(&mut config);
         let server = updraft_server::bind(config, node.clone()).await.unwrap();
         let address = server.local_addr();
