@@ -12,3 +12,4 @@ pub mod keep_alive;
 pub mod placement;
 pub mod prewarm;
 pub mod provision;
+pub mod routing;

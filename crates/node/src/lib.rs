@@ -4,6 +4,7 @@
 //! Time enters `engine` here and nowhere else. Invariants: one dispatch path, one limit check, one meter; a
 //! change is acknowledged only when the store has it; nothing promised lives only in memory.
 
+pub mod aliases;
 mod capacity;
 pub mod catalog;
 mod clerk;
@@ -25,6 +26,7 @@ mod reaper;
 mod scaling;
 mod start;
 mod tally;
+pub mod versions;
 
 use std::{
     io,
@@ -39,7 +41,7 @@ use std::{
 use arc_swap::ArcSwap;
 pub use capacity::Limits as CapacityLimits;
 pub use catalog::Catalog;
-pub use control::{Deployed, Draft};
+pub use control::{Deployed, Draft, Publish};
 pub use dispatch::{Answer, Refusal};
 pub use pools::Executors;
 use tokio::{task::JoinSet, time::Instant};
@@ -165,6 +167,8 @@ impl Service {
     /// background work. The store's functions are served as soon as this returns.
     pub async fn open(config: Config, store: Store, executors: Executors) -> io::Result<(Self, Handle)> {
         let functions = store.functions().all().await.map_err(io::Error::other)?;
+        let versions = store.versions().all().await.map_err(io::Error::other)?;
+        let aliases = store.aliases().all().await.map_err(io::Error::other)?;
         let packages = Packages::open(&config.packages_directory, store.clone())?;
         let logs = logs::Handle::new(config.logs, store.clone());
         let mut shared = None;
@@ -188,7 +192,7 @@ impl Service {
             Pools::new(made, executors.clone())
         });
         let inner = Inner {
-            catalog: ArcSwap::from_pointee(Catalog::new(functions)),
+            catalog: ArcSwap::from_pointee(Catalog::new(functions, versions, aliases)),
             pools: pools.clone(),
             shared: shared.expect("new_cyclic has run its closure"),
             changes: Changes::default(),

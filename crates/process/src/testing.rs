@@ -54,6 +54,7 @@ impl Guest for Lines {
 pub(crate) fn function(runtime: &str, handler: &str) -> Function {
     Function {
         id: updraft_types::FunctionId { account: "000000000000".parse().unwrap(), name: "hello".parse().unwrap() },
+        version: Default::default(),
         revision: RevisionId::random(),
         modified_at: Timestamp::from_ms(0),
         configuration: Configuration {
@@ -76,6 +77,7 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
         tags: Default::default(),
         url: None,
         scaling: Default::default(),
+        settings: Default::default(),
     }
 }
 

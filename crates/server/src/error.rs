@@ -7,7 +7,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use updraft_node::{Refusal, control, dispatch::Limit};
 use updraft_types::{
-    Body,
+    AliasName, Body,
+    function::State,
     limits::{UNRESERVED_CONCURRENCY_MIN, ZIP_BYTES_MAX},
 };
 
@@ -255,6 +256,21 @@ impl Error {
             control::Error::Exists => Self::new(Kind::ResourceConflict, format!("Function already exist: {name}")),
             control::Error::NotFound => Self::function_not_found(arn),
             control::Error::RevisionMismatch => Self::revision_mismatch(),
+            control::Error::CodeMismatch { current } => Self::code_mismatch("", &current),
+            control::Error::NotActive(state) => Self::not_in_state(match state {
+                State::Pending => "Pending",
+                State::Active => "Active",
+                State::Failed { .. } => "Failed",
+            }),
+            control::Error::Aliased(aliases) => {
+                let aliases: Vec<&str> = aliases.iter().map(AliasName::as_str).collect();
+                let text = format!("Aliases {aliases:?} point at {arn}: update or delete them first");
+                Self::new(Kind::ResourceConflict, text)
+            }
+            control::Error::BelowProvisioned { provisioned } => Self::invalid_parameter(format!(
+                "ReservedConcurrentExecutions should not be lower than function's total provisioned concurrency \
+                 [{provisioned}]."
+            )),
             control::Error::ZipTooLarge => Self::new(
                 Kind::RequestEntityTooLarge,
                 format!("Zipped size must be smaller than {ZIP_BYTES_MAX} bytes"),
@@ -275,6 +291,19 @@ impl Error {
         }
     }
 
+    /// A CodeSha256 that is not the code's.
+    pub(crate) fn code_mismatch(asked: &str, current: &str) -> Self {
+        Self::invalid_parameter(format!(
+            "CodeSHA256 ({asked}) is different from current CodeSHA256 in $LATEST ({current}). Please try again with \
+             the CodeSHA256 in $LATEST."
+        ))
+    }
+
+    fn not_in_state(state: &str) -> Self {
+        let text = "The operation cannot be performed at this time. The function is currently in the following state: ";
+        Self::new(Kind::ResourceConflict, format!("{text}{state}"))
+    }
+
     /// A RevisionId that is not the current one.
     pub(crate) fn revision_mismatch() -> Self {
         Self::new(
@@ -286,11 +315,6 @@ impl Error {
 
     /// Why an invocation did not run. `arn` is the function's.
     pub(crate) fn refusal(refusal: Refusal, arn: &str) -> Self {
-        let not_in_state = |state: &str| {
-            let text = "The operation cannot be performed at this time. The function is currently in the following \
-                        state: ";
-            Self::new(Kind::ResourceConflict, format!("{text}{state}"))
-        };
         match refusal {
             Refusal::TooManyRequests(limit) => Self {
                 reason: Some(match limit {
@@ -299,8 +323,8 @@ impl Error {
                 }),
                 ..Self::new(Kind::TooManyRequests, "Rate Exceeded.")
             },
-            Refusal::Pending => not_in_state("Pending"),
-            Refusal::Failed(reason) => not_in_state(&format!("Failed ({reason})")),
+            Refusal::Pending => Self::not_in_state("Pending"),
+            Refusal::Failed(reason) => Self::not_in_state(&format!("Failed ({reason})")),
             Refusal::NotFound => Self::function_not_found(arn),
             Refusal::Stopping => Self::new(Kind::ServiceUnavailable, "The platform is stopping"),
         }

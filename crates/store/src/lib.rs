@@ -1,6 +1,6 @@
 //! Everything the platform remembers, behind domain verbs.
 //!
-//! Owns the data directory: `platform.db` ([`Functions`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
+//! Owns the data directory: `platform.db` ([`Functions`], [`Versions`], [`Aliases`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
 //! `lock` that keeps a second process out. Decides nothing: which change is allowed, when to retry and what to
 //! keep is for `engine`; here a verb either happens whole or not at all. SQL and file names do not leave this
 //! crate, so that the same verbs can be spoken to PostgreSQL and an S3-compatible store.
@@ -9,6 +9,7 @@
 //! stopping at any moment. Log lines survive the process stopping; the machine may lose the last of them.
 //! A future dropped before its answer decides nothing: the verb may still be carried out, once, whole.
 
+pub mod aliases;
 pub mod blobs;
 mod database;
 mod failure;
@@ -18,11 +19,14 @@ pub mod logs;
 pub mod open;
 mod readers;
 mod schema;
+pub mod versions;
 mod writer;
 
+pub use aliases::Aliases;
 pub use blobs::Blobs;
 pub use functions::Functions;
 pub use logs::Logs;
+pub use versions::Versions;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -45,6 +49,8 @@ pub struct Store {
 struct Inner {
     platform: Arc<database::Database>,
     functions: Functions,
+    versions: Versions,
+    aliases: Aliases,
     blobs: Blobs,
     logs: Logs,
 }
@@ -64,6 +70,8 @@ impl Store {
         let platform = Arc::new(database::Database::open(&directory, &schema::PLATFORM, lock.clone())?);
         let inner = Inner {
             functions: Functions::new(platform.clone()),
+            versions: Versions::new(platform.clone()),
+            aliases: Aliases::new(platform.clone()),
             blobs: Blobs::open_local(&directory)?,
             logs: Logs::open(&directory, &lock)?,
             platform,
@@ -74,6 +82,16 @@ impl Store {
     /// Functions.
     pub fn functions(&self) -> &Functions {
         &self.inner.functions
+    }
+
+    /// Published versions.
+    pub fn versions(&self) -> &Versions {
+        &self.inner.versions
+    }
+
+    /// Aliases.
+    pub fn aliases(&self) -> &Aliases {
+        &self.inner.aliases
     }
 
     /// Code packages and other large bytes.

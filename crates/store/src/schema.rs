@@ -29,7 +29,8 @@ pub(crate) const PLATFORM: Schema = Schema {
     synchronous: "FULL",
     auto_vacuum: "NONE",
     checkpoint_pages: 1_000,
-    migrations: &["
+    migrations: &[
+        "
         -- One row a function. The document is types::Function as JSON; the columns beside it repeat what verbs
         -- look at. Fields added to the document later need a serde default, or a migration here.
         CREATE TABLE function (
@@ -39,7 +40,37 @@ pub(crate) const PLATFORM: Schema = Schema {
             document TEXT NOT NULL,
             PRIMARY KEY (account, name)
         ) STRICT;
-    "],
+    ",
+        "
+        -- One row a published version. The document is types::Function as JSON.
+        CREATE TABLE version (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            number   INTEGER NOT NULL,
+            revision TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name, number)
+        ) STRICT;
+
+        -- The last number given to a version of a function. It outlives the function: no number is given twice.
+        CREATE TABLE version_number (
+            account TEXT NOT NULL,
+            name    TEXT NOT NULL,
+            last    INTEGER NOT NULL,
+            PRIMARY KEY (account, name)
+        ) STRICT;
+
+        -- One row an alias. The document is types::Alias as JSON.
+        CREATE TABLE alias (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            alias    TEXT NOT NULL,
+            revision TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name, alias)
+        ) STRICT;
+    ",
+    ],
 };
 
 /// Log lines: many, and no great loss. In a file of their own so that they never delay a commit of the platform's.

@@ -18,6 +18,7 @@ mod tags;
 mod update;
 mod url_config;
 mod validate;
+mod versions;
 mod view;
 
 use http::{Method, Response, request::Parts};
@@ -85,8 +86,9 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         (method, ["2015-03-31", "functions", name, "invocations"]) if method == post => {
             invoke::invoke(scope, name, &query, &head.headers, body).await
         }
-        (method, ["2015-03-31", "functions", name, "versions"]) if method == get => {
-            read::list_versions(scope, name, &query)
+        (method, ["2015-03-31", "functions", name, "versions"]) if method == get => versions::list(scope, name, &query),
+        (method, ["2015-03-31", "functions", name, "versions"]) if method == post => {
+            versions::publish(scope, name, body).await
         }
         (method, ["2015-03-31", "functions", name, "policy"]) if method == get => read::get_policy(scope, name, &query),
         (method, ["2021-10-31", "functions", name, "url"]) if method == post => {

@@ -13,3 +13,4 @@ mod kill;
 mod logs;
 mod model;
 mod opening;
+mod versions;

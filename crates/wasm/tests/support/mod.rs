@@ -104,6 +104,7 @@ impl Guest for Log {
 pub(crate) fn function() -> Function {
     Function {
         id: updraft_types::FunctionId { account: "000000000000".parse().unwrap(), name: "edge".parse().unwrap() },
+        version: Default::default(),
         revision: RevisionId::random(),
         modified_at: Timestamp::from_ms(0),
         configuration: Configuration {
@@ -126,6 +127,7 @@ pub(crate) fn function() -> Function {
         tags: Default::default(),
         url: None,
         scaling: Default::default(),
+        settings: Default::default(),
     }
 }
 
