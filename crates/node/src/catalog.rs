@@ -11,7 +11,8 @@ use std::{
 
 use updraft_engine::routing::{self, Choice};
 use updraft_types::{
-    AccountId, Alias, AliasName, Function, FunctionId, FunctionName, Qualifier, Version, VersionId, function::Scaling,
+    AccountId, Alias, AliasName, Function, FunctionId, FunctionName, Qualifier, Region, Version, VersionId,
+    function::{FunctionUrl, Scaling},
 };
 
 /// All functions at one moment.
@@ -41,13 +42,31 @@ struct Kept {
     committed: u32,
 }
 
-/// Whose function URL one is.
+/// What can have a function URL.
 #[derive(Debug, Clone)]
 pub enum UrlOwner {
     /// The function's as it is now.
     Function(Arc<Function>),
     /// An alias's.
     Alias(Arc<Alias>),
+}
+
+impl UrlOwner {
+    /// Its URL, if it has one.
+    pub fn url(&self) -> Option<&FunctionUrl> {
+        match self {
+            UrlOwner::Function(function) => function.url.as_ref(),
+            UrlOwner::Alias(alias) => alias.url.as_ref(),
+        }
+    }
+
+    /// Its ARN: an alias's ends with its name.
+    pub fn arn(&self, region: &Region) -> String {
+        match self {
+            UrlOwner::Function(function) => function.id.arn(region),
+            UrlOwner::Alias(alias) => alias.arn(region),
+        }
+    }
 }
 
 impl Entry {

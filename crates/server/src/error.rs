@@ -18,10 +18,12 @@ use crate::{body, respond};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     AccessDenied,
+    BareParameterValue,
     CodeStorageExceeded,
     InvalidParameterValue,
     InvalidRequestContent,
     NotImplemented,
+    NotProvisioned,
     PreconditionFailed,
     RequestEntityTooLarge,
     RequestTimeout,
@@ -33,7 +35,6 @@ enum Kind {
     ServiceUnavailable,
     TooManyRequests,
     UnknownOperation,
-    Unreservable,
     Validation,
 }
 
@@ -57,6 +58,7 @@ impl Kind {
             Kind::InvalidParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Small),
             Kind::InvalidRequestContent => (StatusCode::BAD_REQUEST, "InvalidRequestContentException", Small),
             Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException", Capital),
+            Kind::NotProvisioned => (StatusCode::NOT_FOUND, "ProvisionedConcurrencyConfigNotFoundException", Small),
             Kind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PreconditionFailedException", Small),
             Kind::RequestEntityTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", Bare),
             Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", Bare),
@@ -69,7 +71,7 @@ impl Kind {
             Kind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", Small),
             Kind::UnknownOperation => (StatusCode::NOT_FOUND, "UnknownOperationException", Bare),
             // Recorded without a Type, unlike others of its name.
-            Kind::Unreservable => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Bare),
+            Kind::BareParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Bare),
             Kind::Validation => (StatusCode::BAD_REQUEST, "ValidationException", Bare),
         }
     }
@@ -132,6 +134,26 @@ impl Error {
     /// A value that the model allows and Lambda, or this platform, does not.
     pub(crate) fn invalid_parameter(message: impl Into<String>) -> Self {
         Self::new(Kind::InvalidParameterValue, message)
+    }
+
+    /// The same where AWS was recorded to answer without a `Type`.
+    pub(crate) fn bare_parameter(message: impl Into<String>) -> Self {
+        Self::new(Kind::BareParameterValue, message)
+    }
+
+    /// Something that is not there; worded as AWS does for what it is.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Kind::ResourceNotFound, message)
+    }
+
+    /// Something that is there already, or in the way.
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Kind::ResourceConflict, message)
+    }
+
+    /// Nothing is provisioned for a version or alias.
+    pub(crate) fn not_provisioned() -> Self {
+        Self::new(Kind::NotProvisioned, "No Provisioned Concurrency Config found for this function")
     }
 
     /// A member of a request that this platform does not have yet, and that asks for something.
@@ -278,7 +300,7 @@ impl Error {
             control::Error::Package(text) | control::Error::Unsupported(text) => Self::invalid_parameter(text),
             control::Error::Scaling(text) => Self::invalid_parameter(text),
             control::Error::Unreservable => Self::new(
-                Kind::Unreservable,
+                Kind::BareParameterValue,
                 format!(
                     "Specified ReservedConcurrentExecutions for function decreases account's \
                      UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."

@@ -3,6 +3,7 @@
 //! Routes on raw, still encoded path segments, since names arrive as percent-encoded ARNs. What is not part of this
 //! platform yet is answered 501 by name, never with a success that means nothing.
 
+mod aliases;
 mod code;
 mod concurrency;
 mod configuration;
@@ -90,6 +91,19 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         (method, ["2015-03-31", "functions", name, "versions"]) if method == post => {
             versions::publish(scope, name, body).await
         }
+        (method, ["2015-03-31", "functions", name, "aliases"]) if method == post => {
+            aliases::create(scope, name, body).await
+        }
+        (method, ["2015-03-31", "functions", name, "aliases"]) if method == get => aliases::list(scope, name, &query),
+        (method, ["2015-03-31", "functions", name, "aliases", alias]) if method == get => {
+            aliases::get(scope, name, alias)
+        }
+        (method, ["2015-03-31", "functions", name, "aliases", alias]) if method == put => {
+            aliases::update(scope, name, alias, body).await
+        }
+        (method, ["2015-03-31", "functions", name, "aliases", alias]) if method == delete => {
+            aliases::delete(scope, name, alias).await
+        }
         (method, ["2015-03-31", "functions", name, "policy"]) if method == get => read::get_policy(scope, name, &query),
         (method, ["2021-10-31", "functions", name, "url"]) if method == post => {
             url_config::create(scope, name, &query, body).await
@@ -101,7 +115,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         (method, ["2021-10-31", "functions", name, "url"]) if method == delete => {
             url_config::delete(scope, name, &query).await
         }
-        (method, ["2021-10-31", "functions", name, "urls"]) if method == get => url_config::list(scope, name),
+        (method, ["2021-10-31", "functions", name, "urls"]) if method == get => url_config::list(scope, name, &query),
         (method, ["2017-03-31", "tags", resource]) if method == get => tags::list(scope, resource),
         (method, ["2017-03-31", "tags", resource]) if method == post => tags::add(scope, resource, body).await,
         (method, ["2017-03-31", "tags", resource]) if method == delete => tags::remove(scope, resource, &query).await,
