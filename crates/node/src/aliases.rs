@@ -60,6 +60,9 @@ pub enum Error {
     /// It would share calls between `$LATEST` and another version.
     #[error("$LATEST cannot share calls with another version")]
     LatestShared,
+    /// Instances are provisioned for it, and cannot be of this version: it is `$LATEST`, or has some of its own.
+    #[error("nothing can be provisioned of version {0} for it")]
+    Unprovisionable(Version),
     /// As for functions.
     #[error(transparent)]
     Change(#[from] control::Error),
@@ -197,6 +200,16 @@ fn check(alias: &Alias, catalog: &Catalog) -> Result<(), Error> {
         }
         if !exists(version) {
             return Err(Error::NoVersion(version));
+        }
+    }
+    if alias.provisioned.is_some() {
+        let has_own =
+            |function: &&Arc<Function>| alias.names(function.version) && function.settings.provisioned.is_some();
+        if alias.version == Version::Latest {
+            return Err(Error::Unprovisionable(alias.version));
+        }
+        if let Some(function) = catalog.versions(&alias.function).find(has_own) {
+            return Err(Error::Unprovisionable(function.version));
         }
     }
     if exists(alias.version) { Ok(()) } else { Err(Error::NoVersion(alias.version)) }

@@ -21,6 +21,7 @@ mod pool;
 mod pools;
 mod processors;
 mod provision;
+pub mod provisioned;
 mod quota;
 mod reaper;
 mod scaling;

@@ -18,7 +18,9 @@ use http_body_util::BodyExt;
 use updraft_executor::{Call, Executor, Framing, Instance, Rejected, Reply, Start, Support, Unsupported};
 use updraft_node::{
     AdmissionLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits, Publish,
-    Refusal, Service, aliases, control, logs, versions::Publication,
+    Refusal, Service, aliases, control, logs,
+    provisioned::{self, Status},
+    versions::Publication,
 };
 use updraft_store::Store;
 use updraft_types::{
@@ -384,5 +386,74 @@ async fn an_alias_points_at_what_is_there_and_at_two_published_versions_at_most(
     assert_ne!(changed.revision, alias.revision);
     let missing = node.handle.delete_alias(&id(), &"none".parse().unwrap()).await;
     assert!(matches!(missing, Err(aliases::Error::NotFound)));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn provisioned_instances_are_there_before_calls_and_go_with_what_asked_for_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path()).await;
+    node.create(Publish::Yes).await;
+    let one: Qualifier = "1".parse().unwrap();
+    let live: Qualifier = "live".parse().unwrap();
+    node.handle.provision(&id(), &one, Some(3)).await.unwrap();
+    let ready = |node: &Node, qualifier: &Qualifier| {
+        let standing = node.handle.provisioned(&id(), qualifier);
+        standing
+            .is_some_and(|standing| (standing.allocated, standing.available, standing.status) == (3, 3, Status::Ready))
+    };
+    until(|| ready(&node, &one)).await;
+    assert_eq!(node.alive.load(Ordering::SeqCst), 3);
+    node.alias("live", 1, None).await.unwrap();
+    assert!(matches!(node.handle.provision(&id(), &live, Some(1)).await, Err(provisioned::Error::VersionProvisioned)));
+    node.close().await;
+
+    // They are started again with the platform, and moved with the alias that has them.
+    let node = Node::open(directory.path()).await;
+    until(|| ready(&node, &one)).await;
+    node.handle.provision(&id(), &one, None).await.unwrap();
+    assert_eq!(node.handle.provisioned(&id(), &one), None);
+    node.handle.provision(&id(), &live, Some(3)).await.unwrap();
+    until(|| ready(&node, &live)).await;
+    assert!(matches!(node.handle.provision(&id(), &one, Some(1)).await, Err(provisioned::Error::AliasProvisioned)));
+    node.update("two").await;
+    assert_eq!(node.publish().await, 2);
+    let change = aliases::Change { version: Some(Version::Number(2)), ..Default::default() };
+    node.handle.update_alias(&id(), &"live".parse().unwrap(), None, change).await.unwrap();
+    until(|| ready(&node, &live)).await;
+    assert_eq!(node.invoke("live").await.unwrap(), "2 two latest");
+    node.update("broken").await;
+    assert_eq!(node.publish().await, 3);
+    let three: Qualifier = "3".parse().unwrap();
+    node.handle.provision(&id(), &three, Some(1)).await.unwrap();
+    until(|| node.handle.provisioned(&id(), &three).unwrap().status == Status::Failed).await;
+    assert!(matches!(
+        node.handle.provision(&id(), &"$LATEST".parse().unwrap(), Some(1)).await,
+        Err(provisioned::Error::Unpublished)
+    ));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn what_is_provisioned_leaves_enough_to_everyone() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path()).await;
+    node.create(Publish::Yes).await;
+    let one: Qualifier = "1".parse().unwrap();
+    let refused = node.handle.provision(&id(), &one, Some(1_001)).await;
+    assert!(matches!(refused, Err(provisioned::Error::OverUnreserved { unreserved: 1_000 })), "{refused:?}");
+    let refused = node.handle.provision(&id(), &one, Some(901)).await;
+    assert!(matches!(refused, Err(provisioned::Error::UnreservedTooFew)));
+    node.handle.reserve_concurrency(&id(), Some(4)).await.unwrap();
+    assert!(matches!(node.handle.provision(&id(), &one, Some(5)).await, Err(provisioned::Error::OverReserved)));
+    node.handle.provision(&id(), &one, Some(4)).await.unwrap();
+    assert_eq!(node.handle.catalog().committed(&id().account), 4, "what is provisioned is part of the reservation");
+    let below = node.handle.reserve_concurrency(&id(), Some(3)).await;
+    assert!(matches!(below, Err(control::Error::BelowProvisioned { provisioned: 4 })));
+    node.handle.reserve_concurrency(&id(), None).await.unwrap();
+    assert_eq!(node.handle.catalog().committed(&id().account), 4);
+    node.handle.delete_version(&id(), 1).await.unwrap();
+    assert_eq!(node.handle.catalog().committed(&id().account), 0);
+    until(|| node.alive.load(Ordering::SeqCst) == 0).await;
     node.close().await;
 }

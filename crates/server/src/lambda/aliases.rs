@@ -160,6 +160,12 @@ fn refused(error: aliases::Error, resolved: &Resolved, scope: &Scope<'_>, arn: &
         aliases::Error::LatestShared => {
             Error::bare_parameter("$LATEST is not supported for an alias pointing to more than 1 version")
         }
+        aliases::Error::Unprovisionable(Version::Latest) => Error::invalid_parameter(
+            "Provisioned Concurrency Configs cannot be applied to unpublished function versions.",
+        ),
+        aliases::Error::Unprovisionable(Version::Number(_)) => Error::conflict(
+            "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version",
+        ),
         aliases::Error::Change(error) => Error::change(error, &resolved.name, arn),
     }
 }

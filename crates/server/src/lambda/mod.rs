@@ -13,6 +13,7 @@ mod invoke;
 mod members;
 mod name;
 mod operations;
+mod provisioned;
 mod query;
 mod read;
 mod tags;
@@ -126,6 +127,15 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
             concurrency::delete(scope, name).await
         }
         (method, ["2019-09-30", "functions", name, "concurrency"]) if method == get => concurrency::get(scope, name),
+        (method, ["2019-09-30", "functions", name, "provisioned-concurrency"]) if method == put => {
+            provisioned::put(scope, name, &query, body).await
+        }
+        (method, ["2019-09-30", "functions", name, "provisioned-concurrency"]) if method == get => {
+            provisioned::get(scope, name, &query)
+        }
+        (method, ["2019-09-30", "functions", name, "provisioned-concurrency"]) if method == delete => {
+            provisioned::delete(scope, name, &query).await
+        }
         (method, ["2016-08-19", "account-settings"]) if method == get => Ok(read::account_settings(scope)),
         (method, ["2020-06-30", "functions", name, "code-signing-config"]) if method == get => {
             read::code_signing(scope, name)

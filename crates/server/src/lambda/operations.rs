@@ -28,13 +28,6 @@ const OPERATIONS: &[(&str, &str, &str)] = &[
     ("POST", "2019-09-25/functions/*/event-invoke-config", "UpdateFunctionEventInvokeConfig"),
     ("PUT", "2019-09-25/functions/*/event-invoke-config", "PutFunctionEventInvokeConfig"),
     ("GET", "2019-09-25/functions/*/event-invoke-config/list", "ListFunctionEventInvokeConfigs"),
-    ("DELETE", "2019-09-30/functions/*/provisioned-concurrency", "DeleteProvisionedConcurrencyConfig"),
-    (
-        "GET",
-        "2019-09-30/functions/*/provisioned-concurrency",
-        "GetProvisionedConcurrencyConfig or ListProvisionedConcurrencyConfigs",
-    ),
-    ("PUT", "2019-09-30/functions/*/provisioned-concurrency", "PutProvisionedConcurrencyConfig"),
     ("GET", "2020-04-22/code-signing-configs", "ListCodeSigningConfigs"),
     ("POST", "2020-04-22/code-signing-configs", "CreateCodeSigningConfig"),
     ("DELETE", "2020-04-22/code-signing-configs/*", "DeleteCodeSigningConfig"),
