@@ -13,3 +13,4 @@ pub mod placement;
 pub mod policy;
 pub mod prewarm;
 pub mod provision;
+pub mod routing;

@@ -19,6 +19,11 @@ pub struct Failures {
 }
 
 impl Failures {
+    /// Whether the last start failed.
+    pub fn has_any(self) -> bool {
+        self.in_a_row > 0
+    }
+
     /// After a failed start at the moment `now`.
     #[must_use]
     pub fn after_failure(self, now: Duration) -> Self {

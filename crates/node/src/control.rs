@@ -17,14 +17,15 @@ use tokio::sync::{Mutex as TurnMutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwL
 use updraft_executor::Support;
 use updraft_store::functions::{CreateError, DeleteError, ReplaceError};
 use updraft_types::{
-    Function, FunctionId, RevisionId, Timestamp,
+    AliasName, Function, FunctionId, RevisionId, Timestamp, Version, VersionId,
     function::{Code, Configuration, FunctionUrl, LastUpdate, PolicyStatement, ResourcePolicy, State},
 };
 
 use crate::{
-    Handle,
+    Catalog, Handle,
     package::Error as ZipError,
     packages::{self, Packages, code_of},
+    versions::version_of,
 };
 
 /// Locks that changes to functions take turns on: by hash, so their number is bounded.
@@ -43,10 +44,19 @@ pub struct Draft {
     pub tags: BTreeMap<String, String>,
 }
 
+/// Whether a change is published as a version at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publish {
+    /// It is not.
+    No,
+    /// It is, under the next number.
+    Yes,
+}
+
 /// A function as a change left it.
 #[derive(Debug, Clone)]
 pub struct Deployed {
-    /// The function now.
+    /// The function now; what was published, if that was asked for.
     pub function: Arc<Function>,
     /// Something its author should know, such as an interpreter of another minor version.
     pub warning: Option<String>,
@@ -67,6 +77,24 @@ pub enum Error {
     /// The zip itself is over [`updraft_types::limits::ZIP_BYTES_MAX`].
     #[error("{}", ZipError::ZippedTooLarge)]
     ZipTooLarge,
+    /// The caller's SHA-256 is not that of the code, which is `current`.
+    #[error("the code is another: its SHA-256 is {current}")]
+    CodeMismatch {
+        /// As [`Code::sha256`].
+        current: String,
+    },
+    /// The function cannot be invoked, so it is not published.
+    #[error("the function is not active")]
+    NotActive(State),
+    /// These aliases point at the version.
+    #[error("aliases point at the version")]
+    Aliased(Vec<AliasName>),
+    /// More is provisioned for the function than would be reserved.
+    #[error("more is provisioned than would be reserved")]
+    BelowProvisioned {
+        /// Calls at once that instances are kept ready for.
+        provisioned: u32,
+    },
     /// The package is not acceptable; the text is for the author.
     #[error("{0}")]
     Package(String),
@@ -129,6 +157,11 @@ impl Default for Changes {
 impl Handle {
     /// Creates a function from a zip. It is acknowledged durable, in state Pending, and becomes Active at once.
     pub async fn create(&self, draft: Draft, zip: Bytes) -> Result<Deployed, Error> {
+        self.create_with(draft, zip, Publish::No).await
+    }
+
+    /// The same, and may publish it as its first version.
+    pub async fn create_with(&self, draft: Draft, zip: Bytes, publish: Publish) -> Result<Deployed, Error> {
         let handle = self.clone();
         detached(async move {
             let turn = handle.turn(&draft.id).await;
@@ -140,6 +173,7 @@ impl Handle {
             let code = handle.add_package(zip).await?;
             let function = Function {
                 id: draft.id,
+                version: Version::Latest,
                 revision: RevisionId::random(),
                 modified_at: Timestamp::now(),
                 configuration: draft.configuration,
@@ -150,18 +184,22 @@ impl Handle {
                 url: None,
                 scaling: Default::default(),
                 policies: Default::default(),
+                settings: Default::default(),
             };
             let stored = match handle.prepare(&function).await {
-                Ok(()) => handle.inner.store.functions().create(function.clone()).await.map_err(Error::from),
+                Ok(()) => handle.store_new(function.clone(), publish).await,
                 Err(error) => Err(error),
             };
             drop(gate);
-            if let Err(error) = stored {
-                handle.discard(function.code);
-                return Err(error);
-            }
-            let function = handle.publish(function);
-            handle.settle_later(function.clone(), turn);
+            let changed = match stored {
+                Ok(changed) => changed,
+                Err(error) => {
+                    handle.discard(function.code);
+                    return Err(error);
+                }
+            };
+            let function = changed.last().expect("a function was stored").clone();
+            handle.settle_later(changed, turn);
             Ok(Deployed { function, warning })
         })
         .await
@@ -188,6 +226,17 @@ impl Handle {
         zip: Bytes,
         expected: Option<&RevisionId>,
     ) -> Result<Deployed, Error> {
+        self.update_code_with(id, zip, expected, Publish::No).await
+    }
+
+    /// The same, and may publish it as a version. Where that is what the newest version is, that one is answered.
+    pub async fn update_code_with(
+        &self,
+        id: &FunctionId,
+        zip: Bytes,
+        expected: Option<&RevisionId>,
+        publish: Publish,
+    ) -> Result<Deployed, Error> {
         let (handle, id, expected) = (self.clone(), id.clone(), expected.cloned());
         detached(async move {
             let turn = handle.turn(&id).await;
@@ -195,7 +244,7 @@ impl Handle {
             let gate = handle.gate().await;
             let code = handle.add_package(zip).await?;
             let next = Function { code: code.clone(), ..changed(&current) };
-            let deployed = handle.redeploy(&current, next, turn).await;
+            let deployed = handle.redeploy(&current, next, publish, turn).await;
             drop(gate);
             handle.discard(if deployed.is_ok() { current.code.clone() } else { code });
             deployed
@@ -216,26 +265,23 @@ impl Handle {
             let current = handle.current(&id, expected.as_ref())?;
             let mut next = changed(&current);
             change(&mut next.configuration);
-            handle.redeploy(&current, next, turn).await
+            handle.redeploy(&current, next, Publish::No, turn).await
         })
         .await
     }
 
-    /// Deletes a function; its running calls finish.
+    /// Deletes a function with its versions and aliases; its running calls finish.
     pub async fn delete(&self, id: &FunctionId) -> Result<(), Error> {
         let (handle, id) = (self.clone(), id.clone());
         detached(async move {
             let _turn = handle.turn(&id).await;
             let current = handle.current(&id, None)?;
+            let before = handle.catalog();
             handle.inner.store.functions().delete(id.clone()).await?;
-            {
-                let _publishing = handle.inner.changes.publishing.lock();
-                let next = Arc::new(handle.inner.catalog.load().without(&id));
-                handle.inner.catalog.store(next.clone());
-                handle.inner.pools.apply_limits(&id, &next);
-            }
-            handle.inner.pools.forget(&id);
+            handle.swap(&id, |catalog| catalog.without(&id));
+            handle.inner.pools.forget_function(&id);
             handle.discard(current.code.clone());
+            before.versions(&id).for_each(|version| handle.discard(version.code.clone()));
             Ok(())
         })
         .await
@@ -310,13 +356,44 @@ impl Handle {
     }
 
     /// Prepares and commits a changed function, then moves invocations over to it.
-    async fn redeploy(&self, current: &Function, next: Function, turn: OwnedMutexGuard<()>) -> Result<Deployed, Error> {
+    async fn redeploy(
+        &self,
+        current: &Function,
+        next: Function,
+        publish: Publish,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<Deployed, Error> {
         let warning = self.check(&next.configuration)?;
         self.prepare(&next).await?;
-        let function = self.replace(current, next).await?;
-        self.inner.pools.close(&function.id);
-        self.settle_later(function.clone(), turn);
-        Ok(Deployed { function, warning })
+        let newest = (publish == Publish::Yes).then(|| self.published_as(&next));
+        let (function, published) = match newest {
+            Some(None) => {
+                let version = version_of(&next, None);
+                let (function, version) = self.replace_published(current, next, version).await?;
+                (function, Some(version))
+            }
+            _ => (self.replace(current, next).await?, None),
+        };
+        self.inner.pools.close(&function.version_id());
+        let answered = published.clone().or(newest.flatten()).unwrap_or_else(|| function.clone());
+        self.settle_later(std::iter::once(function).chain(published).collect(), turn);
+        Ok(Deployed { function: answered, warning })
+    }
+
+    /// Stores a new function, and answers it with the version that is published of it, if one is.
+    async fn store_new(&self, function: Function, publish: Publish) -> Result<Vec<Arc<Function>>, Error> {
+        let functions = self.inner.store.functions();
+        Ok(match publish {
+            Publish::No => {
+                functions.create(function.clone()).await?;
+                vec![self.publish(function)]
+            }
+            Publish::Yes => {
+                let version = functions.create_published(function.clone(), version_of(&function, None)).await?;
+                let (function, version) = self.publish_both(function, version);
+                vec![function, version]
+            }
+        })
     }
 
     fn check(&self, configuration: &Configuration) -> Result<Option<String>, Error> {
@@ -353,7 +430,15 @@ impl Handle {
     }
 
     pub(crate) fn current(&self, id: &FunctionId, expected: Option<&RevisionId>) -> Result<Arc<Function>, Error> {
-        let function = self.catalog().get(id).cloned().ok_or(Error::NotFound)?;
+        self.current_version(&VersionId::latest(id.clone()), expected)
+    }
+
+    pub(crate) fn current_version(
+        &self,
+        id: &VersionId,
+        expected: Option<&RevisionId>,
+    ) -> Result<Arc<Function>, Error> {
+        let function = self.catalog().version(id).cloned().ok_or(Error::NotFound)?;
         match expected {
             Some(expected) if *expected != function.revision => Err(Error::RevisionMismatch),
             _ => Ok(function),
@@ -361,24 +446,54 @@ impl Handle {
     }
 
     pub(crate) async fn replace(&self, current: &Function, next: Function) -> Result<Arc<Function>, Error> {
-        self.inner.store.functions().replace(next.clone(), current.revision.clone()).await?;
+        let expected = current.revision.clone();
+        match next.version {
+            Version::Latest => self.inner.store.functions().replace(next.clone(), expected).await?,
+            Version::Number(_) => self.inner.store.versions().replace(next.clone(), expected).await?,
+        }
         Ok(self.publish(next))
+    }
+
+    /// Commits a changed function and a version that is published of it; answers both.
+    pub(crate) async fn replace_published(
+        &self,
+        current: &Function,
+        next: Function,
+        version: Function,
+    ) -> Result<(Arc<Function>, Arc<Function>), Error> {
+        let functions = self.inner.store.functions();
+        let version = functions.replace_published(next.clone(), current.revision.clone(), version).await?;
+        Ok(self.publish_both(next, version))
     }
 
     fn publish(&self, function: Function) -> Arc<Function> {
         let function = Arc::new(function);
-        let _publishing = self.inner.changes.publishing.lock();
-        let next = Arc::new(self.inner.catalog.load().with(function.clone()));
-        self.inner.catalog.store(next.clone());
-        self.inner.pools.apply_limits(&function.id, &next);
+        self.swap(&function.id, |catalog| catalog.with(function.clone()));
         function
     }
 
-    /// Marks a prepared function as in force. The next change to it waits for this one.
-    fn settle_later(&self, function: Arc<Function>, turn: OwnedMutexGuard<()>) {
+    fn publish_both(&self, function: Function, version: Function) -> (Arc<Function>, Arc<Function>) {
+        let (function, version) = (Arc::new(function), Arc::new(version));
+        self.swap(&function.id, |catalog| catalog.with(function.clone()).with(version.clone()));
+        (function, version)
+    }
+
+    /// Makes the next catalog of the current one, in which this function differs.
+    pub(crate) fn swap(&self, id: &FunctionId, change: impl FnOnce(&Catalog) -> Catalog) {
+        let _publishing = self.inner.changes.publishing.lock();
+        let next = Arc::new(change(&self.inner.catalog.load()));
+        self.inner.catalog.store(next.clone());
+        self.inner.pools.apply_limits(id, &next);
+    }
+
+    /// Marks what is prepared, a function and perhaps a version of it, as in force. The function's next change waits
+    /// for this one.
+    fn settle_later(&self, changed: Vec<Arc<Function>>, turn: OwnedMutexGuard<()>) {
         let handle = self.clone();
         tokio::spawn(async move {
-            handle.settle(&function, Ok(())).await;
+            for function in changed {
+                handle.settle(&function, Ok(())).await;
+            }
             drop(turn);
         });
     }
@@ -409,16 +524,16 @@ impl Handle {
         let is_unfinished = |function: &Function| {
             function.state == State::Pending || function.last_update == Some(LastUpdate::InProgress)
         };
-        for function in catalog.all().filter(|function| is_unfinished(function)) {
+        for function in catalog.all_versions().filter(|function| is_unfinished(function)) {
             let _turn = self.turn(&function.id).await;
-            let Ok(current) = self.current(&function.id, Some(&function.revision)) else { continue };
+            let Ok(current) = self.current_version(&function.version_id(), Some(&function.revision)) else { continue };
             let prepared = self.prepare(&current).await;
             self.settle(&current, prepared).await;
         }
     }
 
     /// Hands code to the collector, which removes it once nothing uses it.
-    fn discard(&self, code: Code) {
+    pub(crate) fn discard(&self, code: Code) {
         self.inner.changes.garbage.lock().push(code);
     }
 
@@ -432,7 +547,8 @@ impl Handle {
             }
             let _gate = self.inner.changes.code_gate.write().await;
             let catalog = self.catalog();
-            let used: std::collections::HashSet<&Code> = catalog.all().map(|function| &function.code).collect();
+            let used: std::collections::HashSet<&Code> =
+                catalog.all_versions().map(|function| &function.code).collect();
             for code in garbage.into_iter().filter(|code| !used.contains(code)) {
                 match self.inner.shared.packages.remove_unheld(&code).await {
                     Ok(packages::Removal::Done) => {}
@@ -448,7 +564,7 @@ impl Handle {
         let _gate = self.inner.changes.code_gate.write().await;
         let catalog = self.catalog();
         let used: std::collections::HashSet<String> =
-            catalog.all().map(|function| Packages::key(&function.code)).collect();
+            catalog.all_versions().map(|function| Packages::key(&function.code)).collect();
         Ok(self.inner.shared.packages.sweep(|key| used.contains(key)).await?)
     }
 }
@@ -464,12 +580,12 @@ fn changed(current: &Function) -> Function {
 }
 
 /// Runs a change to its end even if its caller goes away.
-pub(crate) async fn detached<T: Send + 'static>(
-    change: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
+pub(crate) async fn detached<T: Send + 'static, E: From<Error> + Send + 'static>(
+    change: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E> {
     match tokio::spawn(change).await {
         Ok(result) => result,
-        Err(panic) => Err(Error::Internal(panic.to_string())),
+        Err(panic) => Err(Error::Internal(panic.to_string()).into()),
     }
 }
 

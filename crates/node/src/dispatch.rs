@@ -106,10 +106,10 @@ impl Handle {
                 }
                 Err(Miss::Moved) => pool = self.pool_of(&invocation.function)?,
                 Err(Miss::Failed(failed)) => {
-                    let (memory_mb, tally) = (pool.function.configuration.memory_mb, pool.tally.clone());
+                    let (function, tally) = (&pool.function, pool.tally.clone());
                     let FailedStart { fault, sink, init } = *failed;
                     let mut attempt =
-                        Attempt::failed_start(invocation.id, sink, tally, init, memory_mb, invocation.log_tail);
+                        Attempt::failed_start(invocation.id, sink, tally, init, function, invocation.log_tail);
                     attempt.end(Ending::Failed(&fault));
                     return Ok(answer(invocation.id, Err(fault), &attempt));
                 }
@@ -118,10 +118,11 @@ impl Handle {
     }
 
     fn pool_of(&self, function: &Function) -> Result<Arc<Pool>, Refusal> {
-        if let Some(pool) = self.inner.pools.find(&function.id) {
+        let id = function.version_id();
+        if let Some(pool) = self.inner.pools.find(&id) {
             return Ok(pool);
         }
-        self.inner.pools.find_or_open(&function.id, &self.inner.catalog)
+        self.inner.pools.find_or_open(&id, &self.inner.catalog)
     }
 }
 
@@ -140,7 +141,7 @@ async fn run(invocation: Invocation, function: Arc<Function>, lease: Lease, admi
     let timeout = Duration::from_secs(u64::from(configuration.timeout_s));
     let limit_ms = u64::from(configuration.timeout_s) * 1_000;
     let instance = lease.member.instance.clone();
-    let mut attempt = Attempt::begin(id, lease, configuration.memory_mb, log_tail);
+    let mut attempt = Attempt::begin(id, lease, &function, log_tail);
     let deadline = Instant::now() + timeout;
     let call = Call { request: id, payload, context, deadline, deadline_at: Timestamp::now().plus(timeout) };
     let result = match tokio::time::timeout_at(deadline.into(), instance.call(call)).await {

@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use updraft_engine::keep_alive::{Plan, Policy, Record, Verdict, Window};
-use updraft_types::FunctionId;
+use updraft_types::VersionId;
 
 /// Most habits at rest, about half a kilobyte each. Beyond it those idle longest are forgotten.
 const HABITS_MAX: usize = 100_000;
@@ -24,7 +24,7 @@ const BRIEF: Duration = Duration::from_secs(1);
 /// The habits of functions without a pool.
 pub(crate) struct Habits {
     policy: Policy,
-    resting: Mutex<HashMap<FunctionId, Habit>>,
+    resting: Mutex<HashMap<VersionId, Habit>>,
     resting_max: usize,
 }
 
@@ -59,12 +59,12 @@ impl Habits {
     }
 
     /// The function's habit, for the pool that is being opened; a new one if none is known.
-    pub(crate) fn take(&self, id: &FunctionId) -> Habit {
+    pub(crate) fn take(&self, id: &VersionId) -> Habit {
         self.resting.lock().remove(id).unwrap_or_else(|| Habit::new(&self.policy))
     }
 
     /// Keeps the habit of a function whose pool has closed.
-    pub(crate) fn rest(&self, id: FunctionId, habit: Habit, now: Instant) {
+    pub(crate) fn rest(&self, id: VersionId, habit: Habit, now: Instant) {
         let mut resting = self.resting.lock();
         if resting.len() >= self.resting_max {
             forget_oldest(&mut resting, now);
@@ -72,9 +72,9 @@ impl Habits {
         resting.insert(id, habit.at_rest(now));
     }
 
-    /// Forgets a function that is no more.
-    pub(crate) fn forget(&self, id: &FunctionId) {
-        self.resting.lock().remove(id);
+    /// Forgets versions that are no more.
+    pub(crate) fn forget(&self, is_gone: impl Fn(&VersionId) -> bool) {
+        self.resting.lock().retain(|id, _| !is_gone(id));
     }
 
     /// At most `limit` functions that should have an instance soon and have none. Each is named once for
@@ -83,8 +83,8 @@ impl Habits {
         &self,
         now: Instant,
         limit: usize,
-        memory_mb: impl Fn(&FunctionId) -> Option<u32>,
-    ) -> Vec<FunctionId> {
+        memory_mb: impl Fn(&VersionId) -> Option<u32>,
+    ) -> Vec<VersionId> {
         let mut due = Vec::new();
         for (id, habit) in self.resting.lock().iter_mut() {
             if due.len() == limit {
@@ -102,7 +102,7 @@ impl Habits {
 }
 
 /// Forgets a tenth at once, so that a full house does not look for the oldest at every turn.
-fn forget_oldest(resting: &mut HashMap<FunctionId, Habit>, now: Instant) {
+fn forget_oldest(resting: &mut HashMap<VersionId, Habit>, now: Instant) {
     let mut ages: Vec<Duration> = resting.values().map(|habit| habit.idle(now)).collect();
     let tenth = ages.len() / 10;
     let (_, age, _) = ages.select_nth_unstable_by(tenth, |one, other| other.cmp(one));
@@ -220,8 +220,11 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
     const MB: u32 = 128;
 
-    fn id(name: &str) -> FunctionId {
-        FunctionId { account: "000000000000".parse().unwrap(), name: name.parse().unwrap() }
+    fn id(name: &str) -> VersionId {
+        VersionId::latest(updraft_types::FunctionId {
+            account: "000000000000".parse().unwrap(),
+            name: name.parse().unwrap(),
+        })
     }
 
     fn hourly() -> Policy {
@@ -295,7 +298,7 @@ mod tests {
         let habit = habits.take(&id("f"));
         assert_eq!(habit.record.observations(), 20);
         habits.rest(id("f"), habit, now);
-        habits.forget(&id("f"));
+        habits.forget(|resting| *resting == id("f"));
         assert_eq!(habits.take(&id("f")).record.observations(), 0);
     }
 

@@ -4,6 +4,7 @@
 //! Time enters `engine` here and nowhere else. Invariants: one dispatch path, one limit check, one meter; a
 //! change is acknowledged only when the store has it; nothing promised lives only in memory.
 
+pub mod aliases;
 mod capacity;
 pub mod catalog;
 mod clerk;
@@ -21,11 +22,13 @@ mod pool;
 mod pools;
 mod processors;
 mod provision;
+pub mod provisioned;
 mod quota;
 mod reaper;
 mod scaling;
 mod start;
 mod tally;
+pub mod versions;
 
 use std::{
     io,
@@ -40,7 +43,7 @@ use std::{
 use arc_swap::ArcSwap;
 pub use capacity::Limits as CapacityLimits;
 pub use catalog::Catalog;
-pub use control::{Deployed, Draft};
+pub use control::{Deployed, Draft, Publish};
 pub use dispatch::{Answer, Refusal};
 pub use pools::Executors;
 use tokio::{task::JoinSet, time::Instant};
@@ -182,6 +185,8 @@ impl Service {
     pub async fn open(config: Config, store: Store, executors: Executors) -> io::Result<(Self, Handle)> {
         let functions = store.functions().all().await.map_err(io::Error::other)?;
         let identity = identity::Identity::open(store.clone()).await.map_err(io::Error::other)?;
+        let versions = store.versions().all().await.map_err(io::Error::other)?;
+        let aliases = store.aliases().all().await.map_err(io::Error::other)?;
         let packages = Packages::open(&config.packages_directory, store.clone())?;
         let logs = logs::Handle::new(config.logs, store.clone());
         let mut shared = None;
@@ -205,7 +210,7 @@ impl Service {
             Pools::new(made, executors.clone())
         });
         let inner = Inner {
-            catalog: ArcSwap::from_pointee(Catalog::new(functions)),
+            catalog: ArcSwap::from_pointee(Catalog::new(functions, versions, aliases)),
             pools: pools.clone(),
             shared: shared.expect("new_cyclic has run its closure"),
             changes: Changes::default(),

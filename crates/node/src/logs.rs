@@ -15,7 +15,7 @@ use updraft_store::{
     logs::{Entry, Lines, Retention, Sweep},
 };
 use updraft_types::{
-    FunctionId, InstanceId, Timestamp,
+    FunctionId, InstanceId, Timestamp, Version,
     limits::{LOG_LINE_BYTES_MAX, LOG_TAIL_BYTES},
 };
 
@@ -50,15 +50,15 @@ impl Default for Config {
 pub struct Line {
     /// When it was written.
     pub at: Timestamp,
-    /// The instance's log stream: `2026/11/23/[$LATEST]` and 32 hexadecimal digits.
+    /// The instance's log stream: `2026/11/23/[$LATEST]`, with the version, and 32 hexadecimal digits.
     pub stream: Arc<str>,
     /// The text, without its newline; not necessarily UTF-8.
     pub text: Bytes,
 }
 
 /// The name of an instance's log stream.
-pub fn stream_name(instance: InstanceId, at: Timestamp) -> String {
-    format!("{}/[$LATEST]{instance}", at.to_day_path())
+pub fn stream_name(version: Version, instance: InstanceId, at: Timestamp) -> String {
+    format!("{}/[{version}]{instance}", at.to_day_path())
 }
 
 /// Reads and follows logs, and makes the sinks they come from.

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use updraft_types::{
-    Body, BoxError, Fault, RequestId, Timestamp,
+    Body, BoxError, Fault, Function, RequestId, Timestamp,
     invocation::{LogTail, Usage},
 };
 
@@ -51,10 +51,10 @@ pub(crate) enum Ending<'a> {
 
 impl Attempt {
     /// Begins an attempt on a leased instance.
-    pub(crate) fn begin(request: RequestId, mut lease: Lease, memory_mb: u32, tail: LogTail) -> Self {
+    pub(crate) fn begin(request: RequestId, mut lease: Lease, function: &Function, tail: LogTail) -> Self {
         let sink = lease.member.sink.clone();
         let (init, cold, tally) = (lease.init, lease.cold.take(), lease.tally().clone());
-        let mut attempt = Self::begin_on(request, sink, tally, init, memory_mb, tail, Some(lease));
+        let mut attempt = Self::begin_on(request, sink, tally, init, function, tail, Some(lease));
         attempt.cold = cold;
         attempt
     }
@@ -65,10 +65,10 @@ impl Attempt {
         sink: Arc<Sink>,
         tally: Arc<Tally>,
         init: Duration,
-        memory_mb: u32,
+        function: &Function,
         tail: LogTail,
     ) -> Self {
-        Self::begin_on(request, sink, tally, Some(init), memory_mb, tail, None)
+        Self::begin_on(request, sink, tally, Some(init), function, tail, None)
     }
 
     fn begin_on(
@@ -76,7 +76,7 @@ impl Attempt {
         sink: Arc<Sink>,
         tally: Arc<Tally>,
         init: Option<Duration>,
-        memory_mb: u32,
+        function: &Function,
         tail: LogTail,
         lease: Option<Lease>,
     ) -> Self {
@@ -84,7 +84,9 @@ impl Attempt {
             sink.begin_tail();
             Arc::default()
         });
-        sink.line(Timestamp::now(), format_args!("START RequestId: {request} Version: $LATEST"));
+        let version = function.version;
+        sink.line(Timestamp::now(), format_args!("START RequestId: {request} Version: {version}"));
+        let memory_mb = function.configuration.memory_mb;
         Self { request, sink, began: Instant::now(), init, cold: None, tally, memory_mb, tail, has_ended: false, lease }
     }
 

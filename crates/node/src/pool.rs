@@ -1,4 +1,4 @@
-//! The instances of one function as it was deployed, and the callers that wait for one.
+//! The instances of one version of a function as it was deployed, and the callers that wait for one.
 //!
 //! Performs what `engine::placement` decides. A change of code or configuration makes a new pool; the old one is
 //! closed, lets running calls finish, and sends those who wait to the new one.
@@ -30,10 +30,15 @@ use updraft_engine::{
     provision::Failures,
 };
 use updraft_executor::{Executor, Instance, Start};
-use updraft_types::{Fault, Function, InstanceId, Timestamp, function::Scaling, limits::INIT_TIMEOUT_S};
+use updraft_types::{
+    Fault, Function, InstanceId, Timestamp,
+    function::{Configuration, Scaling},
+    limits::INIT_TIMEOUT_S,
+};
 
 use crate::{
     capacity::{Request, Reservation},
+    catalog,
     figures::ColdStart,
     habits::Habit,
     logs::{self, Output, Sink},
@@ -189,15 +194,15 @@ pub(crate) struct FailedStart {
 impl Pool {
     pub(crate) fn new(
         function: Arc<Function>,
+        asked: catalog::Bounds,
         executor: Arc<dyn Executor>,
         (quota, tally): (Arc<quota::Function>, Arc<Tally>),
         shared: Arc<Shared>,
     ) -> Self {
-        let concurrency = concurrency(&function, &*executor);
+        let concurrency = concurrency(&function.configuration, &asked.scaling, &*executor);
         let bounds =
             Bounds { instances_max: AtomicU32::new(0), instances_min: AtomicU32::new(0), weight: AtomicU32::new(0) };
-        let scaling = function.scaling;
-        let state = State { habit: Some(shared.habits.take(&function.id)), ..State::default() };
+        let state = State { habit: Some(shared.habits.take(&function.version_id())), ..State::default() };
         let pool = Self {
             function,
             quota,
@@ -209,15 +214,17 @@ impl Pool {
             shared,
             state: Mutex::new(state),
         };
-        pool.set_bounds(&scaling);
+        pool.set_bounds(asked);
         pool
     }
 
     /// Sets the author's bounds. What is above a new maximum goes when its calls have ended.
-    pub(crate) fn set_bounds(&self, scaling: &Scaling) {
+    pub(crate) fn set_bounds(&self, asked: catalog::Bounds) {
+        let catalog::Bounds { scaling, provisioned } = asked;
+        let ready = provisioned.div_ceil(self.concurrency);
         let Bounds { instances_max, instances_min, weight } = &self.bounds;
         instances_max.store(scaling.instances_max.unwrap_or(u32::MAX), Ordering::Relaxed);
-        instances_min.store(scaling.instances_min, Ordering::Relaxed);
+        instances_min.store(scaling.instances_min.max(ready), Ordering::Relaxed);
         weight.store(scaling.weight.unwrap_or(1), Ordering::Relaxed);
         let surplus = {
             let mut state = self.state.lock();
@@ -524,7 +531,7 @@ impl Pool {
         let pool = self.clone();
         tokio::spawn(async move {
             let id = InstanceId::random();
-            let stream = logs::stream_name(id, Timestamp::now());
+            let stream = logs::stream_name(pool.function.version, id, Timestamp::now());
             let sink = pool.shared.logs.sink(pool.function.id.clone(), &stream);
             let began = Instant::now();
             let starting = Arc::new(Starting::new(began, Output(sink.clone())));
@@ -651,9 +658,8 @@ impl Drop for Lease {
 }
 
 /// Calls that one instance of a function takes at once; at least 1.
-pub(crate) fn concurrency(function: &Function, executor: &dyn Executor) -> u32 {
-    let configuration = &function.configuration;
-    let calls = match function.scaling.instance_concurrency {
+pub(crate) fn concurrency(configuration: &Configuration, scaling: &Scaling, executor: &dyn Executor) -> u32 {
+    let calls = match scaling.instance_concurrency {
         Some(asked) => asked.min(configuration.runtime.instance_concurrency_max()),
         None => executor.concurrency(configuration),
     };

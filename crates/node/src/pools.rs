@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use updraft_engine::{admission, burst, placement};
 use updraft_executor::Executor;
-use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime, function::State};
+use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime, Version, VersionId, function::State};
 
 use crate::{
     Catalog, Refusal,
@@ -123,7 +123,7 @@ impl Drop for Counted<'_> {
 pub(crate) struct Pools {
     shared: Arc<Shared>,
     executors: Executors,
-    by_function: RwLock<HashMap<FunctionId, Arc<Pool>>>,
+    by_version: RwLock<HashMap<VersionId, Arc<Pool>>>,
     /// Changed only under the lock of the pools: none is opened after they were all closed.
     is_closed: AtomicBool,
     quotas: Mutex<Quotas>,
@@ -140,14 +140,14 @@ struct Quotas {
 }
 
 impl Quotas {
-    fn of(&mut self, function: &Function, unreserved: u32) -> Arc<quota::Function> {
-        if let Some(quota) = self.functions.get(&function.id) {
+    fn of(&mut self, id: &FunctionId, unreserved: u32, reserved: Option<u32>) -> Arc<quota::Function> {
+        if let Some(quota) = self.functions.get(id) {
             return quota.clone();
         }
-        let account = self.accounts.entry(function.id.account.clone());
+        let account = self.accounts.entry(id.account.clone());
         let account = account.or_insert_with(|| Arc::new(quota::Account::new(unreserved))).clone();
-        let quota = Arc::new(quota::Function::new(account, function.scaling.reserved_concurrency));
-        self.functions.insert(function.id.clone(), quota.clone());
+        let quota = Arc::new(quota::Function::new(account, reserved));
+        self.functions.insert(id.clone(), quota.clone());
         quota
     }
 }
@@ -157,21 +157,21 @@ impl Pools {
         Self {
             shared,
             executors,
-            by_function: RwLock::default(),
+            by_version: RwLock::default(),
             is_closed: AtomicBool::new(false),
             quotas: Mutex::default(),
             changed: Notify::new(),
         }
     }
 
-    /// The function's pool, if it has one.
-    pub(crate) fn find(&self, id: &FunctionId) -> Option<Arc<Pool>> {
-        self.by_function.read().get(id).cloned()
+    /// The version's pool, if it has one.
+    pub(crate) fn find(&self, id: &VersionId) -> Option<Arc<Pool>> {
+        self.by_version.read().get(id).cloned()
     }
 
-    /// The function's pool, made if it has none for the function as the catalog has it.
-    pub(crate) fn find_or_open(&self, id: &FunctionId, catalog: &ArcSwap<Catalog>) -> Result<Arc<Pool>, Refusal> {
-        let mut pools = self.by_function.write();
+    /// The version's pool, made if it has none for the version as the catalog has it.
+    pub(crate) fn find_or_open(&self, id: &VersionId, catalog: &ArcSwap<Catalog>) -> Result<Arc<Pool>, Refusal> {
+        let mut pools = self.by_version.write();
         if let Some(pool) = pools.get(id) {
             return Ok(pool.clone());
         }
@@ -180,7 +180,8 @@ impl Pools {
         }
         // Looked up under the lock: a change is either seen here or finds this pool to close.
         let catalog = catalog.load();
-        let function = catalog.get(id).ok_or(Refusal::NotFound)?;
+        let function = catalog.version(id).ok_or(Refusal::NotFound)?;
+        let bounds = catalog.scaling(id).ok_or(Refusal::NotFound)?;
         match &function.state {
             State::Active => {}
             State::Pending => return Err(Refusal::Pending),
@@ -189,9 +190,11 @@ impl Pools {
         let executor = self.executors.of(function.configuration.runtime).clone();
         let counted = {
             let mut quotas = self.quotas.lock();
-            (quotas.of(function, self.unreserved(&catalog, &id.account)), quotas.tallies.of(id))
+            let unreserved = self.unreserved(&catalog, &id.function.account);
+            let reserved = bounds.scaling.reserved_concurrency;
+            (quotas.of(&id.function, unreserved, reserved), quotas.tallies.of(&id.function))
         };
-        let pool = Arc::new(Pool::new(function.clone(), executor, counted, self.shared.clone()));
+        let pool = Arc::new(Pool::new(function.clone(), bounds, executor, counted, self.shared.clone()));
         pools.insert(id.clone(), pool.clone());
         Ok(pool)
     }
@@ -199,7 +202,7 @@ impl Pools {
     /// Brings limits in force that a new catalog changes for this function and its account.
     pub(crate) fn apply_limits(&self, id: &FunctionId, catalog: &Catalog) {
         self.changed.notify_one();
-        let pools = self.by_function.write();
+        let pools = self.by_version.write();
         let mut quotas = self.quotas.lock();
         if let Some(account) = quotas.accounts.get(&id.account) {
             account.set_unreserved(self.unreserved(catalog, &id.account));
@@ -209,8 +212,12 @@ impl Pools {
                 if let Some(quota) = quotas.functions.get(id) {
                     quota.set_reserved(function.scaling.reserved_concurrency);
                 }
-                if let Some(pool) = pools.get(id) {
-                    pool.set_bounds(&function.scaling);
+                let numbered = catalog.versions(id).map(|function| function.version);
+                for version in std::iter::once(Version::Latest).chain(numbered) {
+                    let id = VersionId { function: id.clone(), version };
+                    if let (Some(pool), Some(bounds)) = (pools.get(&id), catalog.scaling(&id)) {
+                        pool.set_bounds(bounds);
+                    }
                 }
             }
             None => {
@@ -224,10 +231,10 @@ impl Pools {
         admission::unreserved(self.shared.admission, catalog.reserved(account))
     }
 
-    /// Closes the function's pool: the next invocation opens one for the function as it is then.
-    pub(crate) fn close(&self, id: &FunctionId) {
+    /// Closes the version's pool: the next invocation opens one for the version as it is then.
+    pub(crate) fn close(&self, id: &VersionId) {
         let closed = {
-            let mut pools = self.by_function.write();
+            let mut pools = self.by_version.write();
             let closed = pools.remove(id);
             // Before anyone can open the next pool, which takes the habit up.
             closed.inspect(|pool| self.rest_habit(id, pool, Instant::now()))
@@ -237,13 +244,25 @@ impl Pools {
         }
     }
 
-    /// Closes the pool of a function that is no more.
-    pub(crate) fn forget(&self, id: &FunctionId) {
-        self.close(id);
-        self.shared.habits.forget(id);
+    /// Closes the pools of all versions of a function.
+    pub(crate) fn close_function(&self, id: &FunctionId) {
+        let all: Vec<VersionId> = self.by_version.read().keys().filter(|open| open.function == *id).cloned().collect();
+        all.iter().for_each(|id| self.close(id));
     }
 
-    fn rest_habit(&self, id: &FunctionId, pool: &Pool, now: Instant) {
+    /// Closes the pools of a function that is no more.
+    pub(crate) fn forget_function(&self, id: &FunctionId) {
+        self.close_function(id);
+        self.shared.habits.forget(|resting| resting.function == *id);
+    }
+
+    /// Closes the pool of a version that is no more.
+    pub(crate) fn forget(&self, id: &VersionId) {
+        self.close(id);
+        self.shared.habits.forget(|resting| resting == id);
+    }
+
+    fn rest_habit(&self, id: &VersionId, pool: &Pool, now: Instant) {
         if let Some(habit) = pool.take_habit() {
             self.shared.habits.rest(id.clone(), habit, now);
         }
@@ -252,7 +271,7 @@ impl Pools {
     /// Closes every pool, for good.
     pub(crate) fn close_all(&self) {
         let closed = {
-            let mut pools = self.by_function.write();
+            let mut pools = self.by_version.write();
             self.is_closed.store(true, Ordering::Relaxed);
             std::mem::take(&mut *pools)
         };
@@ -266,25 +285,32 @@ impl Pools {
         self.snapshot().iter().map(|pool| pool.instances()).map(|(running, starting)| running + starting).sum()
     }
 
-    /// The most instances a function may have, and the calls each takes at once.
+    /// The most instances a version of a function may have, and the calls each takes at once.
     pub(crate) fn bounds(&self, function: &Function) -> (u32, u32) {
         let limit = self.shared.placement.instances_max;
         let executor = self.executors.of(function.configuration.runtime);
-        (function.scaling.instances_max.map_or(limit, |own| own.min(limit)), pool::concurrency(function, &**executor))
+        (
+            function.scaling.instances_max.map_or(limit, |own| own.min(limit)),
+            pool::concurrency(&function.configuration, &function.scaling, &**executor),
+        )
     }
 
     /// What was counted of a function, and what there is of it now; `None` if it has not been invoked.
     pub(crate) fn row(&self, id: &FunctionId) -> Option<Row> {
         let figures = self.quotas.lock().tallies.find(id)?.read();
-        let instances = self.find(id).map(|pool| pool.now()).unwrap_or_default();
+        let mut instances = Instances::default();
+        let pools = self.snapshot();
+        pools.iter().filter(|pool| pool.function.id == *id).for_each(|pool| instances.add(pool.now()));
         Some(Row { figures, instances })
     }
 
     /// What was counted of all functions, and what there is of them now.
     pub(crate) fn rows(&self) -> (Vec<(FunctionId, Row)>, Row, Figures) {
         let (shown, others, all) = self.quotas.lock().tallies.read();
-        let mut now: HashMap<FunctionId, Instances> =
-            self.snapshot().iter().map(|pool| (pool.function.id.clone(), pool.now())).collect();
+        let mut now: HashMap<FunctionId, Instances> = HashMap::new();
+        for pool in self.snapshot() {
+            now.entry(pool.function.id.clone()).or_default().add(pool.now());
+        }
         let row = |(id, figures): (FunctionId, Figures)| {
             let instances = now.remove(&id).unwrap_or_default();
             (id, Row { figures, instances })
@@ -300,7 +326,7 @@ impl Pools {
         for pool in self.snapshot() {
             pool.reap(now);
         }
-        self.by_function.write().retain(|id, pool| {
+        self.by_version.write().retain(|id, pool| {
             let is_closed = pool.close_if_empty();
             if is_closed {
                 self.rest_habit(id, pool, now);
@@ -312,8 +338,8 @@ impl Pools {
     /// Starts at most `limit` instances that are expected to be needed soon.
     pub(crate) fn start_ahead(&self, now: Instant, limit: usize, catalog: &ArcSwap<Catalog>) {
         let current = catalog.load();
-        let memory_mb = |id: &FunctionId| {
-            let function = current.get(id).filter(|function| function.state == State::Active)?;
+        let memory_mb = |id: &VersionId| {
+            let function = current.version(id).filter(|function| function.state == State::Active)?;
             Some(function.configuration.memory_mb)
         };
         for id in self.shared.habits.due(now, limit, memory_mb) {
@@ -330,6 +356,6 @@ impl Pools {
     }
 
     pub(crate) fn snapshot(&self) -> Vec<Arc<Pool>> {
-        self.by_function.read().values().cloned().collect()
+        self.by_version.read().values().cloned().collect()
     }
 }

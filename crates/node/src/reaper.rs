@@ -40,7 +40,7 @@ mod tests {
     use updraft_executor::fake::FakeExecutor;
     use updraft_store::Store;
     use updraft_types::{
-        FunctionId, Invocation, Payload, RequestId, Runtime,
+        FunctionId, Invocation, Payload, RequestId, Runtime, VersionId,
         function::{Architecture, Configuration, State, TracingMode},
         invocation::{Context, LogTail},
     };
@@ -110,7 +110,7 @@ mod tests {
         /// Invokes the function, and lets it have been called every hour for a day.
         async fn invoke_hourly(&self, name: &str) {
             self.invoke(name).await;
-            let pool = self.handle.inner.pools.find(&id(name)).unwrap();
+            let pool = self.handle.inner.pools.find(&VersionId::latest(id(name))).unwrap();
             let mut habit = pool.take_habit().unwrap();
             (0..24).for_each(|_| habit.observe(60 * MINUTE));
             pool.put_habit(habit);
@@ -169,7 +169,10 @@ mod tests {
         let now = Instant::now();
         node.handle.reap(now + 10 * MINUTE);
         until(|| node.alive() == 0).await;
-        assert!(node.handle.inner.pools.find(&id("f")).is_none(), "the pool is closed, and its habit rests");
+        assert!(
+            node.handle.inner.pools.find(&VersionId::latest(id("f"))).is_none(),
+            "the pool is closed, and its habit rests"
+        );
         for minutes in 11..50 {
             node.handle.reap(now + minutes * MINUTE);
         }
@@ -210,7 +213,7 @@ mod tests {
         node.handle.reap(now + 10 * MINUTE);
         until(|| node.alive() == 0).await;
         node.invoke("other").await;
-        let other = node.handle.inner.pools.find(&id("other")).unwrap();
+        let other = node.handle.inner.pools.find(&VersionId::latest(id("other"))).unwrap();
         node.handle.inner.pools.start_ahead(now + 60 * MINUTE, 8, &node.handle.inner.catalog);
         assert_eq!((other.instances(), node.handle.instances()), ((1, 0), 1), "there was no room for it");
         node.close().await;
@@ -223,7 +226,7 @@ mod tests {
         node.invoke_hourly("f").await;
         let now = Instant::now();
         node.handle.update_configuration(&id("f"), None, |configuration| configuration.timeout_s = 9).await.unwrap();
-        assert!(node.handle.inner.pools.find(&id("f")).is_none());
+        assert!(node.handle.inner.pools.find(&VersionId::latest(id("f"))).is_none());
         node.handle.reap(now + 60 * MINUTE);
         until(|| node.handle.inner.pools.starting() == 0 && node.alive() == 1).await;
         assert_eq!(node.started(), 2, "the new one was started ahead");

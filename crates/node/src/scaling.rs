@@ -26,8 +26,12 @@ impl Handle {
             let _reserving = handle.inner.changes.reserving.lock().await;
             let _turn = handle.turn(&id).await;
             let current = handle.current(&id, None)?;
-            let own = current.scaling.reserved_concurrency.unwrap_or(0);
-            let others = handle.catalog().reserved(&id.account).saturating_sub(own);
+            let provisioned = handle.catalog().provisioned_of(&id);
+            if asked.is_some_and(|asked| asked < provisioned) {
+                return Err(Error::BelowProvisioned { provisioned });
+            }
+            let own = current.scaling.reserved_concurrency.unwrap_or(provisioned);
+            let others = handle.catalog().committed(&id.account).saturating_sub(own);
             let limits = handle.admission_limits();
             if asked.is_some_and(|asked| !admission::may_reserve(asked, others, limits, UNRESERVED_CONCURRENCY_MIN)) {
                 return Err(Error::Unreservable);
@@ -50,7 +54,7 @@ impl Handle {
             next.scaling = Scaling { reserved_concurrency: current.scaling.reserved_concurrency, ..asked };
             let function = handle.replace(&current, next).await?;
             if function.scaling.instance_concurrency != current.scaling.instance_concurrency {
-                handle.inner.pools.close(&id);
+                handle.inner.pools.close_function(&id);
             }
             Ok(function)
         })

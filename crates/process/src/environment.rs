@@ -139,7 +139,7 @@ fn reserved(function: &Function, region: &Region, log_stream: &str) -> BTreeMap<
         ("AWS_REGION", region.to_string()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", configuration.memory_mb.to_string()),
         ("AWS_LAMBDA_FUNCTION_NAME", function.id.name.to_string()),
-        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", function.version.to_string()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
         ("AWS_LAMBDA_LOG_FORMAT", "Text".to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", log_group(function)),

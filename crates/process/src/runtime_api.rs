@@ -17,7 +17,7 @@ use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use updraft_executor::{Call, Framing};
-use updraft_types::{Fault, Payload, RequestId, limits::PAYLOAD_BYTES_MAX};
+use updraft_types::{Fault, Payload, Qualifier, RequestId, limits::PAYLOAD_BYTES_MAX};
 
 use self::machine::Machine;
 pub(crate) use self::stream::{StreamingBody, into_body};
@@ -77,6 +77,7 @@ struct Event {
     deadline_at_ms: u64,
     trace: Option<String>,
     client_context: Option<String>,
+    qualifier: Option<Qualifier>,
 }
 
 impl RuntimeApi {
@@ -125,6 +126,7 @@ impl RuntimeApi {
                 deadline_at_ms: call.deadline_at.as_ms(),
                 trace: call.context.trace,
                 client_context: call.context.client_context,
+                qualifier: call.context.qualifier,
             };
             let (sender, receiver) = oneshot::channel();
             state.caller = Some(sender);
@@ -196,13 +198,20 @@ impl RuntimeApi {
         }
     }
 
+    /// The ARN that the caller used, with its qualifier if it gave one.
+    fn invoked_arn(&self, qualifier: Option<&Qualifier>) -> HeaderValue {
+        let Some(qualifier) = qualifier else { return self.function_arn.clone() };
+        let arn = self.function_arn.to_str().unwrap_or_default();
+        HeaderValue::try_from(format!("{arn}:{qualifier}")).expect("an ARN is made of valid identifiers")
+    }
+
     fn hand_over(&self, event: Event) -> Response<Full<Bytes>> {
         let request = event.request.to_string();
         let trace = event.trace.unwrap_or_else(|| trace_of(&request, event.deadline_at_ms));
         let mut response = Response::new(Full::new(event.payload));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert("lambda-runtime-invoked-function-arn", self.function_arn.clone());
+        headers.insert("lambda-runtime-invoked-function-arn", self.invoked_arn(event.qualifier.as_ref()));
         headers.insert(DEADLINE_MS, HeaderValue::from(event.deadline_at_ms));
         headers.insert(INVOCATION_ID, HeaderValue::from(event.nonce));
         let texts = [

@@ -54,6 +54,7 @@ impl Guest for Lines {
 pub(crate) fn function(runtime: &str, handler: &str) -> Function {
     Function {
         id: updraft_types::FunctionId { account: "000000000000".parse().unwrap(), name: "hello".parse().unwrap() },
+        version: Default::default(),
         revision: RevisionId::random(),
         modified_at: Timestamp::from_ms(0),
         configuration: Configuration {
@@ -77,6 +78,7 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
         url: None,
         scaling: Default::default(),
         policies: Default::default(),
+        settings: Default::default(),
     }
 }
 

@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
 use updraft_node::Handle;
-use updraft_types::{AccountId, Body, Caller, Function, FunctionId, FunctionName, RequestId};
+use updraft_node::catalog::UrlOwner;
+use updraft_types::{AccountId, Alias, Body, Caller, FunctionId, FunctionName, Qualifier, RequestId};
 
 use crate::{
     Authentication, Config, RootKey, admin,
@@ -159,10 +160,11 @@ impl Doors {
 
     fn place(&self, request: &Request<Incoming>) -> Place {
         match route::door(host_of(request), request.uri().path(), &self.host_suffix) {
-            Door::UrlHost { url_id } => Place::Url(self.by_url(url_id).map(|function| Target { function, path: None })),
+            Door::UrlHost { url_id } => Place::Url(self.by_url(url_id)),
             Door::UrlPath { name, path } => {
                 let path = route::rebased(path, request.uri().query());
-                Place::Url(self.by_name(name).zip(path).map(|(function, path)| Target { function, path: Some(path) }))
+                let target = self.by_name(name).zip(path);
+                Place::Url(target.map(|(target, path)| Target { path: Some(path), ..target }))
             }
             Door::Health => Place::Health,
             Door::Metrics => Place::Metrics,
@@ -171,17 +173,33 @@ impl Doors {
         }
     }
 
-    fn by_url(&self, url_id: &str) -> Option<Arc<Function>> {
+    fn by_url(&self, url_id: &str) -> Option<Target> {
         let catalog = self.node.catalog();
-        if url_id.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return catalog.by_url(&url_id.to_ascii_lowercase()).cloned();
+        let owner = if url_id.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            catalog.by_url(&url_id.to_ascii_lowercase())
+        } else {
+            catalog.by_url(url_id)
+        };
+        match owner? {
+            UrlOwner::Function(function) => Some(Target { function, alias: None, path: None }),
+            UrlOwner::Alias(alias) => self.by_alias(alias),
         }
-        catalog.by_url(url_id).cloned()
     }
 
-    fn by_name(&self, name: &str) -> Option<Arc<Function>> {
-        let name: FunctionName = name.parse().ok()?;
-        self.node.catalog().get(&self.id(name)).cloned()
+    /// By `NAME`, or by `NAME:ALIAS`.
+    fn by_name(&self, name: &str) -> Option<Target> {
+        let (name, alias) = name.split_once(':').map_or((name, None), |(name, alias)| (name, Some(alias)));
+        let id = self.id(name.parse::<FunctionName>().ok()?);
+        let catalog = self.node.catalog();
+        match alias {
+            None => catalog.get(&id).map(|function| Target { function: function.clone(), alias: None, path: None }),
+            Some(alias) => self.by_alias(catalog.alias(&id, &alias.parse().ok()?)?.clone()),
+        }
+    }
+
+    fn by_alias(&self, alias: Arc<Alias>) -> Option<Target> {
+        let function = self.node.route(&alias.function, &Qualifier::Alias(alias.name.clone()))?;
+        Some(Target { function, alias: Some(alias), path: None })
     }
 
     /// A function's full identity.

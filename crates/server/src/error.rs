@@ -7,7 +7,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use updraft_node::{Refusal, control, dispatch::Limit};
 use updraft_types::{
-    Body,
+    AliasName, Body,
+    function::State,
     limits::{UNRESERVED_CONCURRENCY_MIN, ZIP_BYTES_MAX},
 };
 
@@ -17,11 +18,13 @@ use crate::{body, respond};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     AccessDenied,
+    BareParameterValue,
     CodeStorageExceeded,
     InvalidParameterValue,
     InvalidRequestContent,
     NotImplemented,
     PolicyTooLong,
+    NotProvisioned,
     PreconditionFailed,
     RequestEntityTooLarge,
     RequestTimeout,
@@ -33,7 +36,6 @@ enum Kind {
     ServiceUnavailable,
     TooManyRequests,
     UnknownOperation,
-    Unreservable,
     Validation,
 }
 
@@ -58,6 +60,7 @@ impl Kind {
             Kind::InvalidRequestContent => (StatusCode::BAD_REQUEST, "InvalidRequestContentException", Small),
             Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException", Capital),
             Kind::PolicyTooLong => (StatusCode::BAD_REQUEST, "PolicyLengthExceededException", Small),
+            Kind::NotProvisioned => (StatusCode::NOT_FOUND, "ProvisionedConcurrencyConfigNotFoundException", Small),
             Kind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PreconditionFailedException", Small),
             Kind::RequestEntityTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", Bare),
             Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", Bare),
@@ -70,7 +73,7 @@ impl Kind {
             Kind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", Small),
             Kind::UnknownOperation => (StatusCode::NOT_FOUND, "UnknownOperationException", Bare),
             // Recorded without a Type, unlike others of its name.
-            Kind::Unreservable => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Bare),
+            Kind::BareParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Bare),
             Kind::Validation => (StatusCode::BAD_REQUEST, "ValidationException", Bare),
         }
     }
@@ -133,6 +136,26 @@ impl Error {
     /// A value that the model allows and Lambda, or this platform, does not.
     pub(crate) fn invalid_parameter(message: impl Into<String>) -> Self {
         Self::new(Kind::InvalidParameterValue, message)
+    }
+
+    /// The same where AWS was recorded to answer without a `Type`.
+    pub(crate) fn bare_parameter(message: impl Into<String>) -> Self {
+        Self::new(Kind::BareParameterValue, message)
+    }
+
+    /// Something that is not there; worded as AWS does for what it is.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Kind::ResourceNotFound, message)
+    }
+
+    /// Something that is there already, or in the way.
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Kind::ResourceConflict, message)
+    }
+
+    /// Nothing is provisioned for a version or alias.
+    pub(crate) fn not_provisioned() -> Self {
+        Self::new(Kind::NotProvisioned, "No Provisioned Concurrency Config found for this function")
     }
 
     /// A member of a request that this platform does not have yet, and that asks for something.
@@ -308,6 +331,21 @@ impl Error {
             control::Error::Exists => Self::new(Kind::ResourceConflict, format!("Function already exist: {name}")),
             control::Error::NotFound => Self::function_not_found(arn),
             control::Error::RevisionMismatch => Self::revision_mismatch(),
+            control::Error::CodeMismatch { current } => Self::code_mismatch("", &current),
+            control::Error::NotActive(state) => Self::not_in_state(match state {
+                State::Pending => "Pending",
+                State::Active => "Active",
+                State::Failed { .. } => "Failed",
+            }),
+            control::Error::Aliased(aliases) => {
+                let aliases: Vec<&str> = aliases.iter().map(AliasName::as_str).collect();
+                let text = format!("Aliases {aliases:?} point at {arn}: update or delete them first");
+                Self::new(Kind::ResourceConflict, text)
+            }
+            control::Error::BelowProvisioned { provisioned } => Self::invalid_parameter(format!(
+                "ReservedConcurrentExecutions should not be lower than function's total provisioned concurrency \
+                 [{provisioned}]."
+            )),
             control::Error::ZipTooLarge => Self::new(
                 Kind::RequestEntityTooLarge,
                 format!("Zipped size must be smaller than {ZIP_BYTES_MAX} bytes"),
@@ -315,7 +353,7 @@ impl Error {
             control::Error::Package(text) | control::Error::Unsupported(text) => Self::invalid_parameter(text),
             control::Error::Scaling(text) => Self::invalid_parameter(text),
             control::Error::Unreservable => Self::new(
-                Kind::Unreservable,
+                Kind::BareParameterValue,
                 format!(
                     "Specified ReservedConcurrentExecutions for function decreases account's \
                      UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
@@ -326,6 +364,19 @@ impl Error {
             }
             control::Error::Internal(text) => Self::internal(&text),
         }
+    }
+
+    /// A CodeSha256 that is not the code's.
+    pub(crate) fn code_mismatch(asked: &str, current: &str) -> Self {
+        Self::invalid_parameter(format!(
+            "CodeSHA256 ({asked}) is different from current CodeSHA256 in $LATEST ({current}). Please try again with \
+             the CodeSHA256 in $LATEST."
+        ))
+    }
+
+    fn not_in_state(state: &str) -> Self {
+        let text = "The operation cannot be performed at this time. The function is currently in the following state: ";
+        Self::new(Kind::ResourceConflict, format!("{text}{state}"))
     }
 
     /// A RevisionId that is not the current one.
@@ -339,11 +390,6 @@ impl Error {
 
     /// Why an invocation did not run. `arn` is the function's.
     pub(crate) fn refusal(refusal: Refusal, arn: &str) -> Self {
-        let not_in_state = |state: &str| {
-            let text = "The operation cannot be performed at this time. The function is currently in the following \
-                        state: ";
-            Self::new(Kind::ResourceConflict, format!("{text}{state}"))
-        };
         match refusal {
             Refusal::TooManyRequests(limit) => Self {
                 reason: Some(match limit {
@@ -352,8 +398,8 @@ impl Error {
                 }),
                 ..Self::new(Kind::TooManyRequests, "Rate Exceeded.")
             },
-            Refusal::Pending => not_in_state("Pending"),
-            Refusal::Failed(reason) => not_in_state(&format!("Failed ({reason})")),
+            Refusal::Pending => Self::not_in_state("Pending"),
+            Refusal::Failed(reason) => Self::not_in_state(&format!("Failed ({reason})")),
             Refusal::NotFound => Self::function_not_found(arn),
             Refusal::Stopping => Self::new(Kind::ServiceUnavailable, "The platform is stopping"),
         }

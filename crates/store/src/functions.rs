@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 use updraft_types::{Function, FunctionId, RevisionId};
 
 use crate::{
     database::Database,
     failure::{Failure, passes_outward},
+    versions,
 };
 
 /// The functions of every account.
@@ -105,17 +106,21 @@ impl Functions {
     /// Adds a function.
     pub async fn create(&self, function: Function) -> Result<(), CreateError> {
         let document = encode(&function)?;
-        let added = self.database.write(move |connection| {
-            let sql = "INSERT INTO function (account, name, revision, document) VALUES (?1, ?2, ?3, ?4)
-                       ON CONFLICT DO NOTHING";
-            let Function { id, revision, .. } = &function;
-            let values = (id.account.as_str(), id.name.as_str(), revision.as_str(), &document);
-            connection.prepare_cached(sql)?.execute(values)
-        });
+        let added = self.database.write(move |connection| insert(connection, &function, &document));
         match added.await? {
             0 => Err(CreateError::Exists),
             _ => Ok(()),
         }
+    }
+
+    /// Adds a function together with its first version, which is `version` with the next free number; answers that.
+    pub async fn create_published(&self, function: Function, version: Function) -> Result<Function, CreateError> {
+        let document = encode(&function)?;
+        let published = self.database.write(move |connection| match insert(connection, &function, &document)? {
+            0 => Ok(None),
+            _ => versions::publish(connection, version).map(Some),
+        });
+        published.await?.ok_or(CreateError::Exists)
     }
 
     /// Puts `function` in the place of the one with its id, if that has the revision `expected`.
@@ -123,37 +128,46 @@ impl Functions {
     /// A change that keeps the revision (tags have no part in it) is told from no other that does: whoever makes
     /// such changes takes care that they come one after the other.
     pub async fn replace(&self, function: Function, expected: RevisionId) -> Result<(), ReplaceError> {
-        enum Outcome {
-            Replaced,
-            Stale,
-            NotFound,
-        }
+        let document = encode(&function)?;
+        let outcome =
+            self.database.write(move |connection| update(connection, &function, &document, &expected)).await?;
+        outcome.into_result(())
+    }
+
+    /// The same, and publishes `version` under the next free number; answers that.
+    pub async fn replace_published(
+        &self,
+        function: Function,
+        expected: RevisionId,
+        version: Function,
+    ) -> Result<Function, ReplaceError> {
         let document = encode(&function)?;
         let outcome = self.database.write(move |connection| {
-            let Function { id, revision, .. } = &function;
-            let key = (id.account.as_str(), id.name.as_str());
-            let sql = "UPDATE function SET revision = ?3, document = ?4
-                       WHERE account = ?1 AND name = ?2 AND revision = ?5";
-            let values = (key.0, key.1, revision.as_str(), &document, expected.as_str());
-            if connection.prepare_cached(sql)?.execute(values)? > 0 {
-                return Ok(Outcome::Replaced);
-            }
-            let mut exists = connection.prepare_cached("SELECT 1 FROM function WHERE account = ?1 AND name = ?2")?;
-            let found = exists.query_row(key, |_| Ok(())).optional()?;
-            Ok(if found.is_some() { Outcome::Stale } else { Outcome::NotFound })
+            let outcome = update(connection, &function, &document, &expected)?;
+            let published = match outcome {
+                Outcome::Replaced => Some(versions::publish(connection, version)?),
+                Outcome::Stale | Outcome::NotFound => None,
+            };
+            Ok((outcome, published))
         });
         match outcome.await? {
-            Outcome::Replaced => Ok(()),
-            Outcome::Stale => Err(ReplaceError::Stale),
-            Outcome::NotFound => Err(ReplaceError::NotFound),
+            (_, Some(published)) => Ok(published),
+            (Outcome::Stale, None) => Err(ReplaceError::Stale),
+            (_, None) => Err(ReplaceError::NotFound),
         }
     }
 
-    /// Removes a function. Its code and its logs are removed by their own verbs.
+    /// Removes a function with its versions and aliases. Its code and its logs are removed by their own verbs.
     pub async fn delete(&self, id: FunctionId) -> Result<(), DeleteError> {
         let removed = self.database.write(move |connection| {
-            let mut statement = connection.prepare_cached("DELETE FROM function WHERE account = ?1 AND name = ?2")?;
-            statement.execute((id.account.as_str(), id.name.as_str()))
+            let key = (id.account.as_str(), id.name.as_str());
+            for sql in [
+                "DELETE FROM version WHERE account = ?1 AND name = ?2",
+                "DELETE FROM alias WHERE account = ?1 AND name = ?2",
+            ] {
+                connection.prepare_cached(sql)?.execute(key)?;
+            }
+            connection.prepare_cached("DELETE FROM function WHERE account = ?1 AND name = ?2")?.execute(key)
         });
         match removed.await? {
             0 => Err(DeleteError::NotFound),
@@ -162,8 +176,53 @@ impl Functions {
     }
 }
 
-fn encode(function: &Function) -> Result<String, Failure> {
-    serde_json::to_string(function).map_err(|error| Failure::Internal(error.to_string()))
+/// What came of a compare-and-swap.
+pub(crate) enum Outcome {
+    Replaced,
+    Stale,
+    NotFound,
+}
+
+impl Outcome {
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, ReplaceError> {
+        match self {
+            Outcome::Replaced => Ok(value),
+            Outcome::Stale => Err(ReplaceError::Stale),
+            Outcome::NotFound => Err(ReplaceError::NotFound),
+        }
+    }
+}
+
+/// Adds a function's row; 0 if there is one.
+fn insert(connection: &Connection, function: &Function, document: &str) -> rusqlite::Result<usize> {
+    let sql = "INSERT INTO function (account, name, revision, document) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT DO NOTHING";
+    let Function { id, revision, .. } = function;
+    let values = (id.account.as_str(), id.name.as_str(), revision.as_str(), document);
+    connection.prepare_cached(sql)?.execute(values)
+}
+
+fn update(
+    connection: &Connection,
+    function: &Function,
+    document: &str,
+    expected: &RevisionId,
+) -> rusqlite::Result<Outcome> {
+    let Function { id, revision, .. } = function;
+    let key = (id.account.as_str(), id.name.as_str());
+    let sql = "UPDATE function SET revision = ?3, document = ?4
+               WHERE account = ?1 AND name = ?2 AND revision = ?5";
+    let values = (key.0, key.1, revision.as_str(), document, expected.as_str());
+    if connection.prepare_cached(sql)?.execute(values)? > 0 {
+        return Ok(Outcome::Replaced);
+    }
+    let mut exists = connection.prepare_cached("SELECT 1 FROM function WHERE account = ?1 AND name = ?2")?;
+    let found = exists.query_row(key, |_| Ok(())).optional()?;
+    Ok(if found.is_some() { Outcome::Stale } else { Outcome::NotFound })
+}
+
+pub(crate) fn encode<T: serde::Serialize>(document: &T) -> Result<String, Failure> {
+    serde_json::to_string(document).map_err(|error| Failure::Internal(error.to_string()))
 }
 
 #[cfg(test)]

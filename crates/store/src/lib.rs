@@ -1,6 +1,7 @@
 //! Everything the platform remembers, behind domain verbs.
 //!
-//! Owns the data directory: `platform.db` ([`Functions`], [`Identity`]), `master.key` ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
+//! Owns the data directory: `platform.db` ([`Functions`], [`Versions`], [`Aliases`], [`Identity`]), `master.key`
+//! ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
 //! `lock` that keeps a second process out. Decides nothing: which change is allowed, when to retry and what to
 //! keep is for `engine`; here a verb either happens whole or not at all. SQL and file names do not leave this
 //! crate, so that the same verbs can be spoken to PostgreSQL and an S3-compatible store.
@@ -9,6 +10,7 @@
 //! stopping at any moment. Log lines survive the process stopping; the machine may lose the last of them.
 //! A future dropped before its answer decides nothing: the verb may still be carried out, once, whole.
 
+pub mod aliases;
 pub mod blobs;
 mod database;
 mod failure;
@@ -20,13 +22,16 @@ pub mod open;
 mod readers;
 mod schema;
 pub mod seal;
+pub mod versions;
 mod writer;
 
+pub use aliases::Aliases;
 pub use blobs::Blobs;
 pub use functions::Functions;
 pub use identity::Identity;
 pub use logs::Logs;
 pub use seal::{MasterKey, Seal};
+pub use versions::Versions;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -50,6 +55,8 @@ struct Inner {
     platform: Arc<database::Database>,
     functions: Functions,
     identity: Identity,
+    versions: Versions,
+    aliases: Aliases,
     blobs: Blobs,
     logs: Logs,
     master_key: MasterKey,
@@ -80,6 +87,8 @@ impl Store {
         let inner = Inner {
             identity: Identity::new(platform.clone(), Seal::new(&master_key, "access keys")),
             functions: Functions::new(platform.clone()),
+            versions: Versions::new(platform.clone()),
+            aliases: Aliases::new(platform.clone()),
             blobs: Blobs::open_local(&directory)?,
             logs: Logs::open(&directory, &lock)?,
             platform,
@@ -101,6 +110,16 @@ impl Store {
     /// The seal for secrets of one purpose.
     pub fn seal(&self, purpose: &str) -> Seal {
         Seal::new(&self.inner.master_key, purpose)
+    }
+
+    /// Published versions.
+    pub fn versions(&self) -> &Versions {
+        &self.inner.versions
+    }
+
+    /// Aliases.
+    pub fn aliases(&self) -> &Aliases {
+        &self.inner.aliases
     }
 
     /// Code packages and other large bytes.

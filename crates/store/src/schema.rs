@@ -100,6 +100,35 @@ pub(crate) const PLATFORM: Schema = Schema {
         ) STRICT;
         CREATE INDEX access_key_by_user ON access_key (account, user);
     ",
+        "
+        -- One row a published version. The document is types::Function as JSON.
+        CREATE TABLE version (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            number   INTEGER NOT NULL,
+            revision TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name, number)
+        ) STRICT;
+
+        -- The last number given to a version of a function. It outlives the function: no number is given twice.
+        CREATE TABLE version_number (
+            account TEXT NOT NULL,
+            name    TEXT NOT NULL,
+            last    INTEGER NOT NULL,
+            PRIMARY KEY (account, name)
+        ) STRICT;
+
+        -- One row an alias. The document is types::Alias as JSON.
+        CREATE TABLE alias (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            alias    TEXT NOT NULL,
+            revision TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name, alias)
+        ) STRICT;
+    ",
     ],
 };
 

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Egress, FunctionId, RevisionId, Runtime, Timestamp};
+use crate::{Egress, FunctionId, RevisionId, Runtime, Timestamp, Version, VersionId, settings::Settings};
 
-/// Everything known about one function. Immutable once published in a catalog; a change makes a new one.
+/// Everything known about one version of a function. Immutable once published in a catalog; a change makes a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
     /// Account and name.
     pub id: FunctionId,
+    /// Which version this is. Tags, URL and scaling are the function's as a whole: those of [`Version::Latest`] count.
+    #[serde(default)]
+    pub version: Version,
     /// Changes with every update of code, configuration or status.
     pub revision: RevisionId,
     /// When code or configuration last changed.
@@ -33,9 +36,17 @@ pub struct Function {
     /// Who else may use it: its resource policies, by qualifier; the unqualified function's under the empty text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policies: BTreeMap<String, ResourcePolicy>,
+    /// What is chosen about this version beside its code and configuration.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 impl Function {
+    /// What identifies this version.
+    pub fn version_id(&self) -> VersionId {
+        VersionId { function: self.id.clone(), version: self.version }
+    }
+
     /// Whether an invocation may start now: the code is prepared and not known to be broken.
     pub fn is_invocable(&self) -> bool {
         self.state == State::Active

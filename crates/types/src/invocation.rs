@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{Body, Function, RequestId};
+use crate::{Body, Function, Qualifier, RequestId};
 
 /// One invocation on its way to an instance.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Context {
     pub client_context: Option<String>,
     /// `X-Amzn-Trace-Id`.
     pub trace: Option<String>,
+    /// What the caller named the version by, if it did; the ARN that the guest was invoked by ends with it.
+    pub qualifier: Option<Qualifier>,
 }
 
 /// Whether a caller asked for the last [`crate::limits::LOG_TAIL_BYTES`] of log.

@@ -14,7 +14,9 @@ pub mod invocation;
 pub mod limits;
 pub mod name;
 pub mod runtime;
+pub mod settings;
 pub mod time;
+pub mod version;
 
 pub use body::{Body, BoxError};
 pub use egress::Egress;
@@ -22,6 +24,7 @@ pub use fault::{ExitStatus, Fault};
 pub use function::Function;
 pub use identity::{Caller, Principal};
 pub use invocation::{Invocation, Payload};
-pub use name::{AccountId, FunctionId, FunctionName, InstanceId, Region, RequestId, RevisionId};
+pub use name::{AccountId, AliasName, FunctionId, FunctionName, InstanceId, Region, RequestId, RevisionId};
 pub use runtime::Runtime;
 pub use time::Timestamp;
+pub use version::{Alias, Qualifier, Version, VersionId};

@@ -77,6 +77,14 @@ identifier! {
 }
 
 identifier! {
+    /// An alias's name: 1 to 128 of `[a-zA-Z0-9-_]`, not digits alone, which would be a version.
+    AliasName, "alias name", "1 to 128 letters, digits, hyphens and underscores, and not digits alone",
+    |text| (1..=128).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && !text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+identifier! {
     /// An account: twelve digits. A tenant is an account.
     AccountId, "account id", "exactly 12 digits",
     |text| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())

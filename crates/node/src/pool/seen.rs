@@ -10,7 +10,26 @@ use updraft_engine::contention::Sample;
 use super::Pool;
 use crate::figures::Instances;
 
+/// What of a pool is ready for calls.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Readiness {
+    /// Calls at once that its running instances can take, running ones among them.
+    pub(crate) slots: u32,
+    /// Those that no call has taken.
+    pub(crate) slots_free: u32,
+    /// Whether the last start failed.
+    pub(crate) has_failed: bool,
+}
+
 impl Pool {
+    /// What of it is ready for calls.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let state = self.state.lock();
+        let slots_free = self.view(&state).slots_free;
+        let slots = state.running.saturating_mul(self.concurrency);
+        Readiness { slots, slots_free, has_failed: state.failures.has_any() }
+    }
+
     /// Calls that run.
     pub(crate) fn calls(&self) -> u32 {
         self.state.lock().calls

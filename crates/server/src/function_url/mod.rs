@@ -23,7 +23,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 use updraft_node::{Framing, Refusal, Reply};
 use updraft_types::{
-    Body, Fault, Function, Invocation, Payload, RequestId, Timestamp, body,
+    Alias, Body, Fault, Function, Invocation, Payload, Qualifier, RequestId, Timestamp, body,
     function::{FunctionUrl, InvokeMode, UrlAuth},
     invocation::{Context, LogTail},
     limits::PAYLOAD_BYTES_MAX,
@@ -37,17 +37,22 @@ use crate::{
     respond, trace,
 };
 
-/// A function and, for requests by path, the target it is to see.
+/// A version, the alias whose URL it was found by, and, for requests by path, the target it is to see.
 pub(crate) struct Target {
     pub(crate) function: Arc<Function>,
+    pub(crate) alias: Option<Arc<Alias>>,
     pub(crate) path: Option<PathAndQuery>,
 }
 
 /// Answers a request to a function URL.
 pub(crate) async fn serve(doors: &Doors, target: Target, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
     let id = RequestId::random();
-    let function = target.function.clone();
-    let Some(url) = &function.url else { return not_found() };
+    let (function, alias) = (target.function.clone(), target.alias.clone());
+    let url = match &alias {
+        Some(alias) => &alias.url,
+        None => &function.url,
+    };
+    let Some(url) = url else { return not_found() };
     let origin = match &url.cors {
         Some(_) => request.headers().get(header::ORIGIN).cloned(),
         None => None,
@@ -62,6 +67,10 @@ pub(crate) async fn serve(doors: &Doors, target: Target, request: Request<Incomi
     }
     response.headers_mut().insert(respond::REQUEST_ID, respond::request_id(id));
     response
+}
+
+fn named(alias: &Alias) -> Qualifier {
+    Qualifier::Alias(alias.name.clone())
 }
 
 /// What is answered before the function has a say.
@@ -101,7 +110,7 @@ async fn pass_through(
         id,
         function: target.function,
         payload: Payload::Http(Box::new(Request::from_parts(head, body))),
-        context: Context { client_context: None, trace },
+        context: Context { client_context: None, trace, qualifier: target.alias.as_deref().map(named) },
         log_tail: LogTail::None,
     };
     match doors.node.invoke(invocation).await {
@@ -149,7 +158,11 @@ async fn as_event(
         id,
         function: target.function,
         payload: Payload::Event(document.into()),
-        context: Context { client_context: None, trace: Some(facts.trace) },
+        context: Context {
+            client_context: None,
+            trace: Some(facts.trace),
+            qualifier: target.alias.as_deref().map(named),
+        },
         log_tail: LogTail::None,
     };
     let answered = match url.invoke_mode {

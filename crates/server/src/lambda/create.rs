@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::{Response, StatusCode};
 use serde::Deserialize;
-use updraft_node::Draft;
+use updraft_node::{Draft, Publish};
 use updraft_types::{
     Body,
     function::{Architecture, Configuration, TracingMode},
@@ -23,6 +23,7 @@ struct Request {
     function_name: Option<String>,
     code: Option<code::Source>,
     package_type: Option<String>,
+    publish: Option<bool>,
     architectures: Option<Vec<String>>,
     tags: Option<BTreeMap<String, String>>,
     #[serde(flatten)]
@@ -73,6 +74,8 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
     change.apply(&mut configuration);
     let draft = Draft { id: scope.id(name.clone()), configuration, tags };
     let arn = draft.id.arn(scope.node.region());
-    let deployed = scope.node.create(draft, zip).await.map_err(|error| Error::change(error, name.as_str(), &arn))?;
+    let publish = if request.publish == Some(true) { Publish::Yes } else { Publish::No };
+    let deployed =
+        scope.node.create_with(draft, zip, publish).await.map_err(|error| Error::change(error, name.as_str(), &arn))?;
     Ok(view::deployed(scope, StatusCode::CREATED, &deployed, ArnForm::Plain))
 }

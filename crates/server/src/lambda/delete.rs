@@ -1,7 +1,8 @@
 //! DeleteFunction.
 
 use http::{Response, StatusCode};
-use updraft_types::Body;
+use updraft_node::control;
+use updraft_types::{Body, Qualifier, Version};
 
 use super::{
     name::{self, Pattern},
@@ -9,8 +10,7 @@ use super::{
 };
 use crate::{error::Error, respond, scope::Scope};
 
-/// Answers 204, as AWS was recorded to. A numbered version is never there, and deleting one that is not there
-/// succeeds.
+/// Answers 204, as AWS was recorded to. Deleting a numbered version that is not there succeeds.
 pub(super) async fn delete(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
     let resolved = name::resolve(scope, segment, query, Pattern::Namespaced)?;
     let arn = resolved.arn(scope);
@@ -25,9 +25,16 @@ pub(super) async fn delete(scope: &Scope<'_>, segment: &str, query: &Query<'_>) 
         _ => {}
     }
     let function = resolved.find(scope).ok_or_else(|| Error::function_not_found(&arn))?;
-    if resolved.qualifier.is_none() {
-        let deleted = scope.node.delete(&function.id).await;
-        deleted.map_err(|error| Error::change(error, &resolved.name, &arn))?;
-    }
+    let deleted = match resolved.meaning() {
+        _ if resolved.qualifier.is_none() => scope.node.delete(&function.id).await,
+        Some(Qualifier::Version(Version::Number(number))) => {
+            match scope.node.delete_version(&function.id, number).await {
+                Err(control::Error::NotFound) => Ok(()),
+                other => other,
+            }
+        }
+        _ => Ok(()),
+    };
+    deleted.map_err(|error| Error::change(error, &resolved.name, &resolved.qualified_arn(scope)))?;
     Ok(respond::empty(StatusCode::NO_CONTENT))
 }

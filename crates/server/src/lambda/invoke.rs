@@ -8,7 +8,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use updraft_types::{
-    Body, Fault, Function, Invocation, Payload, RequestId, Timestamp, body,
+    Body, Fault, Function, Invocation, Payload, RequestId, Timestamp, Version, body,
     invocation::{Context, LogTail},
 };
 
@@ -96,9 +96,12 @@ pub(super) async fn invoke(
 ) -> Result<Response<Body>, Error> {
     let mut resolved = name::resolve(scope, segment, query, Pattern::Namespaced)?;
     let options = Options::read(headers)?;
+    let function = resolved.route(scope);
+    let qualifier = resolved.qualifier.as_ref().and_then(|_| resolved.meaning());
     resolved.qualifier.get_or_insert_with(|| "$LATEST".to_owned());
     let arn = resolved.qualified_arn(scope);
-    let function = resolved.version(scope).ok_or_else(|| Error::function_not_found(&arn))?;
+    let function = function.ok_or_else(|| Error::function_not_found(&arn))?;
+    let version = function.version;
     match options.kind {
         Kind::DryRun => return Ok(respond::empty(StatusCode::NO_CONTENT)),
         Kind::Event => return Err(Error::not_implemented("Asynchronous invocation (InvocationType Event)")),
@@ -113,11 +116,11 @@ pub(super) async fn invoke(
         id: RequestId::random(),
         function,
         payload,
-        context: Context { client_context: options.client_context, trace: Some(trace) },
+        context: Context { client_context: options.client_context, trace: Some(trace), qualifier },
         log_tail: options.log_tail,
     };
     let finished = call::to_end(&scope.node, invocation).await.map_err(|refusal| Error::refusal(refusal, &arn))?;
-    answer(finished)
+    answer(finished, version)
 }
 
 /// The event, or the POST to `/` that stands for it.
@@ -136,7 +139,7 @@ fn payload(function: &Function, event: Bytes, trace: &str) -> Payload {
     Payload::Http(Box::new(request))
 }
 
-fn answer(finished: Finished) -> Result<Response<Body>, Error> {
+fn answer(finished: Finished, version: Version) -> Result<Response<Body>, Error> {
     let Finished { request, result, log_tail } = finished;
     let json_type = HeaderValue::from_static("application/json");
     let mut response = match result {
@@ -159,7 +162,7 @@ fn answer(finished: Finished) -> Result<Response<Body>, Error> {
         }
     };
     let headers = response.headers_mut();
-    headers.insert(EXECUTED_VERSION, HeaderValue::from_static("$LATEST"));
+    headers.insert(EXECUTED_VERSION, respond::header_text(&version.to_string()));
     headers.insert(respond::REQUEST_ID, respond::request_id(request));
     if let Some(tail) = log_tail {
         headers.insert(LOG_RESULT, respond::header_text(&BASE64.encode(tail)));
@@ -205,14 +208,14 @@ mod tests {
         let request = RequestId::random();
         let fault = Fault::Timeout { limit_ms: 1_000 };
         let log_tail = Some(Bytes::from_static(b"END"));
-        let response = answer(Finished { request, result: Err(fault), log_tail }).unwrap();
+        let response = answer(Finished { request, result: Err(fault), log_tail }, Version::Number(7)).unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[FUNCTION_ERROR], "Unhandled");
-        assert_eq!(response.headers()[EXECUTED_VERSION], "$LATEST");
+        assert_eq!(response.headers()[EXECUTED_VERSION], "7");
         assert_eq!(response.headers()[LOG_RESULT], "RU5E");
         assert_eq!(response.headers()[respond::REQUEST_ID], request.to_string());
         let platform = Err(Fault::Platform { reason: "x".into() });
-        assert!(answer(Finished { request, result: platform, log_tail: None }).is_err());
+        assert!(answer(Finished { request, result: platform, log_tail: None }, Version::Latest).is_err());
     }
 
     #[test]

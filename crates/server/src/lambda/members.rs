@@ -46,7 +46,6 @@ pub(super) struct Unsupported {
     #[serde(rename = "KMSKeyArn")]
     kms_key_arn: Value,
     layers: Value,
-    publish: Value,
     publish_to: Value,
     runtime_config: Value,
     snap_start: SnapStart,
@@ -83,7 +82,6 @@ impl Unsupported {
             ("ImageConfig", &self.image_config),
             ("KMSKeyArn", &self.kms_key_arn),
             ("Layers", &self.layers),
-            ("Publish", &self.publish),
             ("PublishTo", &self.publish_to),
             ("RuntimeConfig", &self.runtime_config),
             ("TenancyConfig", &self.tenancy_config),
@@ -120,13 +118,12 @@ mod tests {
     fn empty_members_are_accepted_and_others_refused_by_name() {
         let read = |text: &str| serde_json::from_str::<Unsupported>(text).unwrap().refuse();
         let empty = r#"{"Layers":[],"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[],"Ipv6AllowedForDualStack":false},
-            "DeadLetterConfig":{"TargetArn":""},"KMSKeyArn":"","Publish":false,"SnapStart":{"ApplyOn":"None"},
+            "DeadLetterConfig":{"TargetArn":""},"KMSKeyArn":"","SnapStart":{"ApplyOn":"None"},
             "ImageConfig":null,"Unknown":1}"#;
         assert_eq!(read(empty), Ok(()));
         for (text, member) in [
             (r#"{"Layers":["arn"]}"#, "Layers"),
             (r#"{"VpcConfig":{"SubnetIds":["s"]}}"#, "VpcConfig"),
-            (r#"{"Publish":true}"#, "Publish"),
             (r#"{"DurableConfig":{"ExecutionTimeout":1}}"#, "DurableConfig"),
             (r#"{"SnapStart":{"ApplyOn":"PublishedVersions"}}"#, "SnapStart for PublishedVersions"),
         ] {

@@ -3,6 +3,7 @@
 //! Routes on raw, still encoded path segments, since names arrive as percent-encoded ARNs. What is not part of this
 //! platform yet is answered 501 by name, never with a success that means nothing.
 
+mod aliases;
 mod code;
 mod concurrency;
 mod configuration;
@@ -13,12 +14,14 @@ mod members;
 mod name;
 mod operations;
 mod permissions;
+mod provisioned;
 mod query;
 mod read;
 mod tags;
 mod update;
 mod url_config;
 mod validate;
+mod versions;
 mod view;
 
 use http::{Method, Response, request::Parts};
@@ -81,7 +84,18 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "UpdateFunctionConfiguration" => update::configuration(scope, name, body).await,
         "UpdateFunctionCode" => update::code(scope, name, body).await,
         "Invoke" => invoke::invoke(scope, name, &query, &head.headers, body).await,
-        "ListVersionsByFunction" => read::list_versions(scope, name, &query),
+        "ListVersionsByFunction" => versions::list(scope, name, &query),
+        "PublishVersion" => versions::publish(scope, name, body).await,
+        "CreateAlias" => aliases::create(scope, name, body).await,
+        "ListAliases" => aliases::list(scope, name, &query),
+        "GetAlias" => aliases::get(scope, name, second),
+        "UpdateAlias" => aliases::update(scope, name, second, body).await,
+        "DeleteAlias" => aliases::delete(scope, name, second).await,
+        "PutProvisionedConcurrencyConfig" => provisioned::put(scope, name, &query, body).await,
+        "GetProvisionedConcurrencyConfig" | "ListProvisionedConcurrencyConfigs" => {
+            provisioned::get(scope, name, &query)
+        }
+        "DeleteProvisionedConcurrencyConfig" => provisioned::delete(scope, name, &query).await,
         "AddPermission" => permissions::add(scope, name, &query, body).await,
         "RemovePermission" => permissions::remove(scope, name, second, &query).await,
         "GetPolicy" => permissions::get(scope, name, &query),
@@ -89,7 +103,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "GetFunctionUrlConfig" => url_config::get(scope, name, &query),
         "UpdateFunctionUrlConfig" => url_config::update(scope, name, &query, body).await,
         "DeleteFunctionUrlConfig" => url_config::delete(scope, name, &query).await,
-        "ListFunctionUrlConfigs" => url_config::list(scope, name),
+        "ListFunctionUrlConfigs" => url_config::list(scope, name, &query),
         "ListTags" => tags::list(scope, name),
         "TagResource" => tags::add(scope, name, body).await,
         "UntagResource" => tags::remove(scope, name, &query).await,

@@ -1,12 +1,12 @@
 //! Function names as clients write them: a name, a partial ARN or a full ARN, with or without a qualifier, and
 //! percent-encoded when they come in a path.
 //!
-//! Patterns and messages are the service model's and AWS's recorded ones. Only the version `$LATEST` exists so far.
+//! Patterns and messages are the service model's and AWS's recorded ones.
 
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
-use updraft_types::{Function, FunctionName};
+use updraft_types::{Alias, Function, FunctionId, FunctionName, Qualifier, Version};
 
 use super::{
     query::Query,
@@ -157,16 +157,41 @@ impl Resolved {
         }
     }
 
-    /// The function in the catalog, whatever the qualifier.
-    pub(super) fn find(&self, scope: &Scope<'_>) -> Option<Arc<Function>> {
+    /// The function's identity, whether there is such a function or not.
+    pub(super) fn id(&self, scope: &Scope<'_>) -> Option<FunctionId> {
         let name: FunctionName = self.name.parse().ok()?;
-        scope.node.catalog().get(&scope.id(name)).cloned()
+        Some(scope.id(name))
     }
 
-    /// The function in the catalog, in the version asked for.
+    /// What the qualifier means; `$LATEST` where there is none, and `None` for one that can name nothing.
+    pub(super) fn meaning(&self) -> Option<Qualifier> {
+        match &self.qualifier {
+            None => Some(Qualifier::Version(Version::Latest)),
+            Some(qualifier) => qualifier.parse().ok(),
+        }
+    }
+
+    /// The function in the catalog as it is now, whatever the qualifier.
+    pub(super) fn find(&self, scope: &Scope<'_>) -> Option<Arc<Function>> {
+        scope.node.catalog().get(&self.id(scope)?).cloned()
+    }
+
+    /// The version asked for; of an alias, the one it points at first.
     pub(super) fn version(&self, scope: &Scope<'_>) -> Option<Arc<Function>> {
-        let is_latest = self.qualifier.as_deref().is_none_or(|qualifier| qualifier == "$LATEST");
-        if is_latest { self.find(scope) } else { None }
+        scope.node.catalog().find(&self.id(scope)?, &self.meaning()?).cloned()
+    }
+
+    /// The version that one call goes to.
+    pub(super) fn route(&self, scope: &Scope<'_>) -> Option<Arc<Function>> {
+        scope.node.route(&self.id(scope)?, &self.meaning()?)
+    }
+
+    /// The alias asked for.
+    pub(super) fn alias(&self, scope: &Scope<'_>) -> Option<Arc<Alias>> {
+        match self.meaning()? {
+            Qualifier::Alias(name) => scope.node.catalog().alias(&self.id(scope)?, &name).cloned(),
+            Qualifier::Version(_) => None,
+        }
     }
 }
 

@@ -1,5 +1,9 @@
 //! Query parameters, decoded on demand.
 
+use std::{fmt::Display, str::FromStr};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
 use super::validate::Violations;
 use crate::error::Error;
 
@@ -26,6 +30,17 @@ impl<'a> Query<'a> {
             .map(|(_, value)| value.into_owned())
     }
 
+    /// `Marker`: the entry after which a page begins, from a marker that we made.
+    pub(super) fn marker<T: FromStr>(&self) -> Result<Option<T>, Error> {
+        let Some(marker) = self.get("Marker").filter(|marker| !marker.is_empty()) else { return Ok(None) };
+        let bytes = URL_SAFE_NO_PAD.decode(marker).ok();
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        match text.and_then(|text| text.parse().ok()) {
+            Some(entry) => Ok(Some(entry)),
+            None => Err(Error::invalid_parameter("The Marker is not one that a list has returned.")),
+        }
+    }
+
     /// `MaxItems`: how many entries a page holds. Lambda serves at most `page_max` whatever is asked.
     pub(super) fn page(&self, page_max: usize) -> Result<usize, Error> {
         let Some(text) = self.get("MaxItems") else { return Ok(page_max) };
@@ -39,6 +54,11 @@ impl<'a> Query<'a> {
     }
 }
 
+/// What names a list's last entry to whoever asks for the entries after it.
+pub(super) fn marker_of(entry: &impl Display) -> String {
+    URL_SAFE_NO_PAD.encode(entry.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +69,10 @@ mod tests {
         assert_eq!(query.get("Qualifier").as_deref(), Some("$LATEST"));
         assert_eq!(query.all("tagKeys").collect::<Vec<_>>(), ["a b", "c"]);
         assert_eq!(query.page(50), Ok(3));
+        let next = format!("Marker={}", marker_of(&17));
+        assert_eq!(Query::new(Some(&next)).marker::<u64>(), Ok(Some(17)));
+        assert_eq!((query.marker::<u64>(), Query::new(Some("Marker=")).marker::<u64>()), (Ok(None), Ok(None)));
+        assert!(Query::new(Some("Marker=!")).marker::<u64>().is_err());
         assert_eq!(Query::new(None).page(50), Ok(50));
         assert_eq!(Query::new(Some("MaxItems=9999")).page(50), Ok(50));
         for bad in ["MaxItems=0", "MaxItems=10001", "MaxItems=x", "MaxItems="] {

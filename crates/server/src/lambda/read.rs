@@ -1,9 +1,8 @@
-//! What only reads: GetFunction, GetFunctionConfiguration, ListFunctions, ListVersionsByFunction,
-//! GetAccountSettings, GetFunctionCodeSigningConfig.
+//! What only reads: GetFunction, GetFunctionConfiguration, ListFunctions, GetAccountSettings,
+//! GetFunctionCodeSigningConfig.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Response, StatusCode, request::Parts, uri::Authority};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -16,14 +15,15 @@ use updraft_types::{
 use super::{
     concurrency::{self, ConcurrencyView},
     name::{self, Pattern, Resolved},
-    query::Query,
+    query::{self, Query},
     validate::Violations,
+    versions,
     view::{self, ArnForm, ConfigurationView, Detail},
 };
 use crate::{error::Error, respond, scope::Scope};
 
 /// Functions on one page of ListFunctions, as Lambda serves them.
-const PAGE_MAX: usize = 50;
+pub(super) const PAGE_MAX: usize = 50;
 /// What Lambda grants an account for all its code, bytes.
 const TOTAL_CODE_BYTES_MAX: u64 = 80_530_636_800;
 
@@ -53,21 +53,23 @@ fn version_of(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<(Re
     }
 }
 
-fn arn_form(resolved: &Resolved) -> ArnForm {
-    if resolved.qualifier.is_some() { ArnForm::Latest } else { ArnForm::Plain }
+fn arn_form(resolved: &Resolved) -> ArnForm<'_> {
+    resolved.qualifier.as_deref().map_or(ArnForm::Plain, ArnForm::Qualified)
 }
 
 /// GetFunction. `Code.Location` is on our own admin door, under the host that the client reached us by.
 pub(super) fn get(scope: &Scope<'_>, segment: &str, query: &Query<'_>, head: &Parts) -> Result<Response<Body>, Error> {
     let (resolved, function) = version_of(scope, segment, query)?;
+    // Tags and the reservation are the function's as a whole.
+    let whole = resolved.find(scope).unwrap_or_else(|| function.clone());
     let sha256 = utf8_percent_encode(&function.code.sha256, NON_ALPHANUMERIC);
     let target = format!("/_updraft/v1/code/{}?sha256={sha256}", function.id.name);
     let link = scope.links.make(scope.account(), &target, Timestamp::now());
     let view = FunctionView {
         code: CodeView { location: format!("http://{}{link}", host(scope, head)), repository_type: "S3" },
-        concurrency: concurrency::view(&function),
+        concurrency: concurrency::view(&whole),
         configuration: view::configuration(&function, scope.node.region(), arn_form(&resolved), Detail::Full),
-        tags: &function.tags,
+        tags: &whole.tags,
     };
     Ok(respond::json(StatusCode::OK, &view))
 }
@@ -88,29 +90,26 @@ pub(super) fn get_configuration(scope: &Scope<'_>, segment: &str, query: &Query<
     Ok(respond::json(StatusCode::OK, &view))
 }
 
-/// ListFunctions, by name, in pages. `FunctionVersion=ALL` shows `$LATEST`, the only version there is.
+/// ListFunctions, by name, in pages. `FunctionVersion=ALL` shows every version of each.
 pub(super) fn list(scope: &Scope<'_>, query: &Query<'_>) -> Result<Response<Body>, Error> {
-    let form = match query.get("FunctionVersion") {
-        None => ArnForm::Plain,
-        Some(version) => {
-            let mut violations = Violations::default();
-            violations.one_of("functionVersion", &version, &["ALL"]);
-            violations.check()?;
-            ArnForm::Latest
-        }
-    };
+    if let Some(version) = query.get("FunctionVersion") {
+        let mut violations = Violations::default();
+        violations.one_of("functionVersion", &version, &["ALL"]);
+        violations.check()?;
+        return versions::list_all(scope, query);
+    }
     let count = query.page(PAGE_MAX)?;
-    let after = query.get("Marker").filter(|marker| !marker.is_empty()).map(|marker| name_of(&marker)).transpose()?;
+    let after: Option<FunctionName> = query.marker()?;
     let catalog = scope.node.catalog();
     let mut functions = catalog.list(scope.account(), after.as_ref());
     let page: Vec<&Arc<Function>> = functions.by_ref().take(count).collect();
     let next = match (page.last(), functions.next()) {
-        (Some(last), Some(_)) => Some(URL_SAFE_NO_PAD.encode(last.id.name.as_str())),
+        (Some(last), Some(_)) => Some(query::marker_of(&last.id.name)),
         _ => None,
     };
     let region = scope.node.region();
     let views: Vec<_> =
-        page.iter().map(|function| view::configuration(function, region, form, Detail::Listed)).collect();
+        page.iter().map(|function| view::configuration(function, region, ArnForm::Plain, Detail::Listed)).collect();
     let view = match next {
         Some(marker) => json!({ "Functions": views, "NextMarker": marker }),
         None => json!({ "Functions": views }),
@@ -118,30 +117,17 @@ pub(super) fn list(scope: &Scope<'_>, query: &Query<'_>) -> Result<Response<Body
     Ok(respond::json(StatusCode::OK, &view))
 }
 
-/// The name in a marker that we made.
-fn name_of(marker: &str) -> Result<FunctionName, Error> {
-    let bytes = URL_SAFE_NO_PAD.decode(marker).ok();
-    let name = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|name| name.parse().ok());
-    name.ok_or_else(|| Error::invalid_parameter("The Marker is not one that a list has returned."))
-}
-
-/// ListVersionsByFunction: `$LATEST` and nothing else yet.
-pub(super) fn list_versions(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
-    let resolved = name::resolve(scope, segment, &Query::new(None), Pattern::Namespaced)?;
-    query.page(PAGE_MAX)?;
-    let function = resolved.find(scope).ok_or_else(|| Error::function_not_found(&resolved.arn(scope)))?;
-    let view = view::configuration(&function, scope.node.region(), ArnForm::Latest, Detail::Listed);
-    Ok(respond::json(StatusCode::OK, &json!({ "Versions": [view] })))
-}
-
 /// GetAccountSettings.
 pub(super) fn account_settings(scope: &Scope<'_>) -> Response<Body> {
     let catalog = scope.node.catalog();
-    let (count, bytes) = catalog
-        .list(scope.account(), None)
-        .fold((0_u64, 0_u64), |(count, bytes), function| (count + 1, bytes + function.code.size_bytes));
+    let (mut count, mut bytes) = (0_u64, 0_u64);
+    for function in catalog.list(scope.account(), None) {
+        count += 1;
+        let versions = catalog.versions(&function.id).map(|version| version.code.size_bytes);
+        bytes += function.code.size_bytes + versions.sum::<u64>();
+    }
     let concurrency = scope.node.admission_limits().in_flight_max;
-    let unreserved = concurrency.saturating_sub(catalog.reserved(scope.account()));
+    let unreserved = concurrency.saturating_sub(catalog.committed(scope.account()));
     let view = json!({
         "AccountLimit": {
             "CodeSizeUnzipped": UNZIPPED_BYTES_MAX,

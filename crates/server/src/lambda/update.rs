@@ -3,8 +3,8 @@
 use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
-use updraft_node::Deployed;
-use updraft_types::{Body, Function, RevisionId};
+use updraft_node::{Deployed, Publish};
+use updraft_types::{Body, Function, RevisionId, Version};
 
 use super::{
     code, configuration,
@@ -22,7 +22,7 @@ use crate::{body::Held, error::Error, scope::Scope};
 struct CodeRequest {
     architectures: Option<Vec<String>>,
     dry_run: Option<bool>,
-    publish: Value,
+    publish: Option<bool>,
     publish_to: Value,
     revision_id: Option<String>,
     #[serde(flatten)]
@@ -36,7 +36,7 @@ pub(super) async fn code(scope: &Scope<'_>, segment: &str, body: &Held) -> Resul
     let mut violations = Violations::default();
     let architecture = code::architecture(request.architectures.as_deref(), &mut violations);
     violations.check()?;
-    refuse_asking(&[("Publish", &request.publish), ("PublishTo", &request.publish_to)])?;
+    refuse_asking(&[("PublishTo", &request.publish_to)])?;
     let arn = resolved.arn(scope);
     let current = resolved.find(scope).ok_or_else(|| Error::function_not_found(&arn))?;
     if architecture.is_some_and(|architecture| architecture != current.configuration.architecture) {
@@ -50,9 +50,12 @@ pub(super) async fn code(scope: &Scope<'_>, segment: &str, body: &Held) -> Resul
         let function = Function { code, ..Function::clone(&current) };
         Deployed { function: function.into(), warning: None }
     } else {
-        scope.node.update_code(&current.id, zip, expected.as_ref()).await.map_err(failed)?
+        let publish = if request.publish == Some(true) { Publish::Yes } else { Publish::No };
+        scope.node.update_code_with(&current.id, zip, expected.as_ref(), publish).await.map_err(failed)?
     };
-    Ok(view::deployed(scope, StatusCode::OK, &deployed, ArnForm::Plain))
+    let is_published = deployed.function.version != Version::Latest;
+    let form = if is_published { ArnForm::Version } else { ArnForm::Plain };
+    Ok(view::deployed(scope, StatusCode::OK, &deployed, form))
 }
 
 #[derive(Default, Deserialize)]
@@ -81,7 +84,7 @@ pub(super) async fn configuration(scope: &Scope<'_>, segment: &str, body: &Held)
 }
 
 /// The revision a change is made on. One that is no revision id cannot be the current one.
-fn expected(text: Option<&str>, current: &Function) -> Result<Option<RevisionId>, Error> {
+pub(super) fn expected(text: Option<&str>, current: &Function) -> Result<Option<RevisionId>, Error> {
     let Some(text) = text else { return Ok(None) };
     let revision: RevisionId = text.parse().map_err(|_| Error::revision_mismatch())?;
     if revision == current.revision { Ok(Some(revision)) } else { Err(Error::revision_mismatch()) }

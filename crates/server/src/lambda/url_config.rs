@@ -5,15 +5,16 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use updraft_node::control::fresh_url_id;
+use updraft_node::{aliases, catalog::UrlOwner, control::fresh_url_id};
 use updraft_types::{
-    Body, Function, Timestamp,
+    Alias, Body, Timestamp,
     function::{Cors, FunctionUrl, InvokeMode, UrlAuth},
 };
 
 use super::{
     name::{self, Resolved},
-    query::Query,
+    query::{self, Query},
+    read::PAGE_MAX,
     read_json,
     validate::Violations,
 };
@@ -125,21 +126,24 @@ impl CorsRequest {
     }
 }
 
-fn view<'a>(scope: &Scope<'_>, function: &Function, url: &'a FunctionUrl, with_modified: bool) -> View<'a> {
+fn view<'a>(scope: &Scope<'_>, owner: &UrlOwner, url: &'a FunctionUrl, with_modified: bool) -> View<'a> {
     View {
         auth_type: url.auth,
         cors: url.cors.as_ref(),
         creation_time: url.created_at.to_rfc3339(),
-        function_arn: function.id.arn(scope.node.region()),
+        function_arn: owner.arn(scope.node.region()),
         function_url: format!("http://{}{}:{}/", url.url_id, scope.host_suffix, scope.address.port()),
         invoke_mode: url.invoke_mode,
         last_modified_time: with_modified.then(|| url.modified_at.to_rfc3339()),
     }
 }
 
-/// The function a URL is asked of. Aliases do not exist yet, so no qualified one does.
-fn unqualified(resolved: &Resolved, scope: &Scope<'_>) -> Option<Arc<Function>> {
-    if resolved.qualifier.is_some() { None } else { resolved.find(scope) }
+/// The function, or the alias of it, that a URL is asked of.
+fn owner(resolved: &Resolved, scope: &Scope<'_>) -> Option<UrlOwner> {
+    match resolved.qualifier {
+        None => resolved.find(scope).map(UrlOwner::Function),
+        Some(_) => resolved.alias(scope).map(UrlOwner::Alias),
+    }
 }
 
 /// CreateFunctionUrlConfig.
@@ -153,9 +157,9 @@ pub(super) async fn create(
     let request: Request = read_json(body).await?;
     let change = request.into_change(true)?;
     let _annotating = scope.annotating.lock().await;
-    let function = unqualified(&resolved, scope).ok_or_else(Error::function_does_not_exist)?;
-    if function.url.is_some() {
-        return Err(Error::url_exists(&resolved.arn(scope)));
+    let owner = owner(&resolved, scope).ok_or_else(Error::function_does_not_exist)?;
+    if owner.url().is_some() {
+        return Err(Error::url_exists(&resolved.qualified_arn(scope)));
     }
     let now = Timestamp::now();
     let url = FunctionUrl {
@@ -166,16 +170,16 @@ pub(super) async fn create(
         created_at: now,
         modified_at: now,
     };
-    set(scope, &resolved, &function, Some(url.clone())).await?;
-    Ok(respond::json(StatusCode::CREATED, &view(scope, &function, &url, false)))
+    set(scope, &resolved, &owner, Some(url.clone())).await?;
+    Ok(respond::json(StatusCode::CREATED, &view(scope, &owner, &url, false)))
 }
 
 /// GetFunctionUrlConfig.
 pub(super) fn get(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
     let resolved = name::resolve_for_url(scope, segment, query)?;
-    let function = unqualified(&resolved, scope).ok_or_else(Error::resource_does_not_exist)?;
-    let url = function.url.as_ref().ok_or_else(Error::resource_does_not_exist)?;
-    Ok(respond::json(StatusCode::OK, &view(scope, &function, url, true)))
+    let owner = owner(&resolved, scope).ok_or_else(Error::resource_does_not_exist)?;
+    let url = owner.url().ok_or_else(Error::resource_does_not_exist)?;
+    Ok(respond::json(StatusCode::OK, &view(scope, &owner, url, true)))
 }
 
 /// UpdateFunctionUrlConfig. What is left out stays as it is.
@@ -189,44 +193,63 @@ pub(super) async fn update(
     let request: Request = read_json(body).await?;
     let change = request.into_change(false)?;
     let _annotating = scope.annotating.lock().await;
-    let function = unqualified(&resolved, scope).ok_or_else(Error::function_does_not_exist)?;
-    let mut url = function.url.clone().ok_or_else(Error::resource_does_not_exist)?;
+    let owner = owner(&resolved, scope).ok_or_else(Error::function_does_not_exist)?;
+    let mut url = owner.url().cloned().ok_or_else(Error::resource_does_not_exist)?;
     url.auth = change.auth.unwrap_or(url.auth);
     url.invoke_mode = change.invoke_mode.unwrap_or(url.invoke_mode);
     url.cors = change.cors.or(url.cors);
     url.modified_at = Timestamp::now();
-    set(scope, &resolved, &function, Some(url.clone())).await?;
-    Ok(respond::json(StatusCode::OK, &view(scope, &function, &url, true)))
+    set(scope, &resolved, &owner, Some(url.clone())).await?;
+    Ok(respond::json(StatusCode::OK, &view(scope, &owner, &url, true)))
 }
 
 /// DeleteFunctionUrlConfig.
 pub(super) async fn delete(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
     let resolved = name::resolve_for_url(scope, segment, query)?;
     let _annotating = scope.annotating.lock().await;
-    let function = unqualified(&resolved, scope).filter(|function| function.url.is_some());
-    let function = function.ok_or_else(Error::resource_does_not_exist)?;
-    set(scope, &resolved, &function, None).await?;
+    let owner = owner(&resolved, scope).filter(|owner| owner.url().is_some());
+    let owner = owner.ok_or_else(Error::resource_does_not_exist)?;
+    set(scope, &resolved, &owner, None).await?;
     Ok(respond::empty(StatusCode::NO_CONTENT))
 }
 
-/// ListFunctionUrlConfigs: one at most.
-pub(super) fn list(scope: &Scope<'_>, segment: &str) -> Result<Response<Body>, Error> {
+/// ListFunctionUrlConfigs: the function's, then those of its aliases by name, in pages.
+pub(super) fn list(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
     let resolved = name::resolve_for_url(scope, segment, &Query::new(None))?;
+    let count = query.page(PAGE_MAX)?;
+    // A page ends at an alias, or, where the marker is a space, which sorts before every name, at the function.
+    let after: Option<String> = query.marker()?;
     let function = resolved.find(scope).ok_or_else(Error::function_does_not_exist)?;
-    let views: Vec<_> = function.url.iter().map(|url| view(scope, &function, url, true)).collect();
-    Ok(respond::json(StatusCode::OK, &json!({ "FunctionUrlConfigs": views })))
+    let catalog = scope.node.catalog();
+    let own = std::iter::once(UrlOwner::Function(function.clone())).filter(|_| after.is_none());
+    let is_after = |alias: &&Arc<Alias>| after.as_ref().is_none_or(|after| alias.name.as_str() > after.as_str());
+    let aliases = catalog.aliases(&function.id).filter(is_after).cloned().map(UrlOwner::Alias);
+    let mut owners = own.chain(aliases).filter(|owner| owner.url().is_some());
+    let page: Vec<UrlOwner> = owners.by_ref().take(count).collect();
+    let next = page.last().filter(|_| owners.next().is_some()).map(|last| match last {
+        UrlOwner::Function(_) => query::marker_of(&" "),
+        UrlOwner::Alias(alias) => query::marker_of(&alias.name),
+    });
+    let shown = page.iter().filter_map(|owner| Some((owner, owner.url()?)));
+    let views: Vec<_> = shown.map(|(owner, url)| view(scope, owner, url, true)).collect();
+    let view = match next {
+        Some(marker) => json!({ "FunctionUrlConfigs": views, "NextMarker": marker }),
+        None => json!({ "FunctionUrlConfigs": views }),
+    };
+    Ok(respond::json(StatusCode::OK, &view))
 }
 
-async fn set(
-    scope: &Scope<'_>,
-    resolved: &Resolved,
-    function: &Function,
-    url: Option<FunctionUrl>,
-) -> Result<(), Error> {
-    match scope.node.set_url(&function.id, url).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::change(error, &resolved.name, &resolved.arn(scope))),
-    }
+async fn set(scope: &Scope<'_>, resolved: &Resolved, owner: &UrlOwner, url: Option<FunctionUrl>) -> Result<(), Error> {
+    let set = match owner {
+        UrlOwner::Function(function) => scope.node.set_url(&function.id, url).await.map(drop),
+        UrlOwner::Alias(alias) => match scope.node.set_alias_url(&alias.function, &alias.name, url).await {
+            Ok(_) => Ok(()),
+            Err(aliases::Error::Change(error)) => Err(error),
+            // What is left can only be that the alias has gone.
+            Err(_) => return Err(Error::resource_does_not_exist()),
+        },
+    };
+    set.map_err(|error| Error::change(error, &resolved.name, &resolved.arn(scope)))
 }
 
 #[cfg(test)]

@@ -18,6 +18,11 @@ impl Violations {
         if self.0.is_empty() { Ok(()) } else { Err(Error::validation(&self.0)) }
     }
 
+    /// A constraint that no other method words.
+    pub(super) fn constraint(&mut self, member: &str, value: &str, constraint: &str) {
+        self.add(member, value, constraint);
+    }
+
     fn add(&mut self, member: &str, value: &str, constraint: &str) {
         let value = shortened(value);
         self.0.push(format!("Value '{value}' at '{member}' failed to satisfy constraint: {constraint}"));

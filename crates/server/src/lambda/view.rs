@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use updraft_node::Deployed;
 use updraft_types::{
-    Body, Function, Region,
+    Body, Function, Region, Version,
     function::{Architecture, LastUpdate, State, TracingMode},
 };
 
@@ -17,11 +17,13 @@ const CREATING: &str = "The function is being created.";
 
 /// Which ARN a function is shown with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ArnForm {
+pub(super) enum ArnForm<'a> {
     /// Without a qualifier.
     Plain,
-    /// With `:$LATEST`, where that version was asked for.
-    Latest,
+    /// With the version.
+    Version,
+    /// With the qualifier that was asked for.
+    Qualified(&'a str),
 }
 
 /// How much is shown.
@@ -71,7 +73,7 @@ pub(super) struct ConfigurationView<'a> {
     state_reason_code: Option<&'static str>,
     timeout: u32,
     tracing_config: TracingView,
-    version: &'static str,
+    version: Version,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,7 +121,7 @@ type Status<'a> = (Option<&'static str>, Option<&'a str>, Option<&'static str>);
 pub(super) fn configuration<'a>(
     function: &'a Function,
     region: &Region,
-    arn: ArnForm,
+    arn: ArnForm<'_>,
     detail: Detail,
 ) -> ConfigurationView<'a> {
     let configuration = &function.configuration;
@@ -144,7 +146,8 @@ pub(super) fn configuration<'a>(
         ephemeral_storage: EphemeralStorageView { size: configuration.ephemeral_storage_mb },
         function_arn: match arn {
             ArnForm::Plain => plain,
-            ArnForm::Latest => format!("{plain}:$LATEST"),
+            ArnForm::Version => format!("{plain}:{}", function.version),
+            ArnForm::Qualified(qualifier) => format!("{plain}:{qualifier}"),
         },
         function_name: name,
         handler: &configuration.handler,
@@ -170,7 +173,7 @@ pub(super) fn configuration<'a>(
         state_reason_code,
         timeout: configuration.timeout_s,
         tracing_config: TracingView { mode: configuration.tracing },
-        version: "$LATEST",
+        version: function.version,
     }
 }
 
@@ -192,7 +195,7 @@ fn last_update_of(function: &Function) -> Status<'_> {
 }
 
 /// The answer to a change: the function as it is now, and the warning for its author.
-pub(super) fn deployed(scope: &Scope<'_>, status: StatusCode, deployed: &Deployed, arn: ArnForm) -> Response<Body> {
+pub(super) fn deployed(scope: &Scope<'_>, status: StatusCode, deployed: &Deployed, arn: ArnForm<'_>) -> Response<Body> {
     let view = configuration(&deployed.function, scope.node.region(), arn, Detail::Full);
     let mut response = respond::json(status, &view);
     if let Some(warning) = &deployed.warning {
@@ -215,6 +218,7 @@ pub(super) mod tests {
     pub(in crate::lambda) fn function() -> Function {
         Function {
             id: FunctionId { account: "111111111111".parse().unwrap(), name: "f".parse().unwrap() },
+            version: Default::default(),
             revision: "00000000-0000-0000-0000-000000000001".parse().unwrap(),
             modified_at: Timestamp::from_ms(1_795_429_230_045),
             configuration: Configuration {
@@ -238,6 +242,7 @@ pub(super) mod tests {
             url: None,
             scaling: Default::default(),
             policies: Default::default(),
+            settings: Default::default(),
         }
     }
 

@@ -70,6 +70,7 @@ pub(crate) fn revision(number: u64) -> RevisionId {
 pub(crate) fn function(name: &str, number: u64) -> Function {
     Function {
         id: id(name),
+        version: Default::default(),
         revision: revision(number),
         modified_at: Timestamp::from_ms(1_795_000_000_000 + number),
         configuration: Configuration {
@@ -92,6 +93,8 @@ pub(crate) fn function(name: &str, number: u64) -> Function {
         tags: [("team".to_owned(), "core".to_owned())].into(),
         url: None,
         scaling: Scaling { reserved_concurrency: Some(7), instances_min: 1, ..Scaling::default() },
+        policies: Default::default(),
+        settings: Default::default(),
     }
 }
 

@@ -15,3 +15,4 @@ mod kill;
 mod logs;
 mod model;
 mod opening;
+mod versions;

@@ -12,7 +12,7 @@ pub(crate) fn variables(function: &Function, log_stream: &str, region: &Region) 
     let log_group = configuration.log_group.clone().unwrap_or_else(|| format!("/aws/lambda/{name}"));
     let ours = [
         ("AWS_LAMBDA_FUNCTION_NAME", name.to_owned()),
-        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", function.version.to_string()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", configuration.memory_mb.to_string()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", log_group),
         ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),

@@ -104,6 +104,7 @@ impl Guest for Log {
 pub(crate) fn function() -> Function {
     Function {
         id: updraft_types::FunctionId { account: "000000000000".parse().unwrap(), name: "edge".parse().unwrap() },
+        version: Default::default(),
         revision: RevisionId::random(),
         modified_at: Timestamp::from_ms(0),
         configuration: Configuration {
@@ -127,6 +128,7 @@ pub(crate) fn function() -> Function {
         url: None,
         scaling: Default::default(),
         policies: Default::default(),
+        settings: Default::default(),
     }
 }
 
