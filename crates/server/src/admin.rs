@@ -21,7 +21,7 @@ use serde::Serialize;
 use updraft_node::logs::Line;
 use updraft_types::{Body, BoxError, Function, FunctionName, Timestamp};
 
-use crate::{body::Held, error::Error, respond, scope::Scope};
+use crate::{body::Held, error::Error, lambda::authorize, respond, scope::Scope};
 
 /// Lines answered unless asked otherwise.
 const LINES_DEFAULT: usize = 1_000;
@@ -31,27 +31,32 @@ const LINES_MAX: usize = 10_000;
 /// Answers one request to the admin door.
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, Error> {
     let path = head.uri.path().strip_prefix("/_updraft/v1/").unwrap_or_default();
+    let action = authorize::admin_action(head);
     if let Some(name) = path.strip_prefix("functions/").and_then(|rest| rest.strip_suffix("/egress")) {
-        let function = function(scope, name)?;
+        let function = function(scope, name, action)?;
         return egress::serve(scope, function, &head.method, body).await;
     }
     let query = head.uri.query().unwrap_or_default();
     match (&head.method, path.split_once('/')) {
-        (&Method::GET, Some(("logs", name))) => logs(scope, function(scope, name)?, LogQuery::read(query)?).await,
-        (&Method::GET, Some(("code", name))) => code(scope, function(scope, name)?, query).await,
+        (&Method::GET, Some(("logs", name))) => {
+            logs(scope, function(scope, name, action)?, LogQuery::read(query)?).await
+        }
+        (&Method::GET, Some(("code", name))) => code(scope, function(scope, name, action)?, query).await,
         (&Method::GET, Some(("functions", name))) => {
-            let function = function(scope, name)?;
+            let function = function(scope, name, action)?;
             Ok(scaling::get(scope, &function))
         }
         (&Method::PUT, Some(("functions", rest))) => match rest.strip_suffix("/scaling") {
-            Some(name) => scaling::put(scope, function(scope, name)?, body).await,
+            Some(name) => scaling::put(scope, function(scope, name, action)?, body).await,
             None => Err(Error::admin_not_found()),
         },
         _ => Err(Error::admin_not_found()),
     }
 }
 
-fn function(scope: &Scope<'_>, segment: &str) -> Result<Arc<Function>, Error> {
+/// The function of that name, if the caller may do with it what it asks for.
+fn function(scope: &Scope<'_>, segment: &str, action: &str) -> Result<Arc<Function>, Error> {
+    authorize::check_named(scope, action, segment)?;
     let text = percent_decode_str(segment).decode_utf8_lossy();
     let name: Option<FunctionName> = text.parse().ok();
     let function = name.and_then(|name| scope.node.catalog().get(&scope.id(name)).cloned());

@@ -5,6 +5,7 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
+use updraft_node::identity::Denied;
 use updraft_types::{Body, RequestId};
 
 use crate::{body, respond};
@@ -66,6 +67,15 @@ impl ApiError {
             body::Error::CutOff => {
                 Self::bad_request("SerializationException", "The request's body broke off before its end")
             }
+        }
+    }
+
+    /// What the caller may not do, as the protocol's services word it.
+    pub(crate) fn denied(denied: &Denied, protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Json => Self::bad_request("AccessDeniedException", denied.to_string()),
+            Protocol::RestJson => Self::new(StatusCode::FORBIDDEN, "AccessDeniedException", denied.to_string()),
+            Protocol::Query { .. } => Self::new(StatusCode::FORBIDDEN, "AccessDenied", denied.to_string()),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use updraft_node::{Refusal, control, dispatch::Limit};
+use updraft_node::{Refusal, control, dispatch::Limit, identity::Denied};
 use updraft_types::{
     AliasName, Body,
     function::State,
@@ -248,6 +248,11 @@ impl Error {
         Self::new(Kind::ResourceNotFound, text)
     }
 
+    /// A role of another account.
+    pub(crate) fn cross_account_role() -> Self {
+        Self::new(Kind::AccessDenied, "Cross-account pass role is not allowed.")
+    }
+
     /// An ARN of another account.
     pub(crate) fn wrong_account(account: &str) -> Self {
         Self::new(Kind::AccessDenied, format!("Functions of account {account} are not accessible to this one"))
@@ -409,6 +414,12 @@ impl Error {
     pub(crate) fn internal(text: &str) -> Self {
         tracing::error!(error = text, "a request failed");
         Self::new(Kind::Service, "An error occurred and the request cannot be processed. The platform's log says more")
+    }
+}
+
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        Self::new(Kind::AccessDenied, denied.to_string())
     }
 }
 

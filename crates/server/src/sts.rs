@@ -47,8 +47,6 @@ const UNSUPPORTED: [&str; 8] = [
 /// Answers one request.
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, ApiError> {
     let form = Form::read(head, &body.bytes)?;
-    let resource = resource(&form);
-    tracing::debug!(action = form.action(), resource, caller = %scope.caller, "sts");
     if let Some(name) = UNSUPPORTED.iter().find(|name| form.has(name)) {
         return Err(ApiError::not_implemented(&format!("{} with {name}", form.action())));
     }
@@ -61,11 +59,6 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         other => return Err(ApiError::not_implemented(&format!("STS's operation {other}"))),
     };
     Ok(query_protocol::answer(form.action(), NAMESPACE, Some(told)))
-}
-
-/// The ARN that an operation's permission is asked for; `*` where there is none.
-fn resource(form: &Form) -> &str {
-    form.get("RoleArn").unwrap_or("*")
 }
 
 fn identity(scope: &Scope<'_>) -> Xml {

@@ -19,7 +19,7 @@ use http::{Response, request::Parts};
 use updraft_types::{Body, Timestamp};
 
 use crate::{
-    api_error::ApiError,
+    api_error::{ApiError, Protocol},
     body::Held,
     query_protocol::{self, Form, Xml},
     scope::Scope,
@@ -44,7 +44,8 @@ struct Call<'a> {
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, ApiError> {
     let form = Form::read(head, &body.bytes)?;
     let resource = resource::of(scope, &form);
-    tracing::debug!(action = form.action(), resource, caller = %scope.caller, "iam");
+    let allowed = scope.authorize(&format!("iam:{}", form.action()), &resource);
+    allowed.map_err(|denied| ApiError::denied(&denied, Protocol::Query { namespace: NAMESPACE }))?;
     if let Some(name) = UNSUPPORTED.iter().find(|name| form.has(name)) {
         return Err(ApiError::not_implemented(&format!("{} with {name}", form.action())));
     }

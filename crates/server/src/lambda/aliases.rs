@@ -185,7 +185,7 @@ pub(super) async fn create(scope: &Scope<'_>, segment: &str, body: &Held) -> Res
     let additional = request.additional(&resolved, scope)?.flatten();
     let asked = request.function_version.unwrap_or_default();
     let missing = || no_version(&resolved, scope, &asked);
-    let function = resolved.id(scope).ok_or_else(missing)?;
+    let function = resolved.id().ok_or_else(missing)?;
     let version = version_of(&asked).ok_or_else(missing)?;
     let name: AliasName = request.name.unwrap_or_default().parse().map_err(|_| missing())?;
     let arn = format!("{}:{name}", resolved.arn(scope));
@@ -206,7 +206,7 @@ pub(super) fn get(scope: &Scope<'_>, segment: &str, name: &str) -> Result<Respon
 
 fn find(scope: &Scope<'_>, resolved: &Resolved, name: &str) -> Option<Arc<Alias>> {
     let name: AliasName = name.parse().ok()?;
-    scope.node.catalog().alias(&resolved.id(scope)?, &name).cloned()
+    scope.node.catalog().alias(&resolved.id()?, &name).cloned()
 }
 
 /// UpdateAlias. What is left out stays as it is.

@@ -11,7 +11,7 @@ use updraft_types::{
 };
 
 use super::{
-    code, configuration, name, read_json, tags,
+    authorize, code, configuration, name, read_json, tags,
     validate::Violations,
     view::{self, ArnForm},
 };
@@ -46,6 +46,8 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
     tags::violations(&tags, &mut violations);
     violations.check()?;
     let name = name::resolve_new(scope, &request.function_name.unwrap_or_default())?;
+    authorize::create(scope, &scope.id(name.clone()))?;
+    authorize::pass_role(scope, request.configuration.role.as_deref().unwrap_or_default())?;
     if request.package_type.as_deref() == Some("Image") {
         return Err(Error::unsupported_member("PackageType Image"));
     }

@@ -4,6 +4,7 @@
 //! platform yet is answered 501 by name, never with a success that means nothing.
 
 mod aliases;
+pub(crate) mod authorize;
 mod code;
 mod concurrency;
 mod configuration;
@@ -69,12 +70,14 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let mut segments = [""; SEGMENTS_MAX];
     let count = split(head.uri.path(), &mut segments);
     let query = query::Query::new(head.uri.query());
-    let Some((operation, [name, second, ..])) = operations::find(&head.method, &segments[..count], &query) else {
+    let Some((operation, parameters)) = operations::find(&head.method, &segments[..count], &query) else {
         return Err(Error::unknown_operation());
     };
     if operation.is_missing() {
         return Err(Error::not_implemented(operation.name));
     }
+    authorize::check(scope, operation, &parameters, &query)?;
+    let [name, second, ..] = parameters;
     match operation.name {
         "CreateFunction" => create::create(scope, body).await,
         "ListFunctions" => read::list(scope, &query),

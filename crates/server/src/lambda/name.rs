@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
-use updraft_types::{Alias, Function, FunctionId, FunctionName, Qualifier, Version};
+use updraft_types::{AccountId, Alias, Function, FunctionId, FunctionName, Qualifier, Version};
 
 use super::{
     query::Query,
@@ -137,6 +137,8 @@ pub(super) fn is_region(text: &str) -> bool {
 /// What a request's name and qualifier mean to this platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Resolved {
+    /// Whose it is: the caller's own account, or another's that authorization has let it in to.
+    pub(super) account: AccountId,
     /// The name; not necessarily one that a function can have.
     pub(super) name: String,
     /// The qualifier, from the name or the query.
@@ -146,7 +148,7 @@ pub(super) struct Resolved {
 impl Resolved {
     /// The unqualified ARN.
     pub(super) fn arn(&self, scope: &Scope<'_>) -> String {
-        format!("arn:aws:lambda:{}:{}:function:{}", scope.node.region(), scope.account(), self.name)
+        format!("arn:aws:lambda:{}:{}:function:{}", scope.node.region(), self.account, self.name)
     }
 
     /// The ARN with the qualifier, if there is one.
@@ -158,9 +160,9 @@ impl Resolved {
     }
 
     /// The function's identity, whether there is such a function or not.
-    pub(super) fn id(&self, scope: &Scope<'_>) -> Option<FunctionId> {
+    pub(super) fn id(&self) -> Option<FunctionId> {
         let name: FunctionName = self.name.parse().ok()?;
-        Some(scope.id(name))
+        Some(FunctionId { account: self.account.clone(), name })
     }
 
     /// What the qualifier means; `$LATEST` where there is none, and `None` for one that can name nothing.
@@ -173,23 +175,23 @@ impl Resolved {
 
     /// The function in the catalog as it is now, whatever the qualifier.
     pub(super) fn find(&self, scope: &Scope<'_>) -> Option<Arc<Function>> {
-        scope.node.catalog().get(&self.id(scope)?).cloned()
+        scope.node.catalog().get(&self.id()?).cloned()
     }
 
     /// The version asked for; of an alias, the one it points at first.
     pub(super) fn version(&self, scope: &Scope<'_>) -> Option<Arc<Function>> {
-        scope.node.catalog().find(&self.id(scope)?, &self.meaning()?).cloned()
+        scope.node.catalog().find(&self.id()?, &self.meaning()?).cloned()
     }
 
     /// The version that one call goes to.
     pub(super) fn route(&self, scope: &Scope<'_>) -> Option<Arc<Function>> {
-        scope.node.route(&self.id(scope)?, &self.meaning()?)
+        scope.node.route(&self.id()?, &self.meaning()?)
     }
 
     /// The alias asked for.
     pub(super) fn alias(&self, scope: &Scope<'_>) -> Option<Arc<Alias>> {
         match self.meaning()? {
-            Qualifier::Alias(name) => scope.node.catalog().alias(&self.id(scope)?, &name).cloned(),
+            Qualifier::Alias(name) => scope.node.catalog().alias(&self.id()?, &name).cloned(),
             Qualifier::Version(_) => None,
         }
     }
@@ -225,6 +227,9 @@ pub(super) fn resolve_for_url(scope: &Scope<'_>, segment: &str, query: &Query) -
 /// Checks the name of a function to be created, as its request's body has it.
 pub(super) fn resolve_new(scope: &Scope<'_>, text: &str) -> Result<FunctionName, Error> {
     let resolved = finish(scope, text, None, Pattern::Created, Violations::default())?;
+    if resolved.account != *scope.account() {
+        return Err(Error::wrong_account(resolved.account.as_str()));
+    }
     resolved.name.parse().map_err(|_| {
         Error::invalid_parameter(format!(
             "1 validation error detected: Value '{}' at 'functionName' failed to satisfy constraint: Member must have \
@@ -264,10 +269,11 @@ fn finish(
     if let Some(asked) = parsed.region.filter(|asked| *asked != region) {
         return Err(Error::wrong_region(asked, region));
     }
-    if let Some(asked) = parsed.account.filter(|asked| *asked != scope.account().as_str()) {
-        return Err(Error::wrong_account(asked));
-    }
-    Ok(Resolved { name: parsed.name.to_owned(), qualifier })
+    let account = match parsed.account {
+        Some(asked) => asked.parse().map_err(|_| Error::wrong_account(asked))?,
+        None => scope.account().clone(),
+    };
+    Ok(Resolved { account, name: parsed.name.to_owned(), qualifier })
 }
 
 #[cfg(test)]

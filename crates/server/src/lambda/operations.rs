@@ -196,7 +196,6 @@ impl Operation {
     }
 
     /// The action that a policy allows or denies (source: the service authorization reference of Lambda).
-    #[expect(dead_code, reason = "authorization comes with policies")]
     pub(super) fn action(&self) -> String {
         let name = match self.name {
             "Invoke" | "InvokeWithResponseStream" => "InvokeFunction",

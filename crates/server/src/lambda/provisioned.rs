@@ -80,7 +80,7 @@ fn find(scope: &Scope<'_>, resolved: Resolved, latest: &str) -> Result<Target, E
         true => Error::function_not_found(&arn),
         false => Error::not_found(format!("Cannot find alias arn: {arn}")),
     };
-    let (Some(qualifier), Some(id)) = (qualifier, resolved.id(scope)) else { return Err(missing()) };
+    let (Some(qualifier), Some(id)) = (qualifier, resolved.id()) else { return Err(missing()) };
     scope.node.catalog().find(&id, &qualifier).ok_or_else(missing)?;
     Ok(Target { resolved, id, qualifier })
 }

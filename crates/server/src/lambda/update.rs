@@ -7,7 +7,7 @@ use updraft_node::{Deployed, Publish};
 use updraft_types::{Body, Function, RevisionId, Version};
 
 use super::{
-    code, configuration,
+    authorize, code, configuration,
     members::refuse_asking,
     name::{self, Pattern, Resolved},
     query::Query,
@@ -75,6 +75,9 @@ pub(super) async fn configuration(scope: &Scope<'_>, segment: &str, body: &Held)
     let mut violations = Violations::default();
     request.members.violations(current.as_ref().map(|function| function.configuration.runtime), &mut violations);
     violations.check()?;
+    if let Some(role) = &request.members.role {
+        authorize::pass_role(scope, role)?;
+    }
     let change = request.members.into_change()?;
     let current = current.ok_or_else(|| Error::function_not_found(&arn))?;
     let expected = expected(request.revision_id.as_deref(), &current)?;

@@ -1,0 +1,142 @@
+//! Whether a caller may do what it asks of Lambda's API: one question, before the operation looks at anything.
+//!
+//! A function of another account is reached by its ARN, if that account's resource policy and the caller's own policies
+//! both allow it. Whether it exists has no part in the answer to whoever may not use it.
+
+use http::request::Parts;
+use updraft_node::identity::document::{Document, Kind};
+use updraft_types::{AccountId, FunctionId, function::ResourcePolicy};
+
+use super::{
+    name::{self, Pattern},
+    operations::{On, Operation},
+    query::Query,
+};
+use crate::{
+    error::Error,
+    scope::{Act, Scope},
+};
+
+/// Characters of a function's resource policy; see `permissions`.
+const POLICY_CHARS_MAX: usize = 20_480;
+
+/// Asks for one operation. Operations on what their body names ask themselves, with [`create`].
+pub(super) fn check(
+    scope: &Scope<'_>,
+    operation: &Operation,
+    parameters: &[&str],
+    query: &Query<'_>,
+) -> Result<(), Error> {
+    let action = operation.action();
+    match operation.on {
+        On::Body => Ok(()),
+        On::Account => Ok(scope.authorize(&action, "*")?),
+        On::Function => match target(scope, parameters.first().copied().unwrap_or_default(), query) {
+            Some(target) => target.check(scope, &action, &[]),
+            // What names no function of ours is refused by the operation, to whoever may do it at all.
+            None => Ok(scope.authorize(&action, "*")?),
+        },
+        On::Layer => {
+            let arn = layer(scope, parameters, query);
+            Ok(scope.authorize(&action, &arn)?)
+        }
+    }
+}
+
+/// Asks for the creation of a function.
+pub(super) fn create(scope: &Scope<'_>, id: &FunctionId) -> Result<(), Error> {
+    Ok(scope.authorize("lambda:CreateFunction", &id.arn(scope.node.region()))?)
+}
+
+/// Asks whether the caller may give a function this role, which has to be of its own account.
+pub(super) fn pass_role(scope: &Scope<'_>, role: &str) -> Result<(), Error> {
+    if role.split(':').nth(4) != Some(scope.account().as_str()) {
+        return Err(Error::cross_account_role());
+    }
+    let keys = &[("iam:PassedToService", "lambda.amazonaws.com")];
+    let act = Act { action: "iam:PassRole", resource: role, owner: scope.account(), policy: None, keys };
+    Ok(scope.authorize_act(&act)?)
+}
+
+/// Asks for a call of a function's URL of AuthType AWS_IAM.
+pub(crate) fn call_url(scope: &Scope<'_>, id: &FunctionId, qualifier: Option<&str>) -> Result<(), Error> {
+    let target = Target { id: Some(id.clone()), account: id.account.clone(), name: id.name.to_string(), qualifier };
+    target.check(scope, "lambda:InvokeFunctionUrl", &[("lambda:FunctionUrlAuthType", "AWS_IAM")])
+}
+
+/// A function as a request names it; nothing is known to exist.
+struct Target<Q> {
+    id: Option<FunctionId>,
+    account: AccountId,
+    name: String,
+    qualifier: Option<Q>,
+}
+
+fn target(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Option<Target<String>> {
+    let text = name::decoded(segment);
+    let parsed = name::parse(&text, Pattern::Namespaced)?;
+    let account = match parsed.account {
+        Some(account) => account.parse().ok()?,
+        None => scope.account().clone(),
+    };
+    let name = parsed.name.to_owned();
+    let id = name.parse().ok().map(|name| FunctionId { account: account.clone(), name });
+    let qualifier = parsed.qualifier.map(str::to_owned).or_else(|| query.get("Qualifier"));
+    Some(Target { id, account, name, qualifier })
+}
+
+impl<Q: AsRef<str>> Target<Q> {
+    fn check(&self, scope: &Scope<'_>, action: &str, keys: &[(&str, &str)]) -> Result<(), Error> {
+        let plain = format!("arn:aws:lambda:{}:{}:function:{}", scope.node.region(), self.account, self.name);
+        let qualifier = self.qualifier.as_ref().map(Q::as_ref);
+        let resource = match qualifier {
+            Some(qualifier) => format!("{plain}:{qualifier}"),
+            None => plain,
+        };
+        let act = Act { action, resource: &resource, owner: &self.account, policy: None, keys };
+        // Within an account the resource's policy only adds to what the caller may do.
+        let Err(denied) = scope.authorize_act(&act) else { return Ok(()) };
+        let catalog = scope.node.catalog();
+        let function = self.id.as_ref().and_then(|id| catalog.get(id));
+        let policy = function.and_then(|function| function.policies.get(qualifier.unwrap_or_default()));
+        match policy.and_then(read) {
+            Some(policy) => Ok(scope.authorize_act(&Act { policy: Some(&policy), ..act })?),
+            None => Err(denied.into()),
+        }
+    }
+}
+
+fn read(policy: &ResourcePolicy) -> Option<Document> {
+    let read = Document::parse(&policy.document(), Kind::Resource, POLICY_CHARS_MAX);
+    read.inspect_err(|error| tracing::error!(%error, "a stored resource policy cannot be read")).ok()
+}
+
+/// A layer, or one of its versions.
+fn layer(scope: &Scope<'_>, parameters: &[&str], query: &Query<'_>) -> String {
+    if let Some(arn) = query.get("Arn") {
+        return arn;
+    }
+    let name = name::decoded(parameters.first().copied().unwrap_or_default());
+    let arn = if name.starts_with("arn:") {
+        name
+    } else {
+        format!("arn:aws:lambda:{}:{}:layer:{name}", scope.node.region(), scope.account())
+    };
+    match parameters.get(1).filter(|version| !version.is_empty()) {
+        Some(version) => format!("{arn}:{}", name::decoded(version)),
+        None => arn,
+    }
+}
+
+/// What the admin door's requests about a function are asked for as.
+pub(crate) fn check_named(scope: &Scope<'_>, action: &str, segment: &str) -> Result<(), Error> {
+    match target(scope, segment, &Query::new(None)) {
+        Some(target) => target.check(scope, action, &[]),
+        None => Ok(scope.authorize(action, "*")?),
+    }
+}
+
+/// The action that a request to the admin door about a function is.
+pub(crate) fn admin_action(head: &Parts) -> &'static str {
+    if head.method == http::Method::GET { "lambda:GetFunction" } else { "lambda:UpdateFunctionConfiguration" }
+}
