@@ -411,17 +411,19 @@ mod tests {
     #[test]
     fn certificates_come_with_keys() {
         let tls = |file| load(Mode::Serve, Case { file, ..NOTHING }).unwrap().0.tls;
-        let files = TlsSource::Files { certificate: "c".into(), key: "k".into() };
+        let files = TlsSource::Files { certificate: "/c".into(), key: "/k".into() };
         assert_eq!(tls(""), TlsSource::Off);
-        assert_eq!(tls("tls_certificate = \"c\"\ntls_key = \"k\""), files);
-        assert_eq!(tls("tls = \"files\"\ntls_certificate = \"c\"\ntls_key = \"k\""), files);
+        assert_eq!(tls("tls_certificate = \"/c\"\ntls_key = \"/k\""), files);
+        assert_eq!(tls("tls = \"files\"\ntls_certificate = \"/c\"\ntls_key = \"/k\""), files);
         assert_eq!(tls("tls = \"generated\""), TlsSource::Generated);
+        let TlsSource::Files { key, .. } = tls("tls_certificate = \"c\"\ntls_key = \"k\"") else { panic!("files") };
+        assert!(key.is_absolute(), "relative to the file: {}", key.display());
         for (file, why) in [
-            ("tls_certificate = \"c\"", "tls_key is not"),
-            ("tls_key = \"k\"", "tls_certificate is not"),
+            ("tls_certificate = \"/c\"", "tls_key is not"),
+            ("tls_key = \"/k\"", "tls_certificate is not"),
             ("tls = \"files\"", "are not set"),
-            ("tls = \"off\"\ntls_certificate = \"c\"\ntls_key = \"k\"", "only tls"),
-            ("tls = \"proxy\"\ntls_certificate = \"c\"\ntls_key = \"k\"", "only tls"),
+            ("tls = \"off\"\ntls_certificate = \"/c\"\ntls_key = \"/k\"", "only tls"),
+            ("tls = \"proxy\"\ntls_certificate = \"/c\"\ntls_key = \"/k\"", "only tls"),
         ] {
             assert!(refusal(Case { file, ..NOTHING }).contains(why), "{file}");
         }
