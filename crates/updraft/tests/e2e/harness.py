@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -174,7 +175,9 @@ class Platform:
 
     def is_healthy(self):
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5) as answer:
+            made = self.data / "tls" / "certificate.pem"
+            trusted = ssl.create_default_context(cafile=made) if self.url.startswith("https:") else None
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5, context=trusted) as answer:
                 return answer.status == 200
         except OSError:
             return False
