@@ -1,5 +1,7 @@
 //! The doors over TLS: both HTTP versions by ALPN, signed requests, and clients that do not get so far.
 
+#![expect(clippy::unwrap_used, reason = "a test helper fails its test by panicking")]
+
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod platform;
 
