@@ -22,7 +22,7 @@ use crate::{
     processes,
 };
 
-/// Any credential will do: the platform checks no signature on loopback yet.
+/// Any credential will do: the platform under measurement is started with authentication off.
 const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/lambda/aws4_request, \
                              SignedHeaders=host;x-amz-date, Signature=0";
 /// How long a function may take until it is active.
@@ -72,7 +72,7 @@ impl<'a> Platform<'a> {
                 command.env_remove(name);
             }
         }
-        command.envs(settings.iter().copied());
+        command.env("UPDRAFT_AUTHENTICATION", "off").envs(settings.iter().copied());
         command.current_dir(scratch).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
         Ok(Self { site, server: Server::start("updraft", command, scratch, address_in_url)? })
     }

@@ -1,12 +1,20 @@
 //! One connection: which HTTP it speaks, its limits, and how it ends.
 //!
-//! HTTP/1.1 and, by prior knowledge, HTTP/2 without TLS. The first bytes decide; a client that sends none within
-//! the header timeout is closed. Told to stop, a connection finishes the requests it has and takes no more.
+//! HTTP/1.1 and HTTP/2: over TLS as ALPN settles it, without by prior knowledge, where the first bytes decide. A client
+//! that does not get so far within the header timeout is closed. Told to stop, a connection finishes the requests it has and takes no more.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use crate::{
-    Config,
+    Config, Transport,
     doors::Doors,
     patience::{Patience, Served},
     stall::StallGuard,
@@ -18,7 +26,13 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::watch,
+    time::Instant,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// Most bytes of one request's headers. Their number is bounded by hyper: 100.
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -34,13 +48,15 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// For `x-forwarded-for`.
     pub(crate) forwarded_for: HeaderValue,
+    /// For `x-forwarded-proto`: `http` or `https`.
+    pub(crate) scheme: &'static str,
 }
 
 impl Peer {
-    pub(crate) fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(address: SocketAddr, scheme: &'static str) -> Self {
         let text = address.ip().to_string();
         let forwarded_for = HeaderValue::try_from(text).expect("an IP address is a header value");
-        Self { address, forwarded_for }
+        Self { address, forwarded_for, scheme }
     }
 }
 
@@ -53,16 +69,20 @@ pub(crate) fn serve(
     mut stopping: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (header_read_timeout, write_stall_max) = (config.header_read_timeout, config.write_stall_max);
+    let tls = match &config.transport {
+        Transport::Tls(tls) => Some(tls.acceptor()),
+        Transport::Plain | Transport::Proxy => None,
+    };
     async move {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        let protocol = tokio::select! {
-            protocol = tokio::time::timeout(header_read_timeout, protocol_of(&stream)) => protocol,
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(header_read_timeout, open(stream, tls)) => opened,
             () = stopped(&mut stopping) => return,
         };
-        let Ok(Ok(protocol)) = protocol else { return };
-        let peer = Arc::new(Peer::new(peer));
+        let Ok(Ok((stream, protocol))) = opened else { return };
+        let peer = Arc::new(Peer::new(peer, doors.scheme));
         let patience = Patience::new(header_read_timeout);
         let of_service = patience.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -121,6 +141,74 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
 enum Protocol {
     Http1,
     Http2,
+}
+
+/// A connection, with TLS or without.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What is spoken on a connection, once that is clear.
+async fn open(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Stream, Protocol)> {
+    let Some(tls) = tls else {
+        let protocol = protocol_of(&stream).await?;
+        return Ok((Stream::Plain(stream), protocol));
+    };
+    let stream = tls.accept(stream).await?;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let protocol = if is_http2 { Protocol::Http2 } else { Protocol::Http1 };
+    Ok((Stream::Tls(Box::new(stream)), protocol))
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, into),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, into),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
 }
 
 /// Looks at the first bytes without taking them.

@@ -11,7 +11,7 @@ use updraft_node::catalog::UrlOwner;
 use updraft_types::{AccountId, Alias, Body, Caller, FunctionId, FunctionName, Qualifier, RequestId};
 
 use crate::{
-    Authentication, Config, RootKey, admin,
+    Authentication, Config, RootKey, Transport, admin,
     api_error::{ApiError, Protocol},
     authenticate::Claim,
     body::{self, Budget, Held},
@@ -45,6 +45,10 @@ pub(crate) struct Doors {
     pub(crate) signing_keys: Keys,
     /// What links to code packages are made with.
     pub(crate) links: Links,
+    /// `http` or `https`, as clients see us.
+    pub(crate) scheme: &'static str,
+    /// Whether every request comes by way of a proxy.
+    pub(crate) is_behind_proxy: bool,
     /// Where we listen.
     pub(crate) address: SocketAddr,
     /// `.lambda-url.REGION.localhost`
@@ -87,6 +91,8 @@ impl Doors {
             root: config.root.clone(),
             signing_keys: Keys::default(),
             links: Links::default(),
+            scheme: config.transport.scheme(),
+            is_behind_proxy: matches!(config.transport, Transport::Proxy),
             annotating: Mutex::default(),
             address,
             node,
@@ -106,7 +112,7 @@ impl Doors {
     /// The doors that are not in a hurry.
     async fn serve_quietly(&self, place: Place, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let is_guarded = self.authentication == Authentication::Off && !matches!(place, Place::Health);
-        let is_local = guard::is_local(host_of(&request), request.headers());
+        let is_local = !self.is_behind_proxy && guard::is_local(host_of(&request), request.headers());
         let mut response = if is_guarded && !is_local {
             Error::not_local().into_response()
         } else {

@@ -2,7 +2,7 @@
 //!
 //! One port serves Lambda's control and invoke API, function URLs (by host name and under `/fn/NAME/`), metrics and
 //! the admin door. This crate reads requests, checks them, and words answers; what is done, `node` does. It refuses to
-//! listen on anything but loopback until requests are authenticated.
+//! listen beyond loopback unless requests are authenticated and protected on their way.
 //!
 //! Invariants: every buffer is bounded; only `error` knows status codes, public codes and public texts; a function
 //! URL's request costs one catalog snapshot, one host parse and one invocation.
@@ -32,6 +32,7 @@ mod service;
 pub mod signature;
 mod stall;
 mod sts;
+mod tls;
 mod trace;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -44,6 +45,7 @@ use tokio::{
 use updraft_types::AccountId;
 
 use crate::doors::Doors;
+pub use tls::{Tls, TlsError, Transport};
 
 /// Time to rest when the system has no more file descriptors to accept with.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -75,8 +77,11 @@ impl fmt::Debug for RootKey {
 /// How the doors are to be opened. [`Config::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen; a loopback address. Port 0 takes any free port.
+    /// Where to listen. Port 0 takes any free port. Beyond loopback only with authentication and a transport that is
+    /// not plain.
     pub listen: SocketAddr,
+    /// What protects requests on their way.
+    pub transport: Transport,
     /// The root user's account.
     pub account: AccountId,
     /// Whether requests have to be signed.
@@ -102,6 +107,7 @@ impl Config {
     pub fn new(listen: SocketAddr, account: AccountId) -> Self {
         Self {
             listen,
+            transport: Transport::Plain,
             account,
             authentication: Authentication::Required,
             root: None,
@@ -118,12 +124,21 @@ impl Config {
 /// Why the doors could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The address can be reached from other machines.
+    /// The address can be reached from other machines, and requests are not authenticated.
     #[error(
-        "refusing to listen on {address}: requests are not authenticated yet, so anyone who can reach the port could \
-         run code here; listen on a loopback address such as 127.0.0.1:4566"
+        "refusing to listen on {address}: requests are not authenticated, so anyone who can reach the port could run \
+         code here; have them authenticated, or listen on a loopback address such as 127.0.0.1:4566"
     )]
-    NotLoopback {
+    NotAuthenticated {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// The address can be reached from other machines, and nothing protects what goes over the wire.
+    #[error(
+        "refusing to listen on {address} without TLS: give it a certificate, say that a proxy in front has one, or \
+         listen on a loopback address such as 127.0.0.1:4566"
+    )]
+    NotProtected {
         /// The address asked for.
         address: SocketAddr,
     },
@@ -152,11 +167,16 @@ pub struct Server {
     stopping: watch::Sender<bool>,
 }
 
-/// Listens. Refuses every address that is not loopback.
+/// Listens. Refuses to be reachable from elsewhere by anyone, or by way of a wire that anyone can read.
 pub async fn bind(config: Config, node: updraft_node::Handle) -> Result<Server, BindError> {
     let address = config.listen;
     if !address.ip().is_loopback() {
-        return Err(BindError::NotLoopback { address });
+        if config.authentication == Authentication::Off {
+            return Err(BindError::NotAuthenticated { address });
+        }
+        if matches!(config.transport, Transport::Plain) {
+            return Err(BindError::NotProtected { address });
+        }
     }
     let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { address },

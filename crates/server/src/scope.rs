@@ -115,6 +115,7 @@ impl<'a> Scope<'a> {
             .with("aws:PrincipalType", kind)
             .with("aws:userid", self.caller.user_id())
             .with("aws:SourceIp", self.source.to_string())
+            .with("aws:SecureTransport", (self.scheme == "https").to_string())
             .with("aws:CurrentTime", now.to_rfc3339())
             .with("aws:EpochTime", (now.as_ms() / 1_000).to_string())
             .with("aws:RequestedRegion", self.node.region().as_str())

@@ -1,5 +1,7 @@
 //! The doors where requests have to be signed, over real connections: who gets in, and what the others hear.
 
+#![expect(clippy::unwrap_used, reason = "a test helper fails its test by panicking")]
+
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod platform;
 

@@ -14,6 +14,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use updraft_server::{Authentication, Transport};
 
 const FUNCTIONS: &str = "/2015-03-31/functions";
 
@@ -469,16 +470,21 @@ async fn odd_connections_do_no_harm() {
 }
 
 #[tokio::test]
-async fn only_loopback_is_listened_on() {
+async fn only_loopback_is_listened_on_without_protection() {
     let platform = Platform::start().await;
-    let bind = async |address: &str| {
-        let config = updraft_server::Config::new(address.parse().unwrap(), "000000000000".parse().unwrap());
+    let bind = async |address: &str, authentication, transport| {
+        let mut config = updraft_server::Config::new(address.parse().unwrap(), "000000000000".parse().unwrap());
+        (config.authentication, config.transport) = (authentication, transport);
         updraft_server::bind(config, platform.node.clone()).await.map(drop)
     };
-    let refused = bind("0.0.0.0:0").await.unwrap_err();
-    assert!(matches!(refused, updraft_server::BindError::NotLoopback { .. }));
+    let refused = bind("0.0.0.0:0", Authentication::Required, Transport::Plain).await.unwrap_err();
+    assert!(matches!(refused, updraft_server::BindError::NotProtected { .. }));
+    assert!(refused.to_string().contains("without TLS"));
+    let refused = bind("0.0.0.0:0", Authentication::Off, Transport::Proxy).await.unwrap_err();
+    assert!(matches!(refused, updraft_server::BindError::NotAuthenticated { .. }));
     assert!(refused.to_string().contains("not authenticated"));
-    let taken = bind(&platform.address.to_string()).await.unwrap_err();
+    let address = platform.address.to_string();
+    let taken = bind(&address, Authentication::Required, Transport::Plain).await.unwrap_err();
     assert!(matches!(taken, updraft_server::BindError::InUse { .. }));
     platform.stop().await;
 }

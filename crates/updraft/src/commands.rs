@@ -21,7 +21,7 @@ use crate::{
         Client,
         endpoint::{self, Endpoint},
     },
-    config::{self as settings, Config, Mode, layers::Merged, layers::Sources, settings::Flags},
+    config::{self as settings, Config, Mode, TlsSource, layers::Merged, layers::Sources, settings::Flags},
     output::Output,
     problem::Problem,
 };
@@ -70,5 +70,9 @@ fn local_url() -> Result<Option<String>, Problem> {
     let file = environment.get("UPDRAFT_CONFIG").map(std::path::PathBuf::from);
     let sources = Sources { file: file.as_deref(), environment: &environment, flags: &Flags::default() };
     let (config, _) = Config::load(Mode::Serve, &sources)?;
-    Ok((config.listen.port() != 0).then(|| format!("http://{}", config.listen)))
+    let scheme = match config.tls {
+        TlsSource::Generated | TlsSource::Files { .. } => "https",
+        TlsSource::Off | TlsSource::Proxy => "http",
+    };
+    Ok((config.listen.port() != 0).then(|| format!("{scheme}://{}", config.listen)))
 }

@@ -1,6 +1,6 @@
 //! The platform's configuration: every setting, merged and checked, as one value that flows down from here.
 //!
-//! Refuses what could only fail later: an address that is not loopback, half a pair of credentials, a number
+//! Refuses what could only fail later: an address that anybody reaches without TLS or a signature, half a pair of credentials, a number
 //! out of bounds. Nothing below the binary reads a file, a variable or a flag.
 
 pub mod layers;
@@ -15,6 +15,7 @@ use std::{
 };
 
 use updraft_process::egress::Grant;
+use updraft_server::Authentication;
 use updraft_types::{AccountId, Region, egress::Network};
 
 use crate::problem::Problem;
@@ -32,8 +33,12 @@ pub enum Mode {
 /// Everything the platform is told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// A loopback address; port 0 picks a free one.
+    /// Port 0 picks a free one. Beyond loopback only with authentication, and with TLS here or in front.
     pub listen: SocketAddr,
+    /// Whether requests have to be signed.
+    pub authentication: Authentication,
+    /// What protects requests on their way.
+    pub tls: TlsSource,
     /// The data directory; made if it is not there.
     pub data: PathBuf,
     /// In every ARN and function URL.
@@ -91,6 +96,24 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// What protects requests on their way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsSource {
+    /// Nothing.
+    Off,
+    /// A certificate made here and kept in the data directory.
+    Generated,
+    /// PEM files.
+    Files {
+        /// The certificate, with those that vouch for it after it.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// A proxy in front.
+    Proxy,
+}
+
 /// What to do where the kernel lacks a sandbox mechanism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
@@ -130,6 +153,8 @@ impl Config {
     fn from_merged(merged: &Merged) -> Result<Config, Problem> {
         Ok(Config {
             listen: listen(merged)?,
+            authentication: authentication(merged)?,
+            tls: tls(merged)?,
             data: data(merged)?,
             region: merged.parse("region")?,
             account: merged.parse("account")?,
@@ -187,11 +212,45 @@ fn listen(merged: &Merged) -> Result<SocketAddr, Problem> {
     let address = value.text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     let address = address.ok_or_else(|| value.problem("expected HOST:PORT, such as 127.0.0.1:4566"))?;
     if !address.ip().is_loopback() {
-        return Err(value
-            .problem("signatures are not checked yet, so whoever reaches the port could run code on this machine")
-            .try_next("listen on 127.0.0.1 or [::1], and reach it from elsewhere through an SSH tunnel"));
+        if authentication(merged)? == Authentication::Off {
+            return Err(value
+                .problem("with authentication off, whoever reaches the port could run code on this machine")
+                .try_next("leave authentication = \"required\", or listen on 127.0.0.1 or [::1]"));
+        }
+        if tls(merged)? == TlsSource::Off {
+            return Err(value
+                .problem("without TLS, code and secrets would go over the wire for all to read")
+                .try_next("set tls_certificate and tls_key, or tls = \"generated\" for trying out, or tls = \"proxy\" if one in front has TLS; or listen on 127.0.0.1"));
+        }
     }
     Ok(address)
+}
+
+fn authentication(merged: &Merged) -> Result<Authentication, Problem> {
+    Ok([Authentication::Required, Authentication::Off][merged.choice("authentication")?])
+}
+
+fn tls(merged: &Merged) -> Result<TlsSource, Problem> {
+    let (certificate, key) = (merged.value("tls_certificate"), merged.value("tls_key"));
+    let how = merged.value("tls");
+    let files = match (certificate.text.is_empty(), key.text.is_empty()) {
+        (true, true) => None,
+        (false, false) => {
+            Some(TlsSource::Files { certificate: PathBuf::from(&certificate.text), key: PathBuf::from(&key.text) })
+        }
+        (true, false) => return Err(Problem::usage("tls_key is set and tls_certificate is not")),
+        (false, true) => return Err(Problem::usage("tls_certificate is set and tls_key is not")),
+    };
+    match (how.text.as_str(), files) {
+        ("files", Some(files)) => Ok(files),
+        // The two files alone say it all.
+        ("off", Some(files)) if how.origin == layers::Origin::Default => Ok(files),
+        ("files", None) => Err(how.problem("tls_certificate and tls_key are not set")),
+        (_, Some(_)) => Err(how.problem("tls_certificate and tls_key are set, which only tls = \"files\" uses")),
+        (_, None) => {
+            Ok([TlsSource::Off, TlsSource::Generated, TlsSource::Off, TlsSource::Proxy][merged.choice("tls")?].clone())
+        }
+    }
 }
 
 fn data(merged: &Merged) -> Result<PathBuf, Problem> {
@@ -338,12 +397,36 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_is_listened_on() {
+    fn only_loopback_is_listened_on_without_protection() {
         for open in ["0.0.0.0:4566", "[::]:4566", "192.0.2.1:80"] {
             let flags: &'static [_] = Box::leak(Box::new([("listen", open)]));
-            assert!(refusal(Case { flags, ..NOTHING }).contains("signatures are not checked yet"), "{open}");
+            assert!(refusal(Case { flags, ..NOTHING }).contains("without TLS"), "{open}");
+            assert!(load(Mode::Serve, Case { flags, file: "tls = \"proxy\"", ..NOTHING }).is_ok(), "{open}");
+            let file = "tls = \"generated\"\nauthentication = \"off\"";
+            assert!(refusal(Case { flags, file, ..NOTHING }).contains("authentication off"), "{open}");
         }
         assert!(load(Mode::Serve, Case { flags: &[("listen", "[::1]:0")], ..NOTHING }).is_ok());
+    }
+
+    #[test]
+    fn certificates_come_with_keys() {
+        let tls = |file| load(Mode::Serve, Case { file, ..NOTHING }).unwrap().0.tls;
+        let files = TlsSource::Files { certificate: "/c".into(), key: "/k".into() };
+        assert_eq!(tls(""), TlsSource::Off);
+        assert_eq!(tls("tls_certificate = \"/c\"\ntls_key = \"/k\""), files);
+        assert_eq!(tls("tls = \"files\"\ntls_certificate = \"/c\"\ntls_key = \"/k\""), files);
+        assert_eq!(tls("tls = \"generated\""), TlsSource::Generated);
+        let TlsSource::Files { key, .. } = tls("tls_certificate = \"c\"\ntls_key = \"k\"") else { panic!("files") };
+        assert!(key.is_absolute(), "relative to the file: {}", key.display());
+        for (file, why) in [
+            ("tls_certificate = \"/c\"", "tls_key is not"),
+            ("tls_key = \"/k\"", "tls_certificate is not"),
+            ("tls = \"files\"", "are not set"),
+            ("tls = \"off\"\ntls_certificate = \"/c\"\ntls_key = \"/k\"", "only tls"),
+            ("tls = \"proxy\"\ntls_certificate = \"/c\"\ntls_key = \"/k\"", "only tls"),
+        ] {
+            assert!(refusal(Case { file, ..NOTHING }).contains(why), "{file}");
+        }
     }
 
     #[test]

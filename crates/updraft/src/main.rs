@@ -5,6 +5,7 @@
     reason = "nothing of a binary is reachable from outside; pub is what a module offers the others"
 )]
 
+mod certificate;
 mod cli;
 mod client;
 mod commands;

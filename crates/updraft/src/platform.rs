@@ -15,16 +15,20 @@ use tokio::sync::oneshot;
 use updraft_node::{Executors, Service};
 use updraft_process::ProcessExecutor;
 use updraft_sandbox::Spawner;
-use updraft_server::Server;
+use updraft_server::{RootKey, Server, Transport};
 use updraft_store::Store;
 use updraft_wasm::WasmExecutor;
 
-use crate::config::{Config, Interpreters, Isolation};
+use crate::{
+    certificate,
+    config::{Config, Interpreters, Isolation},
+};
 
 /// A platform that listens.
 pub struct Platform {
     server: Server,
     service: Service,
+    scheme: &'static str,
 }
 
 impl Platform {
@@ -36,13 +40,20 @@ impl Platform {
         let store = Store::open(updraft_store::Config { directory: directory.clone() }).await?;
         let executors = executors(config, &directory)?;
         let (service, handle) = Service::open(node(config, &directory), store, executors).await?;
-        let server = updraft_server::bind(server(config), handle).await?;
-        Ok(Self { server, service })
+        let transport = certificate::transport(config, &directory)?;
+        let scheme = if matches!(transport, Transport::Tls(_)) { "https" } else { "http" };
+        let server = updraft_server::bind(server(config, transport), handle).await?;
+        Ok(Self { server, service, scheme })
     }
 
     /// Where it listens; the port is the one really bound.
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
+    }
+
+    /// How this process itself speaks there: `http`, or `https` where it has a certificate.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
     }
 
     /// Serves until `shutdown` completes, then drains: first the doors, then the node behind them.
@@ -120,7 +131,16 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
     }
 }
 
-fn server(config: &Config) -> updraft_server::Config {
-    let defaults = updraft_server::Config::new(config.listen, config.account.clone());
-    updraft_server::Config { drain_max: config.drain, ..defaults }
+fn server(config: &Config, transport: Transport) -> updraft_server::Config {
+    let root = config.root.as_ref().map(|root| RootKey {
+        access_key_id: root.access_key_id.clone(),
+        secret_access_key: root.secret_access_key.clone(),
+    });
+    updraft_server::Config {
+        authentication: config.authentication,
+        transport,
+        root,
+        drain_max: config.drain,
+        ..updraft_server::Config::new(config.listen, config.account.clone())
+    }
 }

@@ -39,7 +39,7 @@ pub(super) fn to_function(head: &mut Parts, path: Option<PathAndQuery>, peer: &P
     strip(&mut head.headers);
     head.headers.remove(header::EXPECT);
     head.headers.insert(FORWARDED_FOR, peer.forwarded_for.clone());
-    head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
 }
 
 /// Makes a function's response ours. An interim status has no business here and is a broken function.
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn peer() -> Peer {
-        Peer::new("127.0.0.1:9".parse().unwrap())
+        Peer::new("127.0.0.1:9".parse().unwrap(), "http")
     }
 
     #[test]

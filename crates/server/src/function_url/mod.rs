@@ -1,7 +1,7 @@
 //! Function URLs: a request from anyone, straight to a function.
 //!
 //! Functions that speak HTTP get the request as it is, streamed both ways; the rest get a payload format 2.0 event.
-//! Only URLs of AuthType NONE are served: signatures are not checked yet, so AWS_IAM is refused. A function has to
+//! Only URLs of AuthType NONE are served: AWS_IAM is refused, since nothing decides yet who may call. A function has to
 //! have a URL to be reached here, by host name and by `/fn/NAME/` alike.
 //!
 //! Answers that are not the function's own: 403 for AWS_IAM, 404 for no URL, 413 for a body over the limit, 429
@@ -85,7 +85,7 @@ fn admit<B>(url: &FunctionUrl, request: &Request<B>) -> Option<Response<Body>> {
         UrlAuth::AwsIam => {
             let mut response = refused(
                 StatusCode::FORBIDDEN,
-                "Forbidden. This function URL takes signed requests only (AWS_IAM), and signatures are not checked yet",
+                "Forbidden. This function URL takes signed requests only (AWS_IAM), which are not served yet",
             );
             let code = HeaderValue::from_static("AccessDeniedException");
             response.headers_mut().insert(respond::ERROR_TYPE, code);

@@ -64,9 +64,9 @@ pub(super) fn get(scope: &Scope<'_>, segment: &str, query: &Query<'_>, head: &Pa
     let whole = resolved.find(scope).unwrap_or_else(|| function.clone());
     let sha256 = utf8_percent_encode(&function.code.sha256, NON_ALPHANUMERIC);
     let target = format!("/_updraft/v1/code/{}?sha256={sha256}", function.id.name);
-    let link = scope.links.make(scope.account(), &target, Timestamp::now());
+    let link = scope.links.make(&function.id.account, &target, Timestamp::now());
     let view = FunctionView {
-        code: CodeView { location: format!("http://{}{link}", host(scope, head)), repository_type: "S3" },
+        code: CodeView { location: format!("{}://{}{link}", scope.scheme, host(scope, head)), repository_type: "S3" },
         concurrency: concurrency::view(&whole),
         configuration: view::configuration(&function, scope.node.region(), arn_form(&resolved), Detail::Full),
         tags: &whole.tags,

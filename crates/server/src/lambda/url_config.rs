@@ -132,7 +132,7 @@ fn view<'a>(scope: &Scope<'_>, owner: &UrlOwner, url: &'a FunctionUrl, with_modi
         cors: url.cors.as_ref(),
         creation_time: url.created_at.to_rfc3339(),
         function_arn: owner.arn(scope.node.region()),
-        function_url: format!("http://{}{}:{}/", url.url_id, scope.host_suffix, scope.address.port()),
+        function_url: format!("{}://{}{}:{}/", scope.scheme, url.url_id, scope.host_suffix, scope.address.port()),
         invoke_mode: url.invoke_mode,
         last_modified_time: with_modified.then(|| url.modified_at.to_rfc3339()),
     }

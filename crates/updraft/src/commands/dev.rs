@@ -15,7 +15,7 @@ use super::{load, logs, serve, watch::Watch};
 use crate::{
     cli,
     client::{Client, endpoint::Endpoint, logs::Query},
-    config::{Config, Interpreters, Isolation, Mode},
+    config::{Config, Interpreters, Isolation, Mode, TlsSource},
     deploy::{self, Deployed, Request, manifest::Manifest, tool::Cancel},
     logging,
     output::{Output, paint},
@@ -28,6 +28,11 @@ const FOLLOW_AGAIN: Duration = Duration::from_millis(500);
 /// Runs until told to stop.
 pub fn run(arguments: cli::Dev, output: &Output) -> anyhow::Result<()> {
     let (config, _) = load(Mode::Dev, &arguments.platform, output)?;
+    if config.tls != TlsSource::Off {
+        return Err(Problem::usage("`updraft dev` speaks plain HTTP, for this machine alone")
+            .try_next("leave tls, tls_certificate and tls_key to `updraft serve`")
+            .into());
+    }
     if let Some(dir) = arguments.dir.as_ref().filter(|dir| !dir.is_dir()) {
         return Err(Problem::usage(format!("{} is not a folder", dir.display()))
             .try_next("`updraft deploy` takes a .zip or .wasm file")

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 
 use owo_colors::{Stream, Style};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use updraft_server::Authentication;
 
 use super::load;
 use crate::{
@@ -23,11 +24,16 @@ pub fn run(arguments: cli::Serve, output: &Output) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let stop = StopSignals::listen()?;
         let platform = start(&config).await?;
-        match &config.root {
-            Some(_) => tracing::warn!("root credentials are set, but signatures are not checked yet: whoever reaches the port may do anything"),
-            None => tracing::warn!("no root credentials are set, and signatures are not checked yet: whoever reaches the port may do anything"),
+        match (config.authentication, &config.root) {
+            (Authentication::Off, _) => {
+                tracing::warn!("authentication is off: whoever reaches the port may do anything");
+            }
+            (Authentication::Required, None) => tracing::warn!(
+                "no root credentials are set (root_access_key_id, root_secret_access_key): nobody can sign as root"
+            ),
+            (Authentication::Required, Some(_)) => {}
         }
-        output.line(format!("listening on http://{}", platform.local_addr()))?;
+        output.line(format!("listening on {}://{}", platform.scheme(), platform.local_addr()))?;
         Box::pin(platform.run(stop.first())).await.map_err(stopped)
     })
 }

@@ -161,7 +161,7 @@ fn file_value(path: &Path, key: &str, value: toml::Value) -> Result<String, Prob
     match (setting.kind, &value) {
         (Kind::Integer, toml::Value::Integer(number)) => Ok(number.to_string()),
         (Kind::Integer, _) => Err(wrong_type("a whole number, without quotes")),
-        (_, toml::Value::String(text)) if key == "data" => {
+        (_, toml::Value::String(text)) if ["data", "tls_certificate", "tls_key"].contains(&key) => {
             let folder = path.parent().unwrap_or(Path::new(""));
             Ok(folder.join(text).to_string_lossy().into_owned())
         }

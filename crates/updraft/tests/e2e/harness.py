@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -23,7 +24,10 @@ import urllib.request
 import zipfile
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[4]
 BINARY = pathlib.Path(os.environ.get("UPDRAFT_BIN", REPOSITORY / "target/debug/updraft")).absolute()
@@ -150,7 +154,7 @@ class Platform:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.data.parent,
-                env=client_environment(None) | self.environment,
+                env=client_environment(None) | ROOT | self.environment,
                 user=self.user,
                 group=self.user,
                 extra_groups=[] if self.user is not None else None,
@@ -163,7 +167,7 @@ class Platform:
             text = log.read().decode(errors="replace")
         if self.process.poll() is not None:
             raise AssertionError(f"the platform ended with {self.process.returncode} instead of starting:\n{text}")
-        found = re.search(r"listening on (http://[0-9.:\[\]]+)", text)
+        found = re.search(r"listening on (https?://[0-9.:\[\]]+)", text)
         return found and found.group(1)
 
     def log(self):
@@ -171,7 +175,9 @@ class Platform:
 
     def is_healthy(self):
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5) as answer:
+            made = self.data / "tls" / "certificate.pem"
+            trusted = ssl.create_default_context(cafile=made) if self.url.startswith("https:") else None
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5, context=trusted) as answer:
                 return answer.status == 200
         except OSError:
             return False
@@ -298,18 +304,33 @@ class Platform:
         port = urllib.parse.urlsplit(self.url).port
         return http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
 
+    def signed(self, method, path, headers, body=None):
+        """Headers with a signature among them. A body that is read piece by piece is not signed."""
+        host = headers.get("host") or urllib.parse.urlsplit(self.url).netloc
+        known = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else b""
+        request = AWSRequest(method, f"http://{host}{path}", headers=headers, data=known)
+        SigV4Auth(Credentials("test", "test"), "lambda", REGION).add_auth(request)
+        return dict(request.headers.items())
+
     def socket(self):
         return socket.create_connection(("127.0.0.1", urllib.parse.urlsplit(self.url).port), timeout=DEADLINE_S)
 
-    def request(self, method, path, *, host=None, body=None, headers=None):
-        """One plain HTTP request; status, headers and body."""
+    def request(self, method, path, *, host=None, body=None, headers=None, signed=True):
+        """One HTTP request, signed where it goes to the API and that is wanted; status, headers and body."""
+        headers = ({"host": host} if host else {}) | (headers or {})
+        if signed and re.match("/(20[0-9]{2}-|_updraft/)", path):
+            headers = self.signed(method, path, headers, body)
         connection = self.connection()
         try:
-            connection.request(method, path, body=body, headers=({"host": host} if host else {}) | (headers or {}))
+            connection.request(method, path, body=body, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()
         finally:
             connection.close()
+
+
+# Whom the tests sign as.
+ROOT = {"UPDRAFT_ROOT_ACCESS_KEY_ID": "test", "UPDRAFT_ROOT_SECRET_ACCESS_KEY": "test"}
 
 
 def client_environment(url):

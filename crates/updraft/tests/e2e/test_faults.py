@@ -172,9 +172,11 @@ def test_a_body_cut_off_half_way_does_nothing(platform, client, name, sent):
         platform.create(name, zip_of({"app.py": code}))
         path = f"/2015-03-31/functions/{name}/invocations" if sent == "invoke" else f"/fn/{name}/"
         body = b'{"half": '
+    headers = platform.signed("POST", path, {"host": "localhost"}, body)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     for framing in ("length", "chunked"):
         with platform.socket() as connection:
-            head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            head = f"POST {path} HTTP/1.1\r\n{lines}content-type: application/json\r\n"
             if framing == "length":
                 connection.sendall(f"{head}content-length: {len(body) + 1000}\r\n\r\n".encode() + body)
             else:
@@ -195,31 +197,43 @@ def test_a_body_cut_off_half_way_does_nothing(platform, client, name, sent):
 
 
 def test_requests_that_make_no_sense_are_answered(platform):
-    for raw in [
-        b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n",
-        b"POST /2015-03-31/functions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n[]",
-        b"POST /2015-03-31/functions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\n{",
-        b"PATCH /2015-03-31/functions/x HTTP/1.1\r\nhost: localhost\r\n\r\n",
-        b"GET /2015-03-31/functions/%FF%00 HTTP/1.1\r\nhost: localhost\r\n\r\n",
-        b"GET /2015-03-31/functions?MaxItems=many HTTP/1.1\r\nhost: localhost\r\n\r\n",
-        b"GET /2015-03-31/functions?Marker=%00 HTTP/1.1\r\nhost: localhost\r\n\r\n",
-        b"NONSENSE\r\n\r\n",
+    for method, target, body in [
+        ("GET", "/", b""),
+        ("POST", "/2015-03-31/functions", b"[]"),
+        ("POST", "/2015-03-31/functions", b"{"),
+        ("PATCH", "/2015-03-31/functions/x", b""),
+        ("GET", "/2015-03-31/functions/%FF%00", b""),
+        ("GET", "/2015-03-31/functions?MaxItems=many", b""),
+        ("GET", "/2015-03-31/functions?Marker=%00", b""),
+        ("NONSENSE", None, b""),
     ]:
+        raw = f"{method}\r\n\r\n".encode()
+        if target:
+            headers = platform.signed(method, target, {"host": "localhost"}, body) | {"content-length": str(len(body))}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            raw = f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + body
         with platform.socket() as connection:
             connection.sendall(raw)
             answer = connection.recv(65536)
         assert re.match(rb"HTTP/1.[01] 4\d\d ", answer), (raw, answer)
+        assert b"HTTP/1.1 403" not in answer, (raw, answer)
     assert platform.is_healthy()
 
 
-def test_other_sites_pages_are_kept_out(platform, name):
-    """Requests are not signed yet, so a page in a browser must not reach what listens on this machine."""
-    platform.create(name, zip_of({"app.py": "def handler(event, context):\n    return 1\n"}))
+def test_other_sites_pages_are_kept_out(platform, private, name):
+    """A page in a browser reaches what listens on this machine. It cannot sign; where nobody has to, its Host or its
+    Origin gives it away."""
+    code = zip_of({"app.py": "def handler(event, context):\n    return 1\n"})
+    open_to_all = private(arguments=["--authentication", "off"])
     path = f"/2015-03-31/functions/{name}/invocations"
-    for headers in ({"host": "rebound.example.org"}, {"origin": "https://example.org"}):
-        status, _, _ = platform.request("POST", path, body=b"{}", headers=headers)
-        assert status == 403, headers
-    assert platform.request("POST", path, body=b"{}")[0] == 200
+    pages = ({"host": "rebound.example.org"}, {"origin": "https://example.org"})
+    for one, others in ((platform, 403), (open_to_all, 200)):
+        one.create(name, code)
+        for headers in pages:
+            assert one.request("POST", path, body=b"{}", headers=headers, signed=False)[0] == 403, headers
+        assert one.request("POST", path, body=b"{}", signed=False)[0] == others
+    for headers in ({}, *pages):
+        assert platform.request("POST", path, body=b"{}", headers=headers)[0] == 200, headers
 
 
 @pytest.mark.slow

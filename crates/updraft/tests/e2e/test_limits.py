@@ -215,7 +215,10 @@ def test_what_is_seen_of_a_call_that_is_cut_off_is_kept(private):
     platform = private(arguments=["--drain-s", "1"])
     platform.create("busy", zip_of({"app.py": WAITING}), Timeout=2)
     body = json.dumps({"wait": True}).encode()
-    head = f"POST /2015-03-31/functions/busy/invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
+    target = "/2015-03-31/functions/busy/invocations"
+    headers = platform.signed("POST", target, {"host": "localhost"}, body) | {"content-length": str(len(body))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {target} HTTP/1.1\r\n{lines}\r\n"
     with platform.socket() as connection:
         connection.sendall(head.encode() + body)
         wait_until(lambda: begun(platform, "busy") == 1, "the call runs")

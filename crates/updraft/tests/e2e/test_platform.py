@@ -125,10 +125,12 @@ def test_a_data_directory_that_is_a_file_is_named(folder):
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:4566"])
-def test_only_loopback_is_listened_on(folder, address):
+def test_only_loopback_is_listened_on_without_protection(folder, address):
     said = refused(Platform(folder / "data", listen=address))
-    assert "signatures are not checked" in said
+    assert "without TLS" in said
     assert "127.0.0.1" in said
+    said = refused(Platform(folder / "data", listen=address, arguments=["--authentication", "off", "--tls", "proxy"]))
+    assert "authentication off" in said
 
 
 def test_a_full_disk_loses_nothing(folder):
