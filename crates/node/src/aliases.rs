@@ -87,17 +87,8 @@ impl Handle {
                 return Err(Error::Exists);
             }
             let revision = RevisionId::random();
-            let alias = Alias {
-                function,
-                name,
-                version,
-                additional,
-                description,
-                revision,
-                url: None,
-                provisioned: None,
-                event_invoke: None,
-            };
+            let alias =
+                Alias { function, name, version, additional, description, revision, url: None, provisioned: None };
             check(&alias, &catalog)?;
             handle.inner.store.aliases().create(alias.clone()).await.map_err(|error| match error {
                 CreateError::Exists => Error::Exists,
@@ -190,6 +181,9 @@ impl Handle {
 
 fn check(alias: &Alias, catalog: &Catalog) -> Result<(), Error> {
     let exists = |version| catalog.version(&VersionId { function: alias.function.clone(), version }).is_some();
+    if !exists(alias.version) {
+        return Err(Error::NoVersion(alias.version));
+    }
     if let Some(additional) = alias.additional {
         let version = Version::Number(additional.version);
         if alias.version == Version::Latest {
@@ -212,5 +206,5 @@ fn check(alias: &Alias, catalog: &Catalog) -> Result<(), Error> {
             return Err(Error::Unprovisionable(function.version));
         }
     }
-    if exists(alias.version) { Ok(()) } else { Err(Error::NoVersion(alias.version)) }
+    Ok(())
 }

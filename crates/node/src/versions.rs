@@ -108,10 +108,6 @@ pub(crate) fn version_of(latest: &Function, description: Option<String>) -> Func
         url: None,
         scaling: Default::default(),
         policies: Default::default(),
-        settings: Settings {
-            latest_description: Some(latest_description),
-            runtime_management: latest.settings.runtime_management.clone(),
-            ..Settings::default()
-        },
+        settings: Settings { latest_description: Some(latest_description), ..Settings::default() },
     }
 }

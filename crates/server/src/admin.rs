@@ -70,10 +70,14 @@ fn function(scope: &Scope<'_>, segment: &str, action: &str) -> Result<Arc<Functi
 async fn code(scope: &Scope<'_>, function: Arc<Function>, query: &str) -> Result<Response<Body>, Error> {
     let arn = function.id.arn(scope.node.region());
     let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sha256");
-    if asked.is_some_and(|(_, sha256)| sha256 != function.code.sha256) {
-        return Err(Error::resource_does_not_exist());
-    }
-    let zip = scope.node.read_code(&function.code).await;
+    // The code that some version of it runs; as it is now where none is named.
+    let catalog = scope.node.catalog();
+    let mut versions = std::iter::once(&function).chain(catalog.versions(&function.id));
+    let code = match &asked {
+        Some((_, sha256)) => versions.find(|version| version.code.sha256 == *sha256).map(|version| &version.code),
+        None => Some(&function.code),
+    };
+    let zip = scope.node.read_code(code.ok_or_else(Error::resource_does_not_exist)?).await;
     let zip = zip.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;
     Ok(respond::whole(StatusCode::OK, HeaderValue::from_static("application/zip"), zip))
 }

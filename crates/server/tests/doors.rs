@@ -216,7 +216,7 @@ async fn invocations_answer_as_lambdas_do() {
 async fn what_is_not_there_yet_is_said() {
     let platform = Platform::start().await;
     for (method, path, status, code) in [
-        ("POST", "/2015-03-31/functions/f/versions", 501, "NotImplementedException"),
+        ("GET", "/2020-04-22/code-signing-configs", 501, "NotImplementedException"),
         ("GET", "/2018-10-31/layers", 501, "NotImplementedException"),
         ("GET", "/bucket/key", 404, "UnknownOperationException"),
         ("PATCH", "/2015-03-31/functions", 404, "UnknownOperationException"),

@@ -92,7 +92,7 @@ pub struct Scaling {
     pub reserved_concurrency: Option<u32>,
     /// Most instances. Ours.
     pub instances_max: Option<u32>,
-    /// Instances that are always there, also without work. Ours: Lambda provisions published versions only.
+    /// Instances of `$LATEST` that are always there, also without work. Ours: Lambda provisions published versions only.
     pub instances_min: u32,
     /// Its share of a full node beside the other functions of its account; 1 where nothing is said. Ours.
     pub weight: Option<u32>,

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AliasName, FunctionId, Region, RevisionId, Timestamp, function::FunctionUrl, settings::EventInvoke};
+use crate::{AliasName, FunctionId, Region, RevisionId, Timestamp, function::FunctionUrl};
 
 /// Which version of a function. The one that can be changed sorts before the published ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -137,9 +137,6 @@ pub struct Alias {
     /// Instances kept ready for it.
     #[serde(default)]
     pub provisioned: Option<Provisioned>,
-    /// What becomes of its asynchronous invocations.
-    #[serde(default)]
-    pub event_invoke: Option<EventInvoke>,
 }
 
 impl Alias {

@@ -97,7 +97,6 @@ impl Model {
             revision: revision(self.revisions),
             url: None,
             provisioned: None,
-            event_invoke: None,
         }
     }
 
