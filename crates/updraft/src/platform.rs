@@ -33,7 +33,8 @@ impl Platform {
         let directory = open_directory(&config.data)
             .with_context(|| format!("the data directory {} cannot be used", config.data.display()))?;
         // First, so that a directory in use is found out before anything of its owner is touched.
-        let store = Store::open(updraft_store::Config { directory: directory.clone() }).await?;
+        let store =
+            Store::open_with(updraft_store::Config { directory: directory.clone() }, config.master_key.clone()).await?;
         let executors = executors(config, &directory)?;
         let (service, handle) = Service::open(node(config, &directory), store, executors).await?;
         let server = updraft_server::bind(server(config), handle).await?;
