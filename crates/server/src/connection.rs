@@ -34,20 +34,27 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// For `x-forwarded-for`.
     pub(crate) forwarded_for: HeaderValue,
+    /// Whether it is a running function, which finds fewer doors.
+    pub(crate) is_guest: bool,
 }
 
 impl Peer {
     pub(crate) fn new(address: SocketAddr) -> Self {
         let text = address.ip().to_string();
         let forwarded_for = HeaderValue::try_from(text).expect("an IP address is a header value");
-        Self { address, forwarded_for }
+        Self { address, forwarded_for, is_guest: false }
+    }
+
+    /// A running function, in its sandbox.
+    pub(crate) fn guest(address: SocketAddr) -> Self {
+        Self { is_guest: true, ..Self::new(address) }
     }
 }
 
 /// Serves one connection to its end. Errors of a connection are its client's and end it quietly.
 pub(crate) fn serve(
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
     doors: Arc<Doors>,
     config: &Config,
     mut stopping: watch::Receiver<bool>,
@@ -62,7 +69,7 @@ pub(crate) fn serve(
             () = stopped(&mut stopping) => return,
         };
         let Ok(Ok(protocol)) = protocol else { return };
-        let peer = Arc::new(Peer::new(peer));
+        let peer = Arc::new(peer);
         let patience = Patience::new(header_read_timeout);
         let of_service = patience.clone();
         let service = service_fn(move |request: Request<Incoming>| {

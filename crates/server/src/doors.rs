@@ -54,6 +54,8 @@ enum Place {
     Signed {
         is_admin: bool,
     },
+    /// Nothing that this client may know of.
+    Closed,
 }
 
 impl Doors {
@@ -71,7 +73,7 @@ impl Doors {
 
     /// Answers one request.
     pub(crate) async fn serve(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        match self.place(&request) {
+        match self.place(&request, peer) {
             Place::Url(Some(target)) => function_url::serve(self, target, request, peer).await,
             Place::Url(None) => function_url::not_found(),
             other => Box::pin(self.serve_quietly(other, request)).await,
@@ -87,7 +89,7 @@ impl Doors {
                 Place::Health => health(request.method()),
                 Place::Metrics => metrics::serve(self, request.method()).unwrap_or_else(Error::into_response),
                 Place::Signed { is_admin } => self.serve_signed(request, is_admin).await,
-                Place::Url(_) => Error::admin_not_found().into_response(),
+                Place::Url(_) | Place::Closed => Error::admin_not_found().into_response(),
             }
         };
         let headers: &mut HeaderMap = response.headers_mut();
@@ -126,8 +128,11 @@ impl Doors {
         }
     }
 
-    fn place(&self, request: &Request<Incoming>) -> Place {
+    /// Where a request goes. A guest finds the AWS services alone: they are all who ask for a signature.
+    fn place(&self, request: &Request<Incoming>, peer: &Peer) -> Place {
         match route::door(host_of(request), request.uri().path(), &self.host_suffix) {
+            Door::Lambda => Place::Signed { is_admin: false },
+            _ if peer.is_guest => Place::Closed,
             Door::UrlHost { url_id } => Place::Url(self.by_url(url_id).map(|function| Target { function, path: None })),
             Door::UrlPath { name, path } => {
                 let path = route::rebased(path, request.uri().query());
@@ -136,7 +141,6 @@ impl Doors {
             Door::Health => Place::Health,
             Door::Metrics => Place::Metrics,
             Door::Admin { .. } => Place::Signed { is_admin: true },
-            Door::Lambda => Place::Signed { is_admin: false },
         }
     }
 

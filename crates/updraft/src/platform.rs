@@ -13,7 +13,7 @@ use anyhow::Context;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use updraft_node::{Executors, Service};
-use updraft_process::ProcessExecutor;
+use updraft_process::{ProcessExecutor, egress::Endpoint};
 use updraft_sandbox::Spawner;
 use updraft_server::Server;
 use updraft_store::Store;
@@ -35,9 +35,13 @@ impl Platform {
         // First, so that a directory in use is found out before anything of its owner is touched.
         let store =
             Store::open_with(updraft_store::Config { directory: directory.clone() }, config.master_key.clone()).await?;
-        let executors = executors(config, &directory)?;
+        let endpoint = Endpoint::default();
+        let executors = executors(config, &directory, endpoint.clone())?;
         let (service, handle) = Service::open(node(config, &directory), store, executors).await?;
         let server = updraft_server::bind(server(config), handle).await?;
+        if let Some(address) = server.guest_addr() {
+            endpoint.announce(address);
+        }
         Ok(Self { server, service })
     }
 
@@ -71,7 +75,7 @@ fn open_directory(path: &Path) -> io::Result<PathBuf> {
     path.canonicalize()
 }
 
-fn executors(config: &Config, directory: &Path) -> anyhow::Result<Executors> {
+fn executors(config: &Config, directory: &Path, endpoint: Endpoint) -> anyhow::Result<Executors> {
     let spawner = Spawner::start(updraft_sandbox::Config {
         cgroup_name: cgroup_name(directory),
         require: match config.isolation {
@@ -86,6 +90,7 @@ fn executors(config: &Config, directory: &Path) -> anyhow::Result<Executors> {
     };
     process.egress.grant = config.egress;
     process.egress.denied.clone_from(&config.egress_deny);
+    process.egress.endpoint = Some(endpoint);
     process.prewarmed_max = config.prewarmed_max;
     let mut wasm = updraft_wasm::Config::new(directory.join("wasm"), config.region.clone());
     wasm.instances_max = config.capacity.instances_max;
@@ -123,5 +128,5 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
 
 fn server(config: &Config) -> updraft_server::Config {
     let defaults = updraft_server::Config::new(config.listen, config.account.clone());
-    updraft_server::Config { drain_max: config.drain, ..defaults }
+    updraft_server::Config { drain_max: config.drain, has_guest_door: true, ..defaults }
 }

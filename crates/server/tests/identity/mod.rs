@@ -23,7 +23,7 @@ async fn iam(platform: &Platform, action: &str, parameters: &[(&str, &str)]) -> 
 /// The answer's text, of an operation that succeeded.
 #[track_caller]
 fn text(answer: &Answer) -> String {
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
     assert_eq!(answer.status, 200, "{text}");
     assert_eq!(answer.header("content-type"), "text/xml");
     assert!(text.contains(&format!("<RequestId>{}</RequestId>", answer.header("x-amzn-requestid"))), "{text}");
@@ -33,7 +33,8 @@ fn text(answer: &Answer) -> String {
 /// What stands between `<name>` and `</name>`, every time.
 fn all(text: &str, name: &str) -> Vec<String> {
     let open = format!("<{name}>");
-    text.split(&open).skip(1).map(|rest| rest.split(&format!("</{name}>")).next().unwrap().to_owned()).collect()
+    let end = format!("</{name}>");
+    text.split(&open).skip(1).map(|rest| rest.split_once(&end).map_or("", |(value, _)| value).to_owned()).collect()
 }
 
 fn one(text: &str, name: &str) -> String {
@@ -44,7 +45,7 @@ fn one(text: &str, name: &str) -> String {
 
 #[track_caller]
 fn refused(answer: &Answer, status: u16, code: &str, message: &str) {
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
     assert_eq!((answer.status, answer.code()), (status, code), "{text}");
     assert_eq!(one(&text, "Code"), code);
     assert_eq!(one(&text, "Message").replace("&quot;", "\""), message);
@@ -380,5 +381,28 @@ async fn accounts_are_made_and_removed_by_the_platforms_root() {
     for gone in [format!("{door}/{account}/keys"), format!("{door}/nonsense/keys"), format!("{door}/{account}/x")] {
         assert_eq!(platform.get(&gone).await.status, 404, "{gone}");
     }
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn guests_find_the_signed_services_alone() {
+    let platform = Platform::start_with(|config| config.has_guest_door = true).await;
+    platform.create("hello", "python3.12", json!({})).await;
+    platform.settled("hello").await;
+    let url = platform.create_url("hello", json!({ "AuthType": "NONE" })).await;
+    let door = platform.guests.expect("it was asked for");
+    let open =
+        [("/healthz", ""), ("/metrics", ""), ("/fn/hello/", ""), ("/", url.as_str()), ("/_updraft/v1/accounts", "")];
+    for (path, host) in open {
+        let headers = if host.is_empty() { vec![] } else { vec![("host", host)] };
+        assert_eq!(platform.send("GET", path, &headers, "").await.status, 200, "{path} {host} at the main door");
+        let shut = platform.send_to(door, "GET", path, &headers, "").await;
+        assert_eq!(shut.status, 404, "{path} {host}");
+        assert!(!String::from_utf8_lossy(&shut.body).contains("hello"));
+    }
+    let scope = "AWS4-HMAC-SHA256 Credential=test/20261127/us-east-1/sts/aws4_request, SignedHeaders=host";
+    let headers = [("authorization", scope), ("host", "127.1.0.1:3129")];
+    let who = platform.send_to(door, "POST", "/", &headers, "Action=GetCallerIdentity").await;
+    assert_eq!(one(&text(&who), "Account"), "000000000000");
     platform.stop().await;
 }
