@@ -176,8 +176,68 @@ def test_a_function_holds_a_session_of_its_role(private):
         aws_secret_access_key=held["AWS_SECRET_ACCESS_KEY"],
         aws_session_token=held["AWS_SESSION_TOKEN"],
     )
-    assert sts.get_access_key_info(AccessKeyId=held["AWS_ACCESS_KEY_ID"])["Account"] == ACCOUNT
+    # Everyone may ask who they are.
+    assert sts.get_caller_identity()["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/runner/with"
     assert set(platform.invoke("without").expect_ok().values()) == {""}
+
+
+# Asks STS who it is, with what it finds in its environment and nothing but the standard library, and looks for other doors.
+ASKS = """
+import datetime, hashlib, hmac, os, urllib.error, urllib.request
+
+def sign(key, text):
+    return hmac.new(key, text.encode(), hashlib.sha256).digest()
+
+def ask(body):
+    url = os.environ["AWS_ENDPOINT_URL"] + "/"
+    now = datetime.datetime.now(datetime.timezone.utc)
+    stamp, region = now.strftime("%Y%m%dT%H%M%SZ"), os.environ["AWS_REGION"]
+    scope = f"{stamp[:8]}/{region}/sts/aws4_request"
+    headers = {
+        "content-type": "application/x-www-form-urlencoded",
+        "host": url.split("/")[2],
+        "x-amz-date": stamp,
+        "x-amz-security-token": os.environ["AWS_SESSION_TOKEN"],
+    }
+    names = ";".join(sorted(headers))
+    listed = "".join(f"{name}:{headers[name]}\\n" for name in sorted(headers))
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    canonical = "\\n".join(["POST", "/", "", listed, names, digest])
+    text = "\\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ("AWS4" + os.environ["AWS_SECRET_ACCESS_KEY"]).encode()
+    for part in scope.split("/"):
+        key = sign(key, part)
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    credential = f"{os.environ['AWS_ACCESS_KEY_ID']}/{scope}"
+    headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"
+    request = urllib.request.Request(url, data=body.encode(), headers=headers)
+    return urllib.request.urlopen(request, timeout=20).read().decode()
+
+def status(path):
+    try:
+        return urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL"] + path, timeout=20).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+def handler(event, context):
+    paths = ["/metrics", "/healthz", "/fn/asks/", "/_updraft/v1/accounts"]
+    return {"who": ask("Action=GetCallerIdentity&Version=2011-06-15"), "others": [status(path) for path in paths]}
+"""
+
+
+def test_a_function_reaches_the_platforms_services_and_nothing_else_of_it(private):
+    platform = private()
+    trust = json.dumps(LAMBDA_TRUST)
+    role = platform.client("iam").create_role(RoleName="runner", AssumeRolePolicyDocument=trust)["Role"]
+    lambda_ = platform.client()
+    code = zip_of({"app.py": ASKS})
+    lambda_.create_function(
+        FunctionName="asks", Runtime=PYTHON, Handler="app.handler", Role=role["Arn"], Timeout=60, Code={"ZipFile": code}
+    )
+    lambda_.get_waiter("function_active_v2").wait(FunctionName="asks")
+    answer = platform.invoke("asks").expect_ok()
+    assert f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/runner/asks</Arn>" in answer["who"]
+    assert answer["others"] == [404, 404, 404, 404]
 
 
 def test_accounts_on_the_command_line(private):
