@@ -8,6 +8,7 @@
 //! Invariant: dropping a call's future, or its reply's body before the end, abandons that call. An instance
 //! that cannot recover from that says so through [`Instance::is_alive`] and is never called again.
 
+pub mod credentials;
 pub mod egress;
 pub mod fake;
 
@@ -18,6 +19,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+pub use credentials::Credentials;
 use updraft_types::{
     Body, Fault, Function, InstanceId, Payload, RequestId, Timestamp, function::Configuration, invocation::Context,
 };
@@ -72,6 +74,8 @@ pub struct Start {
     pub log_stream: String,
     /// Where the guest's output goes.
     pub guest: Arc<dyn Guest>,
+    /// What the guest acts by towards the platform's services; `None` if its role gives it nothing.
+    pub credentials: Option<Credentials>,
 }
 
 /// What a running guest may ask of the platform.

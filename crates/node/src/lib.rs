@@ -203,6 +203,7 @@ impl Service {
                 wait_max: config.wait_max,
                 habits: Habits::new(config.keep_alive),
                 logs: logs.clone(),
+                identity: identity.clone(),
                 packages,
                 pools: pools.clone(),
             });

@@ -29,7 +29,7 @@ use updraft_engine::{
     placement::{self, Arrival, FunctionView},
     provision::Failures,
 };
-use updraft_executor::{Executor, Instance, Start};
+use updraft_executor::{Credentials, Executor, Instance, Start};
 use updraft_types::{
     Fault, Function, InstanceId, Timestamp,
     function::{Configuration, Scaling},
@@ -41,6 +41,7 @@ use crate::{
     catalog,
     figures::ColdStart,
     habits::Habit,
+    identity::sessions,
     logs::{self, Output, Sink},
     packages::Package,
     pools::Shared,
@@ -135,6 +136,13 @@ impl State {
     }
 }
 
+/// An instance that has started.
+struct Started {
+    instance: Arc<dyn Instance>,
+    package: Arc<Package>,
+    fit_until: Option<Instant>,
+}
+
 /// One running instance.
 pub(crate) struct Member {
     pub(crate) instance: Arc<dyn Instance>,
@@ -149,11 +157,18 @@ pub(crate) struct Member {
     uses: AtomicU32,
     /// Where the clock of evictions stood when it last became idle, as bits.
     clock: AtomicU64,
+    /// Until when it may be given calls: its credentials outlast each of them. `None`: for ever.
+    fit_until: Option<Instant>,
     _package: Arc<Package>,
     reservation: Reservation,
 }
 
 impl Member {
+    /// Whether it may be given another call.
+    fn is_fit(&self) -> bool {
+        self.instance.is_alive() && self.fit_until.is_none_or(|until| Instant::now() < until)
+    }
+
     fn worth(&self, start_us: u32, memory_mb: u32) -> Worth {
         eviction::worth(eviction::Idle {
             used_at: Clock::from_bits(self.clock.load(Ordering::Relaxed)),
@@ -343,9 +358,7 @@ impl Pool {
             let mut state = self.state.lock();
             let Some(habit) = &mut state.habit else { return };
             let judge = habit.judge(now, self.shared.habits.policy(), memory_mb);
-            self.remove_idle(&mut state, |member| {
-                !member.instance.is_alive() || !judge.keeps(*member.idle_since.lock())
-            })
+            self.remove_idle(&mut state, |member| !member.is_fit() || !judge.keeps(*member.idle_since.lock()))
         };
         reaped.into_iter().for_each(retire);
     }
@@ -422,7 +435,7 @@ impl Pool {
         }
         while let Some(member) = state.free.last() {
             let busy = member.busy.load(Ordering::Relaxed);
-            if !member.instance.is_alive() {
+            if !member.is_fit() {
                 let dead = state.free.pop().expect("it was just seen");
                 if busy == 0 {
                     state.running -= 1;
@@ -446,7 +459,7 @@ impl Pool {
         let least = if state.is_closed { 0 } else { self.instances_min() };
         let mut spare = state.running.saturating_sub(least);
         let mut may_go = |member: &Member| {
-            let goes = is_chosen(member) && (spare > 0 || !member.instance.is_alive());
+            let goes = is_chosen(member) && (spare > 0 || !member.is_fit());
             spare = spare.saturating_sub(u32::from(goes));
             goes
         };
@@ -465,7 +478,7 @@ impl Pool {
         if let Some(habit) = &mut state.habit {
             habit.ended(now);
         }
-        if state.is_closed || !member.instance.is_alive() || self.is_to_go(&state, member, busy) {
+        if state.is_closed || !member.is_fit() || self.is_to_go(&state, member, busy) {
             state.free.retain(|free| !Arc::ptr_eq(free, member));
             if busy == 0 {
                 state.running -= 1;
@@ -540,7 +553,7 @@ impl Pool {
                 start.await.unwrap_or_else(|_| Err(Fault::Platform { reason: "starting an instance panicked".into() }));
             let init = began.elapsed();
             match result {
-                Ok((instance, package)) => {
+                Ok(Started { instance, package, fit_until }) => {
                     let member = Arc::new(Member {
                         instance,
                         sink,
@@ -549,6 +562,7 @@ impl Pool {
                         processor_ns: AtomicU64::new(0),
                         uses: AtomicU32::new(0),
                         clock: AtomicU64::new(pool.shared.desk.clock().to_bits()),
+                        fit_until,
                         _package: package,
                         reservation,
                     });
@@ -562,24 +576,28 @@ impl Pool {
         });
     }
 
-    async fn start(
-        &self,
-        id: InstanceId,
-        log_stream: String,
-        starting: Arc<Starting>,
-    ) -> Result<(Arc<dyn Instance>, Arc<Package>), Fault> {
-        let limit = Duration::from_secs(INIT_TIMEOUT_S.max(u64::from(self.function.configuration.timeout_s)));
+    async fn start(&self, id: InstanceId, log_stream: String, starting: Arc<Starting>) -> Result<Started, Fault> {
+        let timeout = Duration::from_secs(self.function.configuration.timeout_s.into());
+        let limit = timeout.max(Duration::from_secs(INIT_TIMEOUT_S));
         let started = async {
             let package = self.shared.ready_package(&self.function, &*self.executor).await?;
             starting.package_ready();
+            let issued = self.shared.identity.issue_for_function(&self.function, Timestamp::now());
+            let fit_until = issued.as_ref().map(|_| Instant::now() + sessions::fit_for(timeout));
             let start = Start {
                 id,
                 function: self.function.clone(),
                 package: package.folder.clone(),
                 log_stream,
                 guest: starting,
+                credentials: issued.map(|issued| Credentials {
+                    access_key_id: issued.access_key_id,
+                    secret_access_key: issued.secret,
+                    session_token: issued.token.into(),
+                    expires_at: issued.expires_at,
+                }),
             };
-            Ok((self.executor.start(start).await?, package))
+            Ok(Started { instance: self.executor.start(start).await?, package, fit_until })
         };
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         tokio::time::timeout(limit, started).await.unwrap_or(Err(Fault::Timeout { limit_ms }))

@@ -22,6 +22,7 @@ use crate::{
     clerk::Desk,
     figures::{Figures, Instances, Row},
     habits::Habits,
+    identity::Identity,
     logs,
     packages::{Error as PackageError, Package, Packages},
     pool::{self, Pool},
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) began: Instant,
     pub(crate) habits: Habits,
     pub(crate) logs: logs::Handle,
+    pub(crate) identity: Identity,
     pub(crate) packages: Packages,
     pub(crate) pools: Weak<Pools>,
 }

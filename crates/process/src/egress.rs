@@ -8,6 +8,7 @@
 //! Invariants: nothing is connected to but through the dialer, which has the rules; connections, buffers and
 //! notes are bounded; all of it ends with the sandbox.
 
+mod endpoint;
 mod notes;
 mod plan;
 mod proxy;
@@ -29,6 +30,7 @@ use updraft_executor::{
 };
 use updraft_types::egress::{Egress, Host, Network, Policy};
 
+pub use self::endpoint::Endpoint;
 pub(crate) use self::plan::Plan;
 use self::{notes::Notes, plan::Way, relay::Totals};
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub denied: Vec<Network>,
     /// The world outside; tests have another.
     pub outside: Arc<dyn Outside>,
+    /// The platform's own services, for functions to call; `None`: they reach none.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// Whose word counts about egress.
@@ -67,7 +71,7 @@ pub enum Grant {
 impl Default for Config {
     /// The function's rules, on this host's network.
     fn default() -> Self {
-        Self { grant: Grant::Rules, denied: Vec::new(), outside: Arc::new(System::new()) }
+        Self { grant: Grant::Rules, denied: Vec::new(), outside: Arc::new(System::new()), endpoint: None }
     }
 }
 
@@ -94,12 +98,17 @@ impl Config {
 pub(crate) struct Gate {
     outside: Arc<dyn Outside>,
     connections: Arc<Semaphore>,
+    endpoint: Option<Endpoint>,
 }
 
 impl Gate {
     /// For all instances of the host.
     pub(crate) fn new(config: &Config) -> Self {
-        Self { outside: config.outside.clone(), connections: Arc::new(Semaphore::new(host_connections_max())) }
+        Self {
+            outside: config.outside.clone(),
+            connections: Arc::new(Semaphore::new(host_connections_max())),
+            endpoint: config.endpoint.clone(),
+        }
     }
 }
 
@@ -132,6 +141,7 @@ impl Forwarder {
             plan,
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             host_connections: gate.connections.clone(),
+            endpoint: gate.endpoint.clone(),
         });
         let mut accepting = JoinSet::new();
         for listener in listeners {
@@ -162,9 +172,18 @@ struct Desk {
     totals: Arc<Totals>,
     connections: Arc<Semaphore>,
     host_connections: Arc<Semaphore>,
+    endpoint: Option<Endpoint>,
 }
 
 impl Desk {
+    /// A connection to the platform's door for guests.
+    async fn knock(&self) -> io::Result<TcpStream> {
+        let address = self.endpoint.as_ref().and_then(Endpoint::address);
+        let stream = TcpStream::connect(address.ok_or(io::ErrorKind::ConnectionRefused)?).await?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
     /// A connection to the outside, or the reason for the author, who finds it in the function's log as well.
     async fn dial(&self, host: &Host, port: u16) -> Result<TcpStream, Error> {
         let dialed = self.dialer.dial(host, port).await;
@@ -214,6 +233,13 @@ async fn serve(stream: TcpStream, desk: &Arc<Desk>) {
     let Ok(local) = stream.local_addr() else { return };
     match desk.plan.way(local) {
         Way::Proxy => proxy::serve(stream, desk).await,
+        Way::Endpoint => match desk.knock().await {
+            Ok(door) => carry_for(stream, door, desk, endpoint::IDLE_MAX).await,
+            Err(error) => {
+                tracing::warn!(%error, "the door for guests cannot be reached");
+                reset(&stream);
+            }
+        },
         Way::To(host, port) => match desk.dial(&host, port).await {
             Ok(outside) => carry(stream, outside, desk).await,
             // The guest's connect has succeeded by now; a reset is the promptest way to take it back.
@@ -223,8 +249,13 @@ async fn serve(stream: TcpStream, desk: &Arc<Desk>) {
 }
 
 /// Copies between the two until both have closed or the guest's is reset.
-async fn carry(mut guest: TcpStream, outside: TcpStream, desk: &Desk) {
-    if let Err(error) = relay::relay(&mut guest, outside, &desk.totals, IDLE_MAX).await {
+async fn carry(guest: TcpStream, outside: TcpStream, desk: &Desk) {
+    carry_for(guest, outside, desk, IDLE_MAX).await;
+}
+
+/// The same, where nothing may move for `idle_max`.
+async fn carry_for(mut guest: TcpStream, outside: TcpStream, desk: &Desk, idle_max: Duration) {
+    if let Err(error) = relay::relay(&mut guest, outside, &desk.totals, idle_max).await {
         tracing::debug!(%error, "a connection to the outside broke off");
         reset(&guest);
     }

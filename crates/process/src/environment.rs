@@ -38,8 +38,11 @@ pub(crate) fn of(
         variables.remove(*name);
     }
     variables.extend(reserved(function, region, &start.log_stream));
-    if let Some(credentials) = credentials {
-        variables.extend(credentials.variables());
+    // Its own before those that are everybody's.
+    match (&start.credentials, credentials) {
+        (Some(own), _) => variables.extend(own.variables()),
+        (None, Some(credentials)) => variables.extend(credentials.variables()),
+        (None, None) => {}
     }
     variables.into_iter().collect()
 }
@@ -191,6 +194,24 @@ mod tests {
         assert!(!variables.contains_key("AWS_ACCESS_KEY_ID"));
         assert_eq!(variables["AWS_EXECUTION_ENV"], "AWS_Lambda_python3.12");
         assert_eq!(variables["AWS_LAMBDA_LOG_GROUP_NAME"], "/aws/lambda/hello");
+    }
+
+    #[test]
+    fn a_functions_own_credentials_are_in_its_environment_whatever_its_author_says() {
+        let mut function = testing::function("python3.12", "app.handler");
+        function.configuration.environment = [("AWS_SESSION_TOKEN".to_owned(), "mine".to_owned())].into();
+        let mut start = testing::start(function, std::path::Path::new("/nowhere"), testing::Lines::new());
+        start.credentials = Some(updraft_executor::Credentials {
+            access_key_id: "ASIA1".into(),
+            secret_access_key: String::from("secret").into(),
+            session_token: String::from("token").into(),
+            expires_at: updraft_types::Timestamp::from_ms(1),
+        });
+        let everybodys = Credentials { access_key_id: "x".into(), secret_access_key: "x".into(), session_token: None };
+        let variables: BTreeMap<_, _> =
+            of(&start, &"us-east-1".parse().unwrap(), Some(&everybodys), &[]).into_iter().collect();
+        let found = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| &variables[name]);
+        assert_eq!(found, ["ASIA1", "secret", "token"]);
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl ProcessExecutor {
     pub(crate) fn egress(&self, start: &Start) -> Plan {
         let configuration = &start.function.configuration;
         let taken = if configuration.runtime == Runtime::Web { WEB_PORT } else { RUNTIME_API_PORT };
-        Plan::new(self.config.egress.policy(configuration.egress.as_ref()), taken)
+        let plan = Plan::new(self.config.egress.policy(configuration.egress.as_ref()), taken);
+        if self.config.egress.endpoint.is_some() { plan.with_endpoint() } else { plan }
     }
 
     /// The sandbox of an instance.

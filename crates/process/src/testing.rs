@@ -90,6 +90,7 @@ pub(crate) fn start(function: Function, package: &Path, guest: Arc<dyn Guest>) -
         package: package.into(),
         log_stream: "2026/11/23/[$LATEST]0".to_owned(),
         guest,
+        credentials: None,
     }
 }
 

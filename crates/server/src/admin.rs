@@ -4,8 +4,9 @@
 //! `GET logs/NAME?since_ms=N&limit=N&follow=true|false` answers newline-delimited JSON, one object a line:
 //! `{"at_ms":…,"stream":"…","text":"…"}`, text with what is not UTF-8 replaced. A followed log ends when its reader
 //! leaves or the platform stops. `GET code/NAME?sha256=…` answers the zip, as long as the function still runs it.
-//! `functions/NAME/egress`: see [`egress`]. `GET functions/NAME` and `PUT functions/NAME/scaling`: see [`scaling`].
+//! `accounts…`: see [`accounts`]. `functions/NAME/egress`: see [`egress`]. `GET functions/NAME` and `PUT functions/NAME/scaling`: see [`scaling`].
 
+mod accounts;
 mod egress;
 mod scaling;
 
@@ -32,6 +33,9 @@ const LINES_MAX: usize = 10_000;
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, Error> {
     let path = head.uri.path().strip_prefix("/_updraft/v1/").unwrap_or_default();
     let action = authorize::admin_action(head);
+    if let Some(rest) = path.strip_prefix("accounts").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return accounts::serve(scope, rest, &head.method, body).await;
+    }
     if let Some(name) = path.strip_prefix("functions/").and_then(|rest| rest.strip_suffix("/egress")) {
         let function = function(scope, name, action)?;
         return egress::serve(scope, function, &head.method, body).await;

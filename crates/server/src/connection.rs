@@ -50,28 +50,35 @@ pub(crate) struct Peer {
     pub(crate) forwarded_for: HeaderValue,
     /// For `x-forwarded-proto`: `http` or `https`.
     pub(crate) scheme: &'static str,
+    /// Whether it is a running function, which finds fewer doors.
+    pub(crate) is_guest: bool,
 }
 
 impl Peer {
     pub(crate) fn new(address: SocketAddr, scheme: &'static str) -> Self {
         let text = address.ip().to_string();
         let forwarded_for = HeaderValue::try_from(text).expect("an IP address is a header value");
-        Self { address, forwarded_for, scheme }
+        Self { address, forwarded_for, scheme, is_guest: false }
+    }
+
+    /// A running function, in its sandbox.
+    pub(crate) fn guest(address: SocketAddr) -> Self {
+        Self { is_guest: true, ..Self::new(address, "http") }
     }
 }
 
 /// Serves one connection to its end. Errors of a connection are its client's and end it quietly.
 pub(crate) fn serve(
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: Peer,
     doors: Arc<Doors>,
     config: &Config,
     mut stopping: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (header_read_timeout, write_stall_max) = (config.header_read_timeout, config.write_stall_max);
     let tls = match &config.transport {
-        Transport::Tls(tls) => Some(tls.acceptor()),
-        Transport::Plain | Transport::Proxy => None,
+        Transport::Tls(tls) if !peer.is_guest => Some(tls.acceptor()),
+        Transport::Tls(_) | Transport::Plain | Transport::Proxy => None,
     };
     async move {
         if let Err(error) = stream.set_nodelay(true) {
@@ -82,7 +89,7 @@ pub(crate) fn serve(
             () = stopped(&mut stopping) => return,
         };
         let Ok(Ok((stream, protocol))) = opened else { return };
-        let peer = Arc::new(Peer::new(peer, doors.scheme));
+        let peer = Arc::new(peer);
         let patience = Patience::new(header_read_timeout);
         let of_service = patience.clone();
         let service = service_fn(move |request: Request<Incoming>| {

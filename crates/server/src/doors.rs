@@ -68,6 +68,8 @@ enum Place {
     Metrics,
     /// Whoever asks signs.
     Signed(Signed),
+    /// Nothing that this client may know of.
+    Closed,
 }
 
 /// The doors behind a signature.
@@ -102,7 +104,7 @@ impl Doors {
 
     /// Answers one request.
     pub(crate) async fn serve(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        match self.place(&request) {
+        match self.place(&request, peer) {
             Place::Url(Some(target)) => function_url::serve(self, target, request, peer).await,
             Place::Url(None) => function_url::not_found(),
             other => Box::pin(self.serve_quietly(other, request, peer)).await,
@@ -123,7 +125,7 @@ impl Doors {
                 }
                 Place::Metrics => self.serve_signed(request, Signed::Metrics, peer).await,
                 Place::Signed(signed) => self.serve_signed(request, signed, peer).await,
-                Place::Url(_) => Error::admin_not_found().into_response(),
+                Place::Url(_) | Place::Closed => Error::admin_not_found().into_response(),
             }
         };
         let headers: &mut HeaderMap = response.headers_mut();
@@ -164,8 +166,11 @@ impl Doors {
         }
     }
 
-    fn place(&self, request: &Request<Incoming>) -> Place {
+    /// Where a request goes. A guest finds the AWS services alone: they are all who ask for a signature.
+    fn place(&self, request: &Request<Incoming>, peer: &Peer) -> Place {
         match route::door(host_of(request), request.uri().path(), &self.host_suffix) {
+            Door::Lambda => Place::Signed(Signed::Service),
+            _ if peer.is_guest => Place::Closed,
             Door::UrlHost { url_id } => Place::Url(self.by_url(url_id)),
             Door::UrlPath { name, path } => {
                 let path = route::rebased(path, request.uri().query());
@@ -175,7 +180,6 @@ impl Doors {
             Door::Health => Place::Health,
             Door::Metrics => Place::Metrics,
             Door::Admin { .. } => Place::Signed(Signed::Admin),
-            Door::Lambda => Place::Signed(Signed::Service),
         }
     }
 

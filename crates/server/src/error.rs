@@ -5,7 +5,11 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use updraft_node::{Refusal, control, dispatch::Limit, identity::Denied};
+use updraft_node::{
+    Refusal, control,
+    dispatch::Limit,
+    identity::{self, Denied},
+};
 use updraft_types::{
     AliasName, Body,
     function::State,
@@ -294,6 +298,49 @@ impl Error {
     /// Nothing of the admin door's.
     pub(crate) fn admin_not_found() -> Self {
         Self::new(Kind::ResourceNotFound, "There is nothing here")
+    }
+
+    /// Somebody who may not look after accounts.
+    pub(crate) fn not_the_platforms_root() -> Self {
+        Self::new(Kind::AccessDenied, "Accounts are for the root user of the platform's own account")
+    }
+
+    /// An account that is not there.
+    pub(crate) fn no_such_account(id: &str) -> Self {
+        Self::new(Kind::ResourceNotFound, format!("There is no account {id:.40}"))
+    }
+
+    /// An account that is there already.
+    pub(crate) fn account_exists() -> Self {
+        Self::new(Kind::ResourceConflict, "There is an account of that id")
+    }
+
+    /// Why an account or its root user's key was not changed.
+    pub(crate) fn identity(error: identity::Error) -> Self {
+        use identity::{ChangeError, Noun, Quota, Refusal};
+        let refusal = match error {
+            identity::Error::HasFunctions => {
+                return Self::new(Kind::ResourceConflict, "The account has functions: delete them first");
+            }
+            identity::Error::Document(error) => return Self::invalid_parameter(error.to_string()),
+            identity::Error::Internal(text) | identity::Error::Change(ChangeError::Internal(text)) => {
+                return Self::internal(&text);
+            }
+            identity::Error::Change(ChangeError::Full) => {
+                return Self::new(Kind::CodeStorageExceeded, "There is no room left on the platform's disk");
+            }
+            identity::Error::Change(ChangeError::Refused(refusal)) => refusal,
+        };
+        match refusal {
+            Refusal::NotFound(Noun::Account) => Self::new(Kind::ResourceNotFound, "There is no such account"),
+            Refusal::NotFound(_) => Self::new(Kind::ResourceNotFound, "The account has no such access key"),
+            Refusal::Exists => Self::account_exists(),
+            Refusal::Quota(Quota::AccessKeys) => Self::new(
+                Kind::ResourceConflict,
+                "The account's root user has two access keys already: remove one first",
+            ),
+            other => Self::new(Kind::ResourceConflict, other.to_string()),
+        }
     }
 
     /// Why a control request's body was not read.

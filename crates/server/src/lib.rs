@@ -35,7 +35,12 @@ mod sts;
 mod tls;
 mod trace;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -44,7 +49,7 @@ use tokio::{
 };
 use updraft_types::AccountId;
 
-use crate::doors::Doors;
+use crate::{connection::Peer, doors::Doors};
 pub use tls::{Tls, TlsError, Transport};
 
 /// Time to rest when the system has no more file descriptors to accept with.
@@ -100,6 +105,9 @@ pub struct Config {
     pub body_bytes_in_flight_max: usize,
     /// How long running requests may take to finish once the server is told to stop.
     pub drain_max: Duration,
+    /// Whether there is a door for running functions: at a loopback address of its own ([`Server::guest_addr`]), with the
+    /// AWS services behind it and nothing else.
+    pub has_guest_door: bool,
 }
 
 impl Config {
@@ -117,6 +125,7 @@ impl Config {
             write_stall_max: Duration::from_secs(60),
             body_bytes_in_flight_max: 512 << 20,
             drain_max: Duration::from_secs(10),
+            has_guest_door: false,
         }
     }
 }
@@ -161,6 +170,7 @@ pub enum BindError {
 /// Open doors; requests wait until [`Server::run`] is called.
 pub struct Server {
     listener: TcpListener,
+    guests: Option<TcpListener>,
     address: SocketAddr,
     config: Config,
     doors: Arc<Doors>,
@@ -183,9 +193,16 @@ pub async fn bind(config: Config, node: updraft_node::Handle) -> Result<Server, 
         _ => BindError::Io { address, source },
     })?;
     let local = listener.local_addr().map_err(|source| BindError::Io { address, source })?;
+    let guests = match config.has_guest_door {
+        false => None,
+        true => {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            Some(TcpListener::bind(address).await.map_err(|source| BindError::Io { address, source })?)
+        }
+    };
     let (stopping, stopped) = watch::channel(false);
     let doors = Arc::new(Doors::new(&config, local, node, stopped));
-    Ok(Server { listener, address: local, config, doors, stopping })
+    Ok(Server { listener, guests, address: local, config, doors, stopping })
 }
 
 impl Server {
@@ -194,11 +211,18 @@ impl Server {
         self.address
     }
 
+    /// Where the door for running functions is, if there is one.
+    pub fn guest_addr(&self) -> Option<SocketAddr> {
+        self.guests.as_ref()?.local_addr().ok()
+    }
+
     /// Serves until `shutdown` completes. Then it stops accepting, lets running requests finish for at most
     /// [`Config::drain_max`], and closes what is left.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, config, doors, stopping, .. } = self;
+        let Self { listener, guests, config, doors, stopping, .. } = self;
         let slots = Arc::new(Semaphore::new(config.connections_max));
+        // Their own, so that functions cannot keep everybody else out.
+        let guest_slots = Arc::new(Semaphore::new(config.connections_max));
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
         loop {
@@ -206,7 +230,7 @@ impl Server {
                 biased;
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                (stream, peer, slot) = accept(&listener, &slots) => {
+                (stream, peer, slot) = accept_any(&listener, &slots, guests.as_ref(), &guest_slots, doors.scheme) => {
                     let serving = connection::serve(stream, peer, doors.clone(), &config, stopping.subscribe());
                     connections.spawn(async move {
                         serving.await;
@@ -215,12 +239,32 @@ impl Server {
                 }
             }
         }
-        drop(listener);
+        drop((listener, guests));
         stopping.send_replace(true);
         let drained = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(config.drain_max, drained).await.is_err() {
             connections.shutdown().await;
         }
+    }
+}
+
+/// The next connection of either listener.
+async fn accept_any(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    guests: Option<&TcpListener>,
+    guest_slots: &Arc<Semaphore>,
+    scheme: &'static str,
+) -> (TcpStream, Peer, OwnedSemaphorePermit) {
+    let guest = async {
+        match guests {
+            Some(guests) => accept(guests, guest_slots).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        (stream, address, slot) = accept(listener, slots) => (stream, Peer::new(address, scheme), slot),
+        (stream, address, slot) = guest => (stream, Peer::guest(address), slot),
     }
 }
 

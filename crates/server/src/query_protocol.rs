@@ -347,7 +347,10 @@ mod tests {
             "x".repeat(65)
         );
         assert!(text.contains(&expected), "{text}");
-        assert!(told(&|checked| drop(checked.number("MaxItems", 1, 1_000))).contains("greater than or equal to 1"));
+        assert!(
+            told(&|checked| assert_eq!(checked.number("MaxItems", 1, 1_000), Some(0)))
+                .contains("greater than or equal to 1")
+        );
         assert!(told(&|checked| drop(checked.one_of("Status", &["Active"]))).contains("enum value set: [Active]"));
         assert!(
             told(&|checked| drop(checked.name("RoleName", 64))).contains("The specified value for roleName is invalid")

@@ -54,6 +54,11 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// The doors themselves, whoever asks.
+    pub(crate) fn doors(&self) -> &Doors {
+        self.doors
+    }
+
     /// The account the caller works in.
     pub(crate) fn account(&self) -> &AccountId {
         &self.caller.account

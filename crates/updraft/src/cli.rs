@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use updraft_types::{Egress, FunctionName, Runtime};
+use updraft_types::{AccountId, Egress, FunctionName, Runtime};
 
 use crate::{config::settings::Flags, deploy::manifest::Manifest};
 
@@ -60,6 +60,9 @@ pub enum Command {
     Rm(Rm),
     /// Print a function's log
     Logs(Logs),
+    /// Look after accounts and the access keys of their root users
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// List the runtimes, and which of this host's interpreters run them
     Runtimes,
     /// Check what this host offers for isolation, and what is missing
@@ -247,6 +250,100 @@ pub struct Logs {
     /// Where.
     #[command(flatten)]
     pub endpoint: Endpoint,
+}
+
+/// `updraft account`
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Make an account, and print its root user's first access key
+    Create {
+        /// What people call it
+        name: String,
+        /// Its twelve digits [default: chosen at random]
+        #[arg(long, value_name = "ID")]
+        id: Option<AccountId>,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// List the accounts
+    Ls {
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Delete an account without functions, with its users, roles, policies and keys
+    Rm {
+        /// Its twelve digits
+        account: AccountId,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Look after the access keys of an account's root user
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// `updraft account key`
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key, and print it; there are two at most
+    Create {
+        /// The account's twelve digits
+        account: AccountId,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// List the keys, without their secrets
+    Ls {
+        /// The account's twelve digits
+        account: AccountId,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Make a new key, print it, and disable an old one
+    Rotate {
+        /// The account's twelve digits
+        account: AccountId,
+        /// The old key's id
+        key: String,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Have a key refused
+    Disable {
+        /// The account's twelve digits
+        account: AccountId,
+        /// The key's id
+        key: String,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Have a disabled key accepted again
+    Enable {
+        /// The account's twelve digits
+        account: AccountId,
+        /// The key's id
+        key: String,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Delete a key
+    Rm {
+        /// The account's twelve digits
+        account: AccountId,
+        /// The key's id
+        key: String,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
 }
 
 /// `updraft config`

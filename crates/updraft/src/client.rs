@@ -3,6 +3,7 @@
 //! Owns transport, signing and the meaning of failures; [`lambda`] names the operations. Blocking, so that a
 //! command reads from top to bottom. Every answer held in memory is bounded.
 
+pub mod accounts;
 pub mod egress;
 pub mod endpoint;
 pub mod lambda;

@@ -1,6 +1,7 @@
 //! One file a command. Each takes its parsed arguments and an [`Output`], and returns an error that already
 //! says what to do next.
 
+mod account;
 mod completions;
 mod config;
 mod deploy;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Get(arguments) => get::run(&arguments, &output),
         Command::Rm(arguments) => rm::run(&arguments, &output),
         Command::Logs(arguments) => logs::run(&arguments, &output),
+        Command::Account(command) => account::run(&command, &output),
         Command::Runtimes => runtimes::run(&output),
         Command::Doctor => doctor::run(&output),
         Command::Config(arguments) => config::run(arguments, &output),

@@ -16,6 +16,7 @@ use std::{
 
 use updraft_process::egress::Grant;
 use updraft_server::Authentication;
+use updraft_store::MasterKey;
 use updraft_types::{AccountId, Region, egress::Network};
 
 use crate::problem::Problem;
@@ -47,6 +48,8 @@ pub struct Config {
     pub account: AccountId,
     /// Root credentials, if set.
     pub root: Option<Credentials>,
+    /// The master key, if it is kept elsewhere than in the data directory.
+    pub master_key: Option<MasterKey>,
     /// What to do where a sandbox mechanism is missing.
     pub isolation: Isolation,
     /// Which interpreters may run a function.
@@ -159,6 +162,7 @@ impl Config {
             region: merged.parse("region")?,
             account: merged.parse("account")?,
             root: root(merged)?,
+            master_key: master_key(merged)?,
             isolation: [Isolation::Required, Isolation::BestEffort][merged.choice("isolation")?],
             interpreters: [Interpreters::Exact, Interpreters::Nearest][merged.choice("interpreters")?],
             egress: [Grant::Off, Grant::Rules, Grant::RulesOrAll][merged.choice("egress")?],
@@ -270,6 +274,19 @@ fn root(merged: &Merged) -> Result<Option<Credentials>, Problem> {
         }
         (true, false) => Err(Problem::usage("root_secret_access_key is set and root_access_key_id is not")),
         (false, true) => Err(Problem::usage("root_access_key_id is set and root_secret_access_key is not")),
+    }
+}
+
+fn master_key(merged: &Merged) -> Result<Option<MasterKey>, Problem> {
+    let (key, file) = (merged.value("master_key"), merged.value("master_key_file"));
+    match (key.text.is_empty(), file.text.is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) => Err(Problem::usage("master_key and master_key_file are both set")),
+        (false, true) => key.text.parse().map(Some).map_err(|error| key.problem(error)),
+        (true, false) => {
+            let text = std::fs::read_to_string(&file.text).map_err(|error| file.problem(error))?;
+            text.parse().map(Some).map_err(|error| file.problem(error))
+        }
     }
 }
 
@@ -427,6 +444,21 @@ mod tests {
         ] {
             assert!(refusal(Case { file, ..NOTHING }).contains(why), "{file}");
         }
+    }
+
+    #[test]
+    fn a_master_key_is_given_once_and_well() {
+        let key = "ab".repeat(32);
+        let environment: &'static [_] = Box::leak(Box::new([("UPDRAFT_MASTER_KEY", &*key.clone().leak())]));
+        let (config, _) = load(Mode::Serve, Case { environment, ..NOTHING }).unwrap();
+        assert_eq!(config.master_key, key.parse().ok());
+        assert_eq!(load(Mode::Serve, NOTHING).unwrap().0.master_key, None);
+        let wrong = refusal(Case { environment: &[("UPDRAFT_MASTER_KEY", "abc")], ..NOTHING });
+        assert!(wrong.contains("64 hexadecimal digits") && !wrong.contains("abc"), "{wrong}");
+        let both = Case { environment, flags: &[("master_key_file", "/nowhere")], ..NOTHING };
+        assert!(refusal(both).contains("both set"));
+        let missing = Case { flags: &[("master_key_file", "/nowhere/at/all")], ..NOTHING };
+        assert!(refusal(missing).contains("/nowhere/at/all"));
     }
 
     #[test]

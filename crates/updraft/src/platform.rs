@@ -13,7 +13,7 @@ use anyhow::Context;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use updraft_node::{Executors, Service};
-use updraft_process::ProcessExecutor;
+use updraft_process::{ProcessExecutor, egress::Endpoint};
 use updraft_sandbox::Spawner;
 use updraft_server::{RootKey, Server, Transport};
 use updraft_store::Store;
@@ -37,12 +37,17 @@ impl Platform {
         let directory = open_directory(&config.data)
             .with_context(|| format!("the data directory {} cannot be used", config.data.display()))?;
         // First, so that a directory in use is found out before anything of its owner is touched.
-        let store = Store::open(updraft_store::Config { directory: directory.clone() }).await?;
-        let executors = executors(config, &directory)?;
+        let store =
+            Store::open_with(updraft_store::Config { directory: directory.clone() }, config.master_key.clone()).await?;
+        let endpoint = Endpoint::default();
+        let executors = executors(config, &directory, endpoint.clone())?;
         let (service, handle) = Service::open(node(config, &directory), store, executors).await?;
         let transport = certificate::transport(config, &directory)?;
         let scheme = if matches!(transport, Transport::Tls(_)) { "https" } else { "http" };
         let server = updraft_server::bind(server(config, transport), handle).await?;
+        if let Some(address) = server.guest_addr() {
+            endpoint.announce(address);
+        }
         Ok(Self { server, service, scheme })
     }
 
@@ -81,7 +86,7 @@ fn open_directory(path: &Path) -> io::Result<PathBuf> {
     path.canonicalize()
 }
 
-fn executors(config: &Config, directory: &Path) -> anyhow::Result<Executors> {
+fn executors(config: &Config, directory: &Path, endpoint: Endpoint) -> anyhow::Result<Executors> {
     let spawner = Spawner::start(updraft_sandbox::Config {
         cgroup_name: cgroup_name(directory),
         require: match config.isolation {
@@ -96,6 +101,7 @@ fn executors(config: &Config, directory: &Path) -> anyhow::Result<Executors> {
     };
     process.egress.grant = config.egress;
     process.egress.denied.clone_from(&config.egress_deny);
+    process.egress.endpoint = (config.authentication == Authentication::Required).then_some(endpoint);
     process.prewarmed_max = config.prewarmed_max;
     let mut wasm = updraft_wasm::Config::new(directory.join("wasm"), config.region.clone());
     wasm.instances_max = config.capacity.instances_max;
@@ -139,6 +145,8 @@ fn server(config: &Config, transport: Transport) -> updraft_server::Config {
     updraft_server::Config {
         authentication: config.authentication,
         transport,
+        // Without authentication a function would be the platform's root user.
+        has_guest_door: config.authentication == Authentication::Required,
         root,
         drain_max: config.drain,
         ..updraft_server::Config::new(config.listen, config.account.clone())

@@ -110,22 +110,9 @@ impl Identity {
         new: Option<String>,
     ) -> Result<(), Error> {
         self.change(async move |identity| {
-            let store = identity.inner.store.identity();
-            // The one that can be refused comes first.
-            let now = match new.filter(|new| *new != name) {
-                None => name,
-                Some(new) => {
-                    let user = store.rename_user(account.clone(), name.clone(), new.clone()).await?;
-                    identity.publish(|next| next.rename_user(&name, user));
-                    new
-                }
-            };
-            let user = store.amend_user(account, now, move |user| {
-                user.path = path.unwrap_or_else(|| user.path.clone());
-                Ok(())
-            });
-            let user = user.await?;
-            identity.publish(|next| next.put_user(user));
+            let new = new.unwrap_or_else(|| name.clone());
+            let user = identity.inner.store.identity().rename_user(account, name.clone(), new, path).await?;
+            identity.publish(|next| next.rename_user(&name, user));
             Ok(())
         })
         .await

@@ -19,8 +19,16 @@ use super::{Identity, RoleEntry, Snapshot, ids};
 
 /// How long a running function's credentials are valid. Its instances are replaced before.
 pub const FUNCTION_SESSION: Duration = Duration::from_secs(12 * 3600);
+/// What is left of a function's session at least when the last call that uses it ends: requests take time.
+const FUNCTION_MARGIN: Duration = Duration::from_secs(300);
 /// Characters of a token that is looked at; ours are shorter, with a session policy of the greatest length.
 const TOKEN_CHARS_MAX: usize = 16_384;
+
+/// How long after it was given its credentials an instance may be given calls of that timeout: the last of them still
+/// ends with credentials that are valid.
+pub(crate) fn fit_for(timeout: Duration) -> Duration {
+    FUNCTION_SESSION.saturating_sub(timeout + FUNCTION_MARGIN)
+}
 
 /// Credentials as they are handed out.
 #[derive(Debug, Clone)]
@@ -175,5 +183,19 @@ impl Identity {
             return None;
         }
         Some(self.issue_for_role(role, function.id.name.as_str(), None, now.plus(FUNCTION_SESSION)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_call_ends_before_the_credentials_do() {
+        for timeout in [3, 900, 50_000].map(Duration::from_secs) {
+            let fit = fit_for(timeout);
+            assert!(fit.is_zero() || fit + timeout < FUNCTION_SESSION, "{timeout:?}");
+        }
+        assert!(fit_for(Duration::from_secs(900)) > FUNCTION_SESSION / 2);
     }
 }

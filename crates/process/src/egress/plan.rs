@@ -16,6 +16,8 @@ use std::{
 use updraft_sandbox::Network as Layout;
 use updraft_types::egress::{Host, HostName, Policy, Rule, Target};
 
+use super::endpoint;
+
 /// Where the proxy listens.
 const PROXY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(127, 1, 0, 1), 3128);
 /// The first address that a name leads to.
@@ -34,6 +36,8 @@ pub(crate) struct Plan {
     names: BTreeMap<Ipv4Addr, HostName>,
     /// Where the proxy listens, if there is one.
     pub(super) proxy: Option<SocketAddrV4>,
+    /// Where the platform's services are, if they are reached.
+    pub(super) endpoint: Option<SocketAddrV4>,
 }
 
 /// What a guest wants by connecting somewhere.
@@ -41,6 +45,8 @@ pub(crate) struct Plan {
 pub(crate) enum Way {
     /// To tell the proxy.
     Proxy,
+    /// The platform's own services.
+    Endpoint,
     /// This.
     To(Host, u16),
 }
@@ -49,7 +55,7 @@ impl Plan {
     /// For a function that may connect as `policy` says. `taken` is the port that its own server or its Runtime API
     /// listens at, and that nothing may be in the way of.
     pub(crate) fn new(policy: Policy, taken: u16) -> Self {
-        let mut plan = Self { policy, layout: Layout::default(), names: BTreeMap::new(), proxy: None };
+        let mut plan = Self { policy, layout: Layout::default(), names: BTreeMap::new(), proxy: None, endpoint: None };
         let rules = plan.policy.egress().rules().to_vec();
         // Networks first: where one has a listener at any address of a port, names at the port use it too.
         let (networks, others): (Vec<Rule>, Vec<Rule>) =
@@ -67,6 +73,13 @@ impl Plan {
             plan.listen_at(*proxy.ip(), proxy.port());
         }
         plan
+    }
+
+    /// The same with the platform's services.
+    pub(crate) fn with_endpoint(mut self) -> Self {
+        self.endpoint = Some(endpoint::INSIDE);
+        self.listen_at(*endpoint::INSIDE.ip(), endpoint::INSIDE.port());
+        self
     }
 
     fn lay_out(&mut self, target: &Target, port: u16) -> bool {
@@ -125,10 +138,12 @@ impl Plan {
         self.layout.listen_at.is_empty()
     }
 
-    /// Whether the layout tells nothing of the rules: nothing at all, or the proxy alone.
+    /// Whether the layout tells nothing of the rules: nothing of them is in it, or the proxy alone.
     pub(crate) fn is_common(&self) -> bool {
         let Layout { networks, listen_at, hosts } = &self.layout;
-        networks.is_empty() && hosts.is_empty() && listen_at.iter().all(|address| Some(*address) == self.proxy)
+        networks.is_empty()
+            && hosts.is_empty()
+            && listen_at.iter().all(|address| [self.proxy, self.endpoint].contains(&Some(*address)))
     }
 
     /// For the sandbox's specification.
@@ -139,14 +154,19 @@ impl Plan {
     /// Variables that tell clients of the proxy, in both of the spellings in use. All name it as an HTTP proxy:
     /// some clients refuse to start when a variable names a SOCKS proxy and they lack the library for it.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
-        let Some(proxy) = self.proxy else { return Vec::new() };
+        let endpoint = self.endpoint.map(|_| endpoint::environment());
+        let Some(proxy) = self.proxy else { return endpoint.into_iter().collect() };
         let proxy = format!("http://{proxy}");
-        let own = "localhost,127.0.0.1,::1".to_owned();
+        let own = match self.endpoint {
+            None => "localhost,127.0.0.1,::1".to_owned(),
+            Some(endpoint) => format!("localhost,127.0.0.1,{},::1", endpoint.ip()),
+        };
         let each = [("HTTP_PROXY", &proxy), ("HTTPS_PROXY", &proxy), ("ALL_PROXY", &proxy), ("NO_PROXY", &own)];
         let both = each.into_iter().flat_map(|(name, value)| [(name.to_owned(), value), (name.to_lowercase(), value)]);
         both.map(|(name, value)| (name, value.clone()))
             // Node.js 24 and later heed the variables above if told so.
             .chain([("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned())])
+            .chain(endpoint)
             .collect()
     }
 
@@ -155,8 +175,12 @@ impl Plan {
         let IpAddr::V4(address) = local.ip().to_canonical() else {
             return Way::To(Host::Address(local.ip()), local.port());
         };
-        if self.proxy == Some(SocketAddrV4::new(address, local.port())) {
+        let local_v4 = Some(SocketAddrV4::new(address, local.port()));
+        if self.proxy == local_v4 {
             return Way::Proxy;
+        }
+        if self.endpoint == local_v4 {
+            return Way::Endpoint;
         }
         let host = match self.names.get(&address) {
             Some(name) => Host::Name(name.clone()),
@@ -241,6 +265,25 @@ mod tests {
     }
 
     #[test]
+    fn the_platforms_services_are_there_whatever_the_rules() {
+        let none = plan(&[]).with_endpoint();
+        assert_eq!(listeners(&none), ["127.1.0.1:3129"]);
+        assert!(none.is_common() && !none.is_empty());
+        assert_eq!(none.environment(), [("AWS_ENDPOINT_URL".to_owned(), "http://127.1.0.1:3129".to_owned())]);
+        for rule in ["*:*", "10.0.0.0/8:3129", "a.example:3129"] {
+            let plan = plan(&[rule]).with_endpoint();
+            assert_eq!(way(&plan, "127.1.0.1:3129"), Way::Endpoint, "{rule}");
+            assert_ne!(way(&plan, "127.1.0.1:3128"), Way::Endpoint);
+            assert_ne!(way(&plan, "127.0.0.1:3129"), Way::Endpoint);
+        }
+        let proxied = plan(&["*:*"]).with_endpoint();
+        assert!(proxied.is_common());
+        // Not by way of the proxy.
+        let bypassed = ("no_proxy".to_owned(), "localhost,127.0.0.1,127.1.0.1,::1".to_owned());
+        assert!(proxied.environment().contains(&bypassed));
+    }
+
+    #[test]
     fn the_port_of_a_functions_own_stays_free() {
         let plan = plan(&["a.example:9001", "10.0.0.0/8:9001", "a.example:443"]);
         assert_eq!(listeners(&plan), ["0.0.0.0:443", "127.1.0.1:3128"]);
@@ -252,8 +295,8 @@ mod tests {
             .map(|number| format!("h{number}.example:{}", 2000 + number))
             .collect();
         let rules: Vec<&str> = rules.iter().map(String::as_str).chain(["*:*"]).collect();
-        let plan = plan(&rules);
-        assert_eq!(plan.layout().listen_at.len(), rules.len());
-        assert!(rules.len() <= updraft_sandbox::LISTENERS_AT_MAX);
+        let plan = plan(&rules).with_endpoint();
+        assert_eq!(plan.layout().listen_at.len(), rules.len() + 1);
+        assert!(plan.layout().listen_at.len() <= updraft_sandbox::LISTENERS_AT_MAX);
     }
 }

@@ -37,7 +37,8 @@ async fn start(rules: &[&str], proxy: bool) -> Running {
         plan.proxy = Some(at);
     }
     let world = World::new(NAMES);
-    let gate = Gate { outside: world.clone(), connections: Arc::new(Semaphore::new(HOST_CONNECTIONS_MAX)) };
+    let connections = Arc::new(Semaphore::new(HOST_CONNECTIONS_MAX));
+    let gate = Gate { outside: world.clone(), connections, endpoint: None };
     let log = Lines::new();
     let forwarder = Forwarder::start(plan, vec![listener], &gate, log.clone()).unwrap();
     Running { forwarder, world, log, at }
@@ -128,7 +129,7 @@ async fn a_refusal_is_a_reset_and_a_line_in_the_log() {
     running.at = listener.local_addr().unwrap();
     let rule = format!("a.example:{}", running.at.port()).parse().unwrap();
     let plan = Plan::new(Policy::new(Egress::allow([rule]).unwrap(), [].into()), 9001);
-    let gate = Gate { outside: world.clone(), connections: Arc::new(Semaphore::new(1)) };
+    let gate = Gate { outside: world.clone(), connections: Arc::new(Semaphore::new(1)), endpoint: None };
     let _forwarder = Forwarder::start(plan, vec![listener], &gate, running.log.clone()).unwrap();
     let mut guest = TcpStream::connect(running.at).await.unwrap();
     let error = guest.read(&mut [0]).await.unwrap_err();
@@ -384,4 +385,36 @@ fn whose_word_counts() {
     ] {
         assert_eq!(config(grant).policy(said).egress().to_string(), expected, "{grant:?} {said:?}");
     }
+}
+
+#[tokio::test]
+async fn what_connects_to_the_endpoint_reaches_the_door_for_guests_and_nothing_before_there_is_one() {
+    let listener = StdListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let SocketAddr::V4(at) = listener.local_addr().unwrap() else { panic!("an IPv4 address was asked for") };
+    let mut plan = Plan::new(Policy::new(Egress::none(), [].into()), 9001).with_endpoint();
+    plan.endpoint = Some(at);
+    let endpoint = Endpoint::default();
+    let connections = Arc::new(Semaphore::new(HOST_CONNECTIONS_MAX));
+    let gate = Gate { outside: World::new(NAMES), connections, endpoint: Some(endpoint.clone()) };
+    let log = Lines::new();
+    let _forwarder = Forwarder::start(plan, vec![listener], &gate, log.clone()).unwrap();
+
+    let mut early = TcpStream::connect(at).await.unwrap();
+    let mut bytes = Vec::new();
+    let outcome = early.read_to_end(&mut bytes).await;
+    assert!(outcome.is_err() || bytes.is_empty());
+
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    endpoint.announce(door.local_addr().unwrap());
+    let mut guest = TcpStream::connect(at).await.unwrap();
+    let (mut served, _) = door.accept().await.unwrap();
+    guest.write_all(b"ask").await.unwrap();
+    let mut asked = [0; 3];
+    served.read_exact(&mut asked).await.unwrap();
+    served.write_all(b"answer").await.unwrap();
+    drop(served);
+    bytes.clear();
+    guest.read_to_end(&mut bytes).await.unwrap();
+    assert_eq!((&asked, bytes.as_slice()), (b"ask", &b"answer"[..]));
 }

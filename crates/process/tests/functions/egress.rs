@@ -11,11 +11,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use updraft_process::egress::{Config, Grant};
+use updraft_process::egress::{Config, Endpoint, Grant};
 use updraft_types::Egress;
 
 use crate::{
-    host::{Deployed, Host, Running},
+    host::{Deployed, Host, Running, Starts},
     testing::World,
 };
 
@@ -26,6 +26,7 @@ crate::tests! {
     what_is_never_reachable_is_not_from_inside_a_sandbox
     a_web_function_serves_at_a_port_that_a_rule_names_too
     connections_end_with_the_instance
+    the_platforms_services_are_reached_where_the_environment_says
     over_a_real_network_only_the_neighbour_is_reached
 }
 
@@ -60,7 +61,7 @@ def tunnel(target):
 
 fn in_world(world: &Arc<World>, grant: Grant) -> Host {
     let denied = vec!["203.0.113.0/24".parse().unwrap()];
-    let egress = Config { grant, denied, outside: world.clone() };
+    let egress = Config { grant, denied, outside: world.clone(), endpoint: None };
     Host::with(|config| config.egress = egress)
 }
 
@@ -107,6 +108,39 @@ fn serve_echo(listener: TcpListener) {
             let _ = tokio::io::copy(&mut reader, &mut writer).await;
         }
     });
+}
+
+async fn the_platforms_services_are_reached_where_the_environment_says(_: Host) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let door = Endpoint::default();
+    door.announce(listener.local_addr().unwrap());
+    serve_first_lines(listener);
+    let host = Host::with(|config| config.egress.endpoint = Some(door));
+    let fetch = "urllib.request.urlopen(os.environ['AWS_ENDPOINT_URL'] + '/x').read().decode()";
+    // Without a rule, and past the proxy where there is one.
+    for rules in [None, Some(&["*:*"][..])] {
+        let running = runner(&host, rules).start().await;
+        assert_eq!(evaluate(&running, fetch).await, "GET /x HTTP/1.1", "{rules:?}");
+        assert_eq!(evaluate(&running, "direct('127.0.0.1', 3129)").await, "ECONNREFUSED");
+    }
+    let own = runner(&host, None).with(|function| {
+        let variable = ("AWS_ENDPOINT_URL".to_owned(), "http://elsewhere.example".to_owned());
+        function.configuration.environment.extend([variable]);
+    });
+    let running = own.start().await;
+    assert_eq!(evaluate(&running, "os.environ['AWS_ENDPOINT_URL']").await, "http://elsewhere.example");
+
+    // An interpreter that ran before its function was known reaches them too.
+    let door = Endpoint::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    door.announce(listener.local_addr().unwrap());
+    serve_first_lines(listener);
+    let host = Host::with(|config| {
+        config.egress.endpoint = Some(door);
+        config.prewarmed_max = 2;
+    });
+    let running = runner(&host.starting(Starts::Prewarmed), None).start().await;
+    assert_eq!(evaluate(&running, fetch).await, "GET /x HTTP/1.1");
 }
 
 async fn ordinary_clients_reach_what_rules_name(_: Host) {

@@ -71,6 +71,11 @@ impl Host {
         Self { executor, starts: Starts::Cold, cgroup_name, directory: Arc::new(directory) }
     }
 
+    /// The same; functions have to start this way.
+    pub(crate) fn starting(self, starts: Starts) -> Self {
+        Self { starts, ..self }
+    }
+
     /// Where the executor keeps its files.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()

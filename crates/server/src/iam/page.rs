@@ -34,13 +34,14 @@ impl<T> Page<T> {
     {
         let mut checked = Checked::new(form);
         let max = checked.number("MaxItems", 1, ITEMS_MAX).unwrap_or(ITEMS_DEFAULT);
-        checked.optional("Marker", 1, 320);
+        // AWS's have 320 characters at most; ours hold an ARN.
+        checked.optional("Marker", 1, 2_048);
         checked.done()?;
         let after = match form.get("Marker") {
             None => None,
             Some(marker) => {
                 let name = BASE64.decode(marker).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-                let wrong = || ApiError::bad_request("ValidationError", format!("Invalid Marker: {marker:.320}"));
+                let wrong = || ApiError::bad_request("ValidationError", format!("Invalid Marker: {marker:.40}"));
                 Some(name.ok_or_else(wrong)?)
             }
         };

@@ -31,6 +31,8 @@ use updraft_types::{Fault, Function, Payload, body, function::Configuration};
 pub(crate) struct Platform {
     pub(crate) address: SocketAddr,
     pub(crate) node: Handle,
+    /// The door for guests, if it was asked for.
+    pub(crate) guests: Option<SocketAddr>,
     stop: Vec<oneshot::Sender<()>>,
     tasks: Vec<JoinHandle<()>>,
     _directory: tempfile::TempDir,
@@ -87,7 +89,7 @@ impl Platform {
         config.authentication = updraft_server::Authentication::Off;
         change(&mut config);
         let server = updraft_server::bind(config, node.clone()).await.unwrap();
-        let address = server.local_addr();
+        let (address, guests) = (server.local_addr(), server.guest_addr());
         let (stop_server, server_stopped) = oneshot::channel();
         let (stop_node, node_stopped) = oneshot::channel();
         let server = tokio::spawn(server.run(async {
@@ -96,7 +98,8 @@ impl Platform {
         let service = tokio::spawn(service.run(async {
             let _ = node_stopped.await;
         }));
-        Self { address, node, stop: vec![stop_server, stop_node], tasks: vec![server, service], _directory: directory }
+        let (stop, tasks) = (vec![stop_server, stop_node], vec![server, service]);
+        Self { address, node, guests, stop, tasks, _directory: directory }
     }
 
     /// Stops the doors, then the node, and waits for both.
@@ -108,15 +111,27 @@ impl Platform {
     }
 
     pub(crate) async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.send_to(self.address, method, target, headers, body).await
+    }
+
+    /// The same, to another of its addresses.
+    pub(crate) async fn send_to(
+        &self,
+        address: SocketAddr,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let mut request = http::Request::builder().method(method).uri(target);
         if !headers.iter().any(|(name, _)| *name == "host") {
-            request = request.header("host", self.address.to_string());
+            request = request.header("host", address.to_string());
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
         let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
         let (head, body) = client.send_request(request).await.unwrap().into_parts();

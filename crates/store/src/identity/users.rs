@@ -14,7 +14,7 @@ impl Identity {
         self.change(move |connection| record::insert(connection, &user)).await
     }
 
-    /// Changes a user's path and tags; `change` may refuse. Its name and id stay.
+    /// Changes a user's tags; `change` may refuse. Its name and id stay.
     pub async fn amend_user(
         &self,
         account: AccountId,
@@ -31,8 +31,15 @@ impl Identity {
         self.change(verb).await
     }
 
-    /// Gives a user another name, its grants and keys with it, and answers it.
-    pub async fn rename_user(&self, account: AccountId, name: String, new: String) -> Result<User, ChangeError> {
+    /// Gives a user another name, its grants and keys with it, and another path if one is given, and answers it. The new
+    /// name may be the old one.
+    pub async fn rename_user(
+        &self,
+        account: AccountId,
+        name: String,
+        new: String,
+        path: Option<String>,
+    ) -> Result<User, ChangeError> {
         let verb = move |connection: &Connection| {
             let mut user: User = record::read(connection, &account, &name)?;
             let taken = "SELECT 1 FROM user WHERE account = ?1 AND name = ?2 COLLATE NOCASE AND name <> ?3";
@@ -40,6 +47,7 @@ impl Identity {
                 return Err(Refusal::Exists.into());
             }
             user.name.clone_from(&new);
+            user.path = path.unwrap_or(user.path);
             record::replace(connection, &name, &user)?;
             for table in ["inline_policy", "attachment"] {
                 let sql =

@@ -158,9 +158,9 @@ async fn a_renamed_user_keeps_what_it_has() {
     identity.create_user(user("bob")).await.unwrap();
     identity.create_key(key("AKIA1", Some("ada")), secret("x")).await.unwrap();
     identity.put_inline(account(), Holder::User("ada".into()), "own".into(), "{}".into()).await.unwrap();
-    refused(identity.rename_user(account(), "ada".into(), "BOB".into()).await, Refusal::Exists);
-    let renamed = identity.rename_user(account(), "ada".into(), "Ada".into()).await.unwrap();
-    assert_eq!((renamed.name.as_str(), renamed.id.as_str()), ("Ada", "AIDAada"));
+    refused(identity.rename_user(account(), "ada".into(), "BOB".into(), None).await, Refusal::Exists);
+    let renamed = identity.rename_user(account(), "ada".into(), "Ada".into(), Some("/team/".into())).await.unwrap();
+    assert_eq!((renamed.name.as_str(), renamed.id.as_str(), renamed.path.as_str()), ("Ada", "AIDAada", "/team/"));
     let all = identity.all().await.unwrap();
     assert_eq!(all.users[0], renamed);
     assert_eq!(all.keys[0].0, key("AKIA1", Some("Ada")));

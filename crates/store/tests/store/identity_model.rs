@@ -126,7 +126,7 @@ async fn apply(fixture: &mut Fixture, model: &mut Model, step: Step) {
                 false => missing(Noun::User),
                 true => (name != new && model.users.contains_key(&new)).then_some(Refusal::Exists),
             };
-            if same(identity.rename_user(account(), name.clone(), new.clone()).await, expected) {
+            if same(identity.rename_user(account(), name.clone(), new.clone(), None).await, expected) {
                 let grants = model.users.remove(&name).unwrap();
                 model.users.insert(new.clone(), grants);
                 model.keys.values_mut().filter(|key| key.0 == name).for_each(|key| key.0.clone_from(&new));

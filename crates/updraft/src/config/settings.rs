@@ -129,6 +129,22 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Text,
     },
     Setting {
+        key: "master_key",
+        value_name: "KEY",
+        help: "What secrets are sealed under, 64 hexadecimal digits; from the file or the environment only",
+        default: "",
+        default_in_dev: None,
+        kind: Kind::Secret,
+    },
+    Setting {
+        key: "master_key_file",
+        value_name: "FILE",
+        help: "A file that holds the master key; not set, the data directory's own",
+        default: "",
+        default_in_dev: None,
+        kind: Kind::Text,
+    },
+    Setting {
         key: "isolation",
         value_name: "HOW",
         help: "What to do where the kernel lacks a sandbox mechanism: refuse to start, or warn and do without",

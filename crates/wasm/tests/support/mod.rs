@@ -80,6 +80,7 @@ impl Place {
             package: self.package().into(),
             log_stream: "2026/11/23/[$LATEST]0123".into(),
             guest: log.clone(),
+            credentials: None,
         };
         executor.start(start).await.map(|instance| (instance, log))
     }
