@@ -69,6 +69,7 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
             tracing: TracingMode::PassThrough,
             log_group: None,
             egress: None,
+            layers: Vec::new(),
         },
         code: Code { sha256: String::new(), size_bytes: 0 },
         state: State::Active,

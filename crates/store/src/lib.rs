@@ -1,11 +1,11 @@
 //! Everything the platform remembers, behind domain verbs.
 //!
-//! Owns the data directory: `platform.db` ([`Functions`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
+//! Owns the data directory: `platform.db` ([`Functions`], [`Layers`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
 //! `lock` that keeps a second process out. Decides nothing: which change is allowed, when to retry and what to
 //! keep is for `engine`; here a verb either happens whole or not at all. SQL and file names do not leave this
 //! crate, so that the same verbs can be spoken to PostgreSQL and an S3-compatible store.
 //!
-//! Invariant: what a verb of [`Functions`] or [`Blobs`] acknowledged survives the process and the machine
+//! Invariant: what a verb of [`Functions`], [`Layers`] or [`Blobs`] acknowledged survives the process and the machine
 //! stopping at any moment. Log lines survive the process stopping; the machine may lose the last of them.
 //! A future dropped before its answer decides nothing: the verb may still be carried out, once, whole.
 
@@ -13,6 +13,7 @@ pub mod blobs;
 mod database;
 mod failure;
 pub mod functions;
+pub mod layers;
 mod lock;
 pub mod logs;
 pub mod open;
@@ -22,6 +23,7 @@ mod writer;
 
 pub use blobs::Blobs;
 pub use functions::Functions;
+pub use layers::Layers;
 pub use logs::Logs;
 
 use std::{path::PathBuf, sync::Arc};
@@ -45,6 +47,7 @@ pub struct Store {
 struct Inner {
     platform: Arc<database::Database>,
     functions: Functions,
+    layers: Layers,
     blobs: Blobs,
     logs: Logs,
 }
@@ -64,6 +67,7 @@ impl Store {
         let platform = Arc::new(database::Database::open(&directory, &schema::PLATFORM, lock.clone())?);
         let inner = Inner {
             functions: Functions::new(platform.clone()),
+            layers: Layers::new(platform.clone()),
             blobs: Blobs::open_local(&directory)?,
             logs: Logs::open(&directory, &lock)?,
             platform,
@@ -74,6 +78,11 @@ impl Store {
     /// Functions.
     pub fn functions(&self) -> &Functions {
         &self.inner.functions
+    }
+
+    /// Layers.
+    pub fn layers(&self) -> &Layers {
+        &self.inner.layers
     }
 
     /// Code packages and other large bytes.

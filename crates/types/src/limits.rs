@@ -4,6 +4,10 @@
 pub const ZIP_BYTES_MAX: usize = 52_428_800;
 /// Largest unpacked package, bytes.
 pub const UNZIPPED_BYTES_MAX: u64 = 262_144_000;
+/// Most layers of a function.
+pub const LAYERS_MAX: usize = 5;
+/// Largest policy of a layer version or a function, bytes.
+pub const RESOURCE_POLICY_BYTES_MAX: usize = 20_480;
 /// Most files and folders in a package. Ours: it bounds inodes as the line above bounds bytes.
 pub const PACKAGE_ENTRIES_MAX: usize = 100_000;
 /// Largest control API request body, bytes (a 50 MB zip in base64, with room for the rest).

@@ -69,6 +69,7 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
         tracing: TracingMode::PassThrough,
         log_group: None,
         egress: None,
+        layers: Vec::new(),
     };
     change.apply(&mut configuration);
     let draft = Draft { id: scope.id(name.clone()), configuration, tags };

@@ -230,6 +230,7 @@ pub(super) mod tests {
                 tracing: TracingMode::PassThrough,
                 log_group: None,
                 egress: None,
+                layers: Vec::new(),
             },
             code: Code { sha256: "c2hh".into(), size_bytes: 9 },
             state: State::Pending,

@@ -1,6 +1,6 @@
 //! The store's tests, all through its public API.
 //!
-//! `functions`, `blobs` and `logs` are the conformance suite: what every backend must do, told only through [`fixture`].
+//! `functions`, `layers`, `blobs` and `logs` are the conformance suite: what every backend must do, told only through [`fixture`].
 //! The others are about this backend's files: opening them, losing power over them, filling the disk under them.
 
 #![allow(clippy::unwrap_used, reason = "clippy exempts test functions, but not the helpers beside them")]
@@ -10,6 +10,7 @@ mod fixture;
 mod full_disk;
 mod functions;
 mod kill;
+mod layers;
 mod logs;
 mod model;
 mod opening;
