@@ -17,12 +17,13 @@ use tokio::sync::{Mutex as TurnMutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwL
 use updraft_executor::Support;
 use updraft_store::functions::{CreateError, DeleteError, ReplaceError};
 use updraft_types::{
-    Function, FunctionId, RevisionId, Timestamp,
+    Fault, Function, FunctionId, RevisionId, Timestamp,
     function::{Code, Configuration, FunctionUrl, LastUpdate, State},
 };
 
 use crate::{
     Handle,
+    layers::keys_of,
     package::Error as ZipError,
     packages::{self, Packages, code_of},
 };
@@ -105,8 +106,8 @@ pub(crate) struct Changes {
     turns: [Arc<TurnMutex<()>>; TURNS],
     /// Held for reading while a package is added until a function names it, for writing while one is removed.
     code_gate: Arc<RwLock<()>>,
-    /// Code that a change stopped using; removed when its last instance has gone.
-    garbage: Mutex<Vec<Code>>,
+    /// Packages, and sets of layers, that a change stopped using, by their keys; removed when its last instance has gone.
+    garbage: Mutex<Vec<String>>,
     /// Held while the next catalog is made of the current one.
     publishing: Mutex<()>,
     /// Held while a reservation is set against the others of its account and stored.
@@ -150,16 +151,20 @@ impl Handle {
                 url: None,
                 scaling: Default::default(),
             };
-            let stored = match handle.prepare(&function).await {
+            let prepared = match handle.check_layers(&function).await {
+                Ok(()) => handle.prepare(&function).await,
+                error => error,
+            };
+            let stored = match prepared {
                 Ok(()) => handle.inner.store.functions().create(function.clone()).await.map_err(Error::from),
                 Err(error) => Err(error),
             };
-            drop(gate);
             if let Err(error) = stored {
-                handle.discard(function.code);
+                handle.discard_all(&function);
                 return Err(error);
             }
             let function = handle.publish(function);
+            drop(gate);
             handle.settle_later(function.clone(), turn);
             Ok(Deployed { function, warning })
         })
@@ -215,7 +220,14 @@ impl Handle {
             let current = handle.current(&id, expected.as_ref())?;
             let mut next = changed(&current);
             change(&mut next.configuration);
-            handle.redeploy(&current, next, turn).await
+            // Held while the function takes up layers that may be deleted at this moment.
+            let _gate = handle.gate().await;
+            let layers = (current.configuration.layers != next.configuration.layers).then(|| next.clone());
+            let deployed = handle.redeploy(&current, next, turn).await;
+            if let Some(next) = layers {
+                handle.discard_all(if deployed.is_ok() { &current } else { &next });
+            }
+            deployed
         })
         .await
     }
@@ -234,7 +246,7 @@ impl Handle {
                 handle.inner.pools.apply_limits(&id, &next);
             }
             handle.inner.pools.forget(&id);
-            handle.discard(current.code.clone());
+            handle.discard_all(&current);
             Ok(())
         })
         .await
@@ -279,6 +291,7 @@ impl Handle {
     /// Prepares and commits a changed function, then moves invocations over to it.
     async fn redeploy(&self, current: &Function, next: Function, turn: OwnedMutexGuard<()>) -> Result<Deployed, Error> {
         let warning = self.check(&next.configuration)?;
+        self.check_layers(&next).await?;
         self.prepare(&next).await?;
         let function = self.replace(current, next).await?;
         self.inner.pools.close(&function.id);
@@ -294,7 +307,7 @@ impl Handle {
         }
     }
 
-    async fn add_package(&self, zip: Bytes) -> Result<Code, Error> {
+    pub(crate) async fn add_package(&self, zip: Bytes) -> Result<Code, Error> {
         let hashed = zip.clone();
         let code = tokio::task::spawn_blocking(move || code_of(&hashed)).await;
         let code = code.map_err(|panic| Error::Internal(panic.to_string()))?;
@@ -306,7 +319,13 @@ impl Handle {
         let package = self.inner.shared.packages.get(&function.code).await?;
         let executor = self.inner.executors.of(function.configuration.runtime);
         let prepared = executor.prepare(function, &package.folder).await;
-        prepared.map_err(|rejected| Error::Package(rejected.to_string()))
+        prepared.map_err(|rejected| Error::Package(rejected.to_string()))?;
+        match self.inner.shared.ready_layers(function, &**executor, &package).await {
+            Ok(_) => Ok(()),
+            Err(Fault::Platform { reason }) => Err(Error::Internal(reason)),
+            Err(Fault::Entrypoint { reason }) => Err(Error::Package(reason)),
+            Err(fault) => Err(Error::Package(fault.to_string())),
+        }
     }
 
     pub(crate) async fn turn(&self, id: &FunctionId) -> OwnedMutexGuard<()> {
@@ -315,7 +334,7 @@ impl Handle {
         changes.turns[slot].clone().lock_owned().await
     }
 
-    async fn gate(&self) -> OwnedRwLockReadGuard<()> {
+    pub(crate) async fn gate(&self) -> OwnedRwLockReadGuard<()> {
         self.inner.changes.code_gate.clone().read_owned().await
     }
 
@@ -385,8 +404,13 @@ impl Handle {
     }
 
     /// Hands code to the collector, which removes it once nothing uses it.
-    fn discard(&self, code: Code) {
-        self.inner.changes.garbage.lock().push(code);
+    pub(crate) fn discard(&self, code: Code) {
+        self.inner.changes.garbage.lock().push(Packages::key(&code));
+    }
+
+    /// The same for all that a function has laid out.
+    fn discard_all(&self, function: &Function) {
+        self.inner.changes.garbage.lock().extend(keys_of(function));
     }
 
     /// Removes discarded packages, for ever.
@@ -398,24 +422,28 @@ impl Handle {
                 continue;
             }
             let _gate = self.inner.changes.code_gate.write().await;
-            let catalog = self.catalog();
-            let used: std::collections::HashSet<&Code> = catalog.all().map(|function| &function.code).collect();
-            for code in garbage.into_iter().filter(|code| !used.contains(code)) {
-                match self.inner.shared.packages.remove_unheld(&code).await {
+            let used = match self.used_packages().await {
+                Ok(used) => used,
+                Err(error) => {
+                    tracing::error!(%error, "telling which packages are used");
+                    self.inner.changes.garbage.lock().extend(garbage);
+                    continue;
+                }
+            };
+            for key in garbage.into_iter().filter(|key| !used.contains(key)) {
+                match self.inner.shared.packages.remove_unheld(&key).await {
                     Ok(packages::Removal::Done) => {}
-                    Ok(packages::Removal::StillHeld) => self.discard(code),
+                    Ok(packages::Removal::StillHeld) => self.inner.changes.garbage.lock().push(key),
                     Err(error) => tracing::error!(%error, "removing a package"),
                 }
             }
         }
     }
 
-    /// Removes what a killed platform left: packages that no function names.
+    /// Removes what a killed platform left: packages that neither a function nor a layer version names.
     pub(crate) async fn sweep_packages(&self) -> Result<(), Error> {
         let _gate = self.inner.changes.code_gate.write().await;
-        let catalog = self.catalog();
-        let used: std::collections::HashSet<String> =
-            catalog.all().map(|function| Packages::key(&function.code)).collect();
+        let used = self.used_packages().await?;
         Ok(self.inner.shared.packages.sweep(|key| used.contains(key)).await?)
     }
 }
@@ -434,9 +462,16 @@ fn changed(current: &Function) -> Function {
 pub(crate) async fn detached<T: Send + 'static>(
     change: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
+    detached_as(change).await
+}
+
+/// The same for changes with errors of their own.
+pub(crate) async fn detached_as<T: Send + 'static, E: From<Error> + Send + 'static>(
+    change: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E> {
     match tokio::spawn(change).await {
         Ok(result) => result,
-        Err(panic) => Err(Error::Internal(panic.to_string())),
+        Err(panic) => Err(Error::Internal(panic.to_string()).into()),
     }
 }
 

@@ -130,6 +130,9 @@ impl State {
     }
 }
 
+/// What an instance has mounted: its package and its layers. They stay where they are while they are held.
+type Files = (Arc<Package>, Option<Arc<Package>>);
+
 /// One running instance.
 pub(crate) struct Member {
     pub(crate) instance: Arc<dyn Instance>,
@@ -144,7 +147,7 @@ pub(crate) struct Member {
     uses: AtomicU32,
     /// Where the clock of evictions stood when it last became idle, as bits.
     clock: AtomicU64,
-    _package: Arc<Package>,
+    _files: Files,
     reservation: Reservation,
 }
 
@@ -533,7 +536,7 @@ impl Pool {
                 start.await.unwrap_or_else(|_| Err(Fault::Platform { reason: "starting an instance panicked".into() }));
             let init = began.elapsed();
             match result {
-                Ok((instance, package)) => {
+                Ok((instance, files)) => {
                     let member = Arc::new(Member {
                         instance,
                         sink,
@@ -542,7 +545,7 @@ impl Pool {
                         processor_ns: AtomicU64::new(0),
                         uses: AtomicU32::new(0),
                         clock: AtomicU64::new(pool.shared.desk.clock().to_bits()),
-                        _package: package,
+                        _files: files,
                         reservation,
                     });
                     pool.joined(member, began, init, starting.phases(init));
@@ -560,19 +563,21 @@ impl Pool {
         id: InstanceId,
         log_stream: String,
         starting: Arc<Starting>,
-    ) -> Result<(Arc<dyn Instance>, Arc<Package>), Fault> {
+    ) -> Result<(Arc<dyn Instance>, Files), Fault> {
         let limit = Duration::from_secs(INIT_TIMEOUT_S.max(u64::from(self.function.configuration.timeout_s)));
         let started = async {
             let package = self.shared.ready_package(&self.function, &*self.executor).await?;
+            let layers = self.shared.ready_layers(&self.function, &*self.executor, &package).await?;
             starting.package_ready();
             let start = Start {
                 id,
                 function: self.function.clone(),
                 package: package.folder.clone(),
+                layers: layers.as_ref().map(|layers| layers.folder.clone()),
                 log_stream,
                 guest: starting,
             };
-            Ok((self.executor.start(start).await?, package))
+            Ok((self.executor.start(start).await?, (package, layers)))
         };
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         tokio::time::timeout(limit, started).await.unwrap_or(Err(Fault::Timeout { limit_ms }))
