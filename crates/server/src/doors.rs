@@ -38,6 +38,8 @@ pub(crate) struct Doors {
     pub(crate) host_suffix: String,
     /// Bounds of request bodies that are read whole.
     pub(crate) budget: Budget,
+    /// Most bytes of one answer to InvokeWithResponseStream.
+    pub(crate) stream_bytes_max: u64,
     /// Held while a URL or tags are read, checked and written back; this server is the only one to write them.
     pub(crate) annotating: Mutex<()>,
     /// Becomes true when the server is told to stop; endless answers end then.
@@ -61,6 +63,7 @@ impl Doors {
             host_suffix: format!(".lambda-url.{}.localhost", node.region()),
             budget: Budget::new(config.body_bytes_in_flight_max, config.body_pause_max),
             account: config.account.clone(),
+            stream_bytes_max: config.stream_bytes_max,
             annotating: Mutex::default(),
             address,
             node,

@@ -3,6 +3,8 @@
 //! Statuses and the spelling of `Message` are those of the service model (botocore 1.44.5); texts are AWS's own as
 //! recorded, where AWS has the case at all. Texts for the operator go to the log and no further.
 
+mod layers;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use updraft_node::{Refusal, control, dispatch::Limit};
@@ -21,6 +23,7 @@ enum Kind {
     InvalidParameterValue,
     InvalidRequestContent,
     NotImplemented,
+    PolicyLengthExceeded,
     PreconditionFailed,
     RequestEntityTooLarge,
     RequestTimeout,
@@ -56,6 +59,7 @@ impl Kind {
             Kind::InvalidParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Small),
             Kind::InvalidRequestContent => (StatusCode::BAD_REQUEST, "InvalidRequestContentException", Small),
             Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException", Capital),
+            Kind::PolicyLengthExceeded => (StatusCode::BAD_REQUEST, "PolicyLengthExceededException", Small),
             Kind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PreconditionFailedException", Small),
             Kind::RequestEntityTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", Bare),
             Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", Bare),

@@ -45,7 +45,6 @@ pub(super) struct Unsupported {
     image_config: Value,
     #[serde(rename = "KMSKeyArn")]
     kms_key_arn: Value,
-    layers: Value,
     publish: Value,
     publish_to: Value,
     runtime_config: Value,
@@ -82,7 +81,6 @@ impl Unsupported {
             ("FileSystemConfigs", &self.file_system_configs),
             ("ImageConfig", &self.image_config),
             ("KMSKeyArn", &self.kms_key_arn),
-            ("Layers", &self.layers),
             ("Publish", &self.publish),
             ("PublishTo", &self.publish_to),
             ("RuntimeConfig", &self.runtime_config),
@@ -119,12 +117,11 @@ mod tests {
     #[test]
     fn empty_members_are_accepted_and_others_refused_by_name() {
         let read = |text: &str| serde_json::from_str::<Unsupported>(text).unwrap().refuse();
-        let empty = r#"{"Layers":[],"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[],"Ipv6AllowedForDualStack":false},
+        let empty = r#"{"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[],"Ipv6AllowedForDualStack":false},
             "DeadLetterConfig":{"TargetArn":""},"KMSKeyArn":"","Publish":false,"SnapStart":{"ApplyOn":"None"},
             "ImageConfig":null,"Unknown":1}"#;
         assert_eq!(read(empty), Ok(()));
         for (text, member) in [
-            (r#"{"Layers":["arn"]}"#, "Layers"),
             (r#"{"VpcConfig":{"SubnetIds":["s"]}}"#, "VpcConfig"),
             (r#"{"Publish":true}"#, "Publish"),
             (r#"{"DurableConfig":{"ExecutionTimeout":1}}"#, "DurableConfig"),

@@ -9,6 +9,10 @@ mod configuration;
 mod create;
 mod delete;
 mod invoke;
+mod invoke_stream;
+mod layer_name;
+mod layer_policy;
+pub(crate) mod layers;
 mod members;
 mod name;
 mod operations;
@@ -53,6 +57,7 @@ pub(crate) fn unread(head: &Parts, error: &body::Error) -> Error {
     let count = split(head.uri.path(), &mut segments);
     let operation = match (&head.method, &segments[..count]) {
         (&Method::POST, ["2015-03-31", "functions"]) => "CreateFunction",
+        (&Method::POST, ["2018-10-31", "layers", _, "versions"]) => "PublishLayerVersion",
         (&Method::PUT, ["2015-03-31", "functions", _, "code"]) => "UpdateFunctionCode",
         (&Method::PUT, ["2015-03-31", "functions", _, "configuration"]) => "UpdateFunctionConfiguration",
         (method, segments) => operations::find(method, segments).unwrap_or("requested"),
@@ -85,6 +90,9 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         (method, ["2015-03-31", "functions", name, "invocations"]) if method == post => {
             invoke::invoke(scope, name, &query, &head.headers, body).await
         }
+        (method, ["2021-11-15", "functions", name, "response-streaming-invocations"]) if method == post => {
+            invoke_stream::invoke(scope, name, &query, &head.headers, body).await
+        }
         (method, ["2015-03-31", "functions", name, "versions"]) if method == get => {
             read::list_versions(scope, name, &query)
         }
@@ -110,6 +118,31 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
             concurrency::delete(scope, name).await
         }
         (method, ["2019-09-30", "functions", name, "concurrency"]) if method == get => concurrency::get(scope, name),
+        (method, ["2018-10-31", "layers"]) if method == get => match query.get("find").as_deref() {
+            Some("LayerVersion") => layers::get_by_arn(scope, &query, head).await,
+            _ => layers::list(scope, &query).await,
+        },
+        (method, ["2018-10-31", "layers", layer, "versions"]) if method == get => {
+            layers::list_versions(scope, layer, &query).await
+        }
+        (method, ["2018-10-31", "layers", layer, "versions"]) if method == post => {
+            layers::publish(scope, layer, head, body).await
+        }
+        (method, ["2018-10-31", "layers", layer, "versions", version]) if method == get => {
+            layers::get(scope, layer, version, head).await
+        }
+        (method, ["2018-10-31", "layers", layer, "versions", version]) if method == delete => {
+            layers::delete(scope, layer, version).await
+        }
+        (method, ["2018-10-31", "layers", layer, "versions", version, "policy"]) if method == get => {
+            layer_policy::get(scope, layer, version).await
+        }
+        (method, ["2018-10-31", "layers", layer, "versions", version, "policy"]) if method == post => {
+            layer_policy::add(scope, layer, version, &query, body).await
+        }
+        (method, ["2018-10-31", "layers", layer, "versions", version, "policy", sid]) if method == delete => {
+            layer_policy::remove(scope, layer, version, sid, &query).await
+        }
         (method, ["2016-08-19", "account-settings"]) if method == get => Ok(read::account_settings(scope)),
         (method, ["2020-06-30", "functions", name, "code-signing-config"]) if method == get => {
             read::code_signing(scope, name)

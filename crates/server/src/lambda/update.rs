@@ -7,7 +7,7 @@ use updraft_node::Deployed;
 use updraft_types::{Body, Function, RevisionId};
 
 use super::{
-    code, configuration,
+    code, configuration, layers,
     members::refuse_asking,
     name::{self, Pattern, Resolved},
     query::Query,
@@ -72,9 +72,13 @@ pub(super) async fn configuration(scope: &Scope<'_>, segment: &str, body: &Held)
     let mut violations = Violations::default();
     request.members.violations(current.as_ref().map(|function| function.configuration.runtime), &mut violations);
     violations.check()?;
-    let change = request.members.into_change()?;
+    let arns = request.members.layers.clone();
+    let mut change = request.members.into_change()?;
     let current = current.ok_or_else(|| Error::function_not_found(&arn))?;
     let expected = expected(request.revision_id.as_deref(), &current)?;
+    if let Some(arns) = &arns {
+        change.layers = Some(layers::resolve(scope, arns).await?);
+    }
     let changed = scope.node.update_configuration(&current.id, expected.as_ref(), |to| change.apply(to)).await;
     let deployed = changed.map_err(|error| Error::change(error, &resolved.name, &arn))?;
     Ok(view::deployed(scope, StatusCode::OK, &deployed, ArnForm::Plain))
