@@ -38,6 +38,12 @@ pub trait Executor: Send + Sync + 'static {
     /// by functions with equal code.
     async fn prepare(&self, function: &Function, package: &Path) -> Result<(), Rejected>;
 
+    /// The same for the function's layers, where it has any: `layers` is what guests will see at `/opt`, several layers
+    /// joined. Called after [`Executor::prepare`].
+    async fn prepare_layers(&self, _: &Function, _package: &Path, _layers: &Path) -> Result<(), Rejected> {
+        Ok(())
+    }
+
     /// Starts an instance and waits until it can take a call. The caller bounds the time by dropping the
     /// future, which leaves nothing behind.
     async fn start(&self, start: Start) -> Result<Arc<dyn Instance>, Fault>;
@@ -70,6 +76,9 @@ pub struct Start {
     pub function: Arc<Function>,
     /// The unpacked package, as given to [`Executor::prepare`].
     pub package: Arc<Path>,
+    /// The unpacked layers, which guests see at `/opt`; `None` without any. Programs in its `extensions` run beside
+    /// the runtime.
+    pub layers: Option<Arc<Path>>,
     /// The log stream's name, shown to the guest in its environment.
     pub log_stream: String,
     /// Where the guest's output goes.

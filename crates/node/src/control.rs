@@ -17,12 +17,13 @@ use tokio::sync::{Mutex as TurnMutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwL
 use updraft_executor::Support;
 use updraft_store::functions::{CreateError, DeleteError, ReplaceError};
 use updraft_types::{
-    AliasName, Function, FunctionId, RevisionId, Timestamp, Version, VersionId,
+    AliasName, Fault, Function, FunctionId, RevisionId, Timestamp, Version, VersionId,
     function::{Code, Configuration, FunctionUrl, LastUpdate, PolicyStatement, ResourcePolicy, State},
 };
 
 use crate::{
     Catalog, Handle,
+    layers::keys_of,
     package::Error as ZipError,
     packages::{self, Packages, code_of},
     versions::version_of,
@@ -133,8 +134,8 @@ pub(crate) struct Changes {
     turns: [Arc<TurnMutex<()>>; TURNS],
     /// Held for reading while a package is added until a function names it, for writing while one is removed.
     code_gate: Arc<RwLock<()>>,
-    /// Code that a change stopped using; removed when its last instance has gone.
-    garbage: Mutex<Vec<Code>>,
+    /// Packages, and sets of layers, that a change stopped using, by their keys; removed when its last instance has gone.
+    garbage: Mutex<Vec<String>>,
     /// Held while the next catalog is made of the current one.
     publishing: Mutex<()>,
     /// Held while a reservation is set against the others of its account and stored.
@@ -186,18 +187,22 @@ impl Handle {
                 policies: Default::default(),
                 settings: Default::default(),
             };
-            let stored = match handle.prepare(&function).await {
+            let prepared = match handle.check_layers(&function).await {
+                Ok(()) => handle.prepare(&function).await,
+                error => error,
+            };
+            let stored = match prepared {
                 Ok(()) => handle.store_new(function.clone(), publish).await,
                 Err(error) => Err(error),
             };
-            drop(gate);
             let changed = match stored {
                 Ok(changed) => changed,
                 Err(error) => {
-                    handle.discard(function.code);
+                    handle.discard_all(&function);
                     return Err(error);
                 }
             };
+            drop(gate);
             let function = changed.last().expect("a function was stored").clone();
             handle.settle_later(changed, turn);
             Ok(Deployed { function, warning })
@@ -265,7 +270,14 @@ impl Handle {
             let current = handle.current(&id, expected.as_ref())?;
             let mut next = changed(&current);
             change(&mut next.configuration);
-            handle.redeploy(&current, next, Publish::No, turn).await
+            // Held while the function takes up layers that may be deleted at this moment.
+            let _gate = handle.gate().await;
+            let layers = (current.configuration.layers != next.configuration.layers).then(|| next.clone());
+            let deployed = handle.redeploy(&current, next, Publish::No, turn).await;
+            if let Some(next) = layers {
+                handle.discard_all(if deployed.is_ok() { &current } else { &next });
+            }
+            deployed
         })
         .await
     }
@@ -280,8 +292,8 @@ impl Handle {
             handle.inner.store.functions().delete(id.clone()).await?;
             handle.swap(&id, |catalog| catalog.without(&id));
             handle.inner.pools.forget_function(&id);
-            handle.discard(current.code.clone());
-            before.versions(&id).for_each(|version| handle.discard(version.code.clone()));
+            handle.discard_all(&current);
+            before.versions(&id).for_each(|version| handle.discard_all(version));
             Ok(())
         })
         .await
@@ -364,6 +376,7 @@ impl Handle {
         turn: OwnedMutexGuard<()>,
     ) -> Result<Deployed, Error> {
         let warning = self.check(&next.configuration)?;
+        self.check_layers(&next).await?;
         self.prepare(&next).await?;
         let newest = (publish == Publish::Yes).then(|| self.published_as(&next));
         let (function, published) = match newest {
@@ -404,7 +417,7 @@ impl Handle {
         }
     }
 
-    async fn add_package(&self, zip: Bytes) -> Result<Code, Error> {
+    pub(crate) async fn add_package(&self, zip: Bytes) -> Result<Code, Error> {
         let hashed = zip.clone();
         let code = tokio::task::spawn_blocking(move || code_of(&hashed)).await;
         let code = code.map_err(|panic| Error::Internal(panic.to_string()))?;
@@ -416,7 +429,13 @@ impl Handle {
         let package = self.inner.shared.packages.get(&function.code).await?;
         let executor = self.inner.executors.of(function.configuration.runtime);
         let prepared = executor.prepare(function, &package.folder).await;
-        prepared.map_err(|rejected| Error::Package(rejected.to_string()))
+        prepared.map_err(|rejected| Error::Package(rejected.to_string()))?;
+        match self.inner.shared.ready_layers(function, &**executor, &package).await {
+            Ok(_) => Ok(()),
+            Err(Fault::Platform { reason }) => Err(Error::Internal(reason)),
+            Err(Fault::Entrypoint { reason }) => Err(Error::Package(reason)),
+            Err(fault) => Err(Error::Package(fault.to_string())),
+        }
     }
 
     pub(crate) async fn turn(&self, id: &FunctionId) -> OwnedMutexGuard<()> {
@@ -425,7 +444,7 @@ impl Handle {
         changes.turns[slot].clone().lock_owned().await
     }
 
-    async fn gate(&self) -> OwnedRwLockReadGuard<()> {
+    pub(crate) async fn gate(&self) -> OwnedRwLockReadGuard<()> {
         self.inner.changes.code_gate.clone().read_owned().await
     }
 
@@ -534,7 +553,12 @@ impl Handle {
 
     /// Hands code to the collector, which removes it once nothing uses it.
     pub(crate) fn discard(&self, code: Code) {
-        self.inner.changes.garbage.lock().push(code);
+        self.inner.changes.garbage.lock().push(Packages::key(&code));
+    }
+
+    /// The same for all that a function has laid out.
+    fn discard_all(&self, function: &Function) {
+        self.inner.changes.garbage.lock().extend(keys_of(function));
     }
 
     /// Removes discarded packages, for ever.
@@ -546,25 +570,28 @@ impl Handle {
                 continue;
             }
             let _gate = self.inner.changes.code_gate.write().await;
-            let catalog = self.catalog();
-            let used: std::collections::HashSet<&Code> =
-                catalog.all_versions().map(|function| &function.code).collect();
-            for code in garbage.into_iter().filter(|code| !used.contains(code)) {
-                match self.inner.shared.packages.remove_unheld(&code).await {
+            let used = match self.used_packages().await {
+                Ok(used) => used,
+                Err(error) => {
+                    tracing::error!(%error, "telling which packages are used");
+                    self.inner.changes.garbage.lock().extend(garbage);
+                    continue;
+                }
+            };
+            for key in garbage.into_iter().filter(|key| !used.contains(key)) {
+                match self.inner.shared.packages.remove_unheld(&key).await {
                     Ok(packages::Removal::Done) => {}
-                    Ok(packages::Removal::StillHeld) => self.discard(code),
+                    Ok(packages::Removal::StillHeld) => self.inner.changes.garbage.lock().push(key),
                     Err(error) => tracing::error!(%error, "removing a package"),
                 }
             }
         }
     }
 
-    /// Removes what a killed platform left: packages that no function names.
+    /// Removes what a killed platform left: packages that neither a function nor a layer version names.
     pub(crate) async fn sweep_packages(&self) -> Result<(), Error> {
         let _gate = self.inner.changes.code_gate.write().await;
-        let catalog = self.catalog();
-        let used: std::collections::HashSet<String> =
-            catalog.all_versions().map(|function| Packages::key(&function.code)).collect();
+        let used = self.used_packages().await?;
         Ok(self.inner.shared.packages.sweep(|key| used.contains(key)).await?)
     }
 }

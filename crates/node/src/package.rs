@@ -69,6 +69,19 @@ impl From<ZipError> for Error {
     }
 }
 
+/// What a zip says it unpacks to, bytes.
+pub(crate) fn unzipped_bytes(zip: &[u8]) -> Result<u64, Error> {
+    if zip.is_empty() {
+        return Err(Error::Empty);
+    }
+    let mut archive = ZipArchive::new(Cursor::new(zip))?;
+    if archive.len() > PACKAGE_ENTRIES_MAX {
+        return Err(Error::TooManyEntries);
+    }
+    let sizes = (0..archive.len()).map(|index| Ok(archive.by_index_raw(index)?.size()));
+    sizes.sum()
+}
+
 /// Unpacks `zip` into `folder`, which exists and is empty. On an error the folder holds debris to be removed.
 /// Blocks; run it where blocking is allowed.
 pub(crate) fn unpack(zip: &[u8], folder: &Path) -> Result<(), Error> {

@@ -1,7 +1,8 @@
 //! Unpacked packages on disk, named by the content of their zip, shared by every function with equal code.
 //!
 //! A package is laid out beside its final name and renamed, so a folder that is there is whole. It is removed
-//! when no function names it and no instance has it mounted. The zip itself is kept in the blob store; a folder
+//! when nothing names it and no instance has it mounted; so are the joined layers of functions with several
+//! (`layers`), whose names begin with `set-`. The zip itself is kept in the blob store; a folder
 //! that is missing after a restart is made again from there.
 
 use std::{
@@ -25,13 +26,23 @@ use crate::package;
 pub(crate) enum Error {
     /// The zip is not acceptable.
     #[error(transparent)]
-    Package(#[from] package::Error),
+    Package(package::Error),
     /// The disk is full.
     #[error("the disk is full")]
     StorageFull,
     /// The platform failed; for the operator.
     #[error("{0}")]
     Internal(String),
+}
+
+impl From<package::Error> for Error {
+    fn from(error: package::Error) -> Self {
+        match error {
+            package::Error::StorageFull => Error::StorageFull,
+            package::Error::Io(error) => Error::Internal(error.to_string()),
+            error => Error::Package(error),
+        }
+    }
 }
 
 /// An unpacked package. While one is held, its folder stays.
@@ -142,12 +153,11 @@ impl Packages {
     }
 
     /// Removes one package unless somebody holds it. The caller sees to it that none is being added meanwhile.
-    pub(crate) async fn remove_unheld(&self, code: &Code) -> Result<Removal, Error> {
-        let key = key_of(code);
-        if self.held.lock().get(&key).is_some_and(|package| package.strong_count() > 0) {
+    pub(crate) async fn remove_unheld(&self, key: &str) -> Result<Removal, Error> {
+        if self.held.lock().get(key).is_some_and(|package| package.strong_count() > 0) {
             return Ok(Removal::StillHeld);
         }
-        self.remove(&key).await?;
+        self.remove(key).await?;
         Ok(Removal::Done)
     }
 
@@ -167,7 +177,7 @@ impl Packages {
         self.store.blobs().delete(&blob_of(key)).await.map_err(|error| Error::Internal(error.to_string()))
     }
 
-    fn find(&self, key: &str) -> Option<Arc<Package>> {
+    pub(crate) fn find(&self, key: &str) -> Option<Arc<Package>> {
         let mut held = self.held.lock();
         if let Some(package) = held.get(key).and_then(Weak::upgrade) {
             return Some(package);
@@ -182,35 +192,41 @@ impl Packages {
     }
 
     async fn lay_out(&self, zip: Bytes, code: &Code) -> Result<Arc<Package>, Error> {
-        let key = key_of(code);
-        if let Some(package) = self.find(&key) {
+        self.make(&key_of(code), move |folder| package::unpack(&zip, folder)).await
+    }
+
+    /// A folder as `fill` makes it of an empty one, unless it is there.
+    pub(crate) async fn make(
+        &self,
+        key: &str,
+        fill: impl FnOnce(&Path) -> Result<(), package::Error> + Send + 'static,
+    ) -> Result<Arc<Package>, Error> {
+        if let Some(package) = self.find(key) {
             return Ok(package);
         }
         let partial = self.folder.join(format!("{key}.{}.partial", uuid::Uuid::new_v4().simple()));
-        let whole = self.folder.join(&key);
+        let whole = self.folder.join(key);
         run_blocking(move || {
-            let result = fs::create_dir(&partial)
-                .map_err(package::Error::from)
-                .and_then(|()| package::unpack(&zip, &partial))
-                .and_then(|()| match fs::rename(&partial, &whole) {
-                    Err(error) if !whole.is_dir() => Err(error.into()),
-                    _ => Ok(()),
+            let result =
+                fs::create_dir(&partial).map_err(package::Error::from).and_then(|()| fill(&partial)).and_then(|()| {
+                    match fs::rename(&partial, &whole) {
+                        Err(error) if !whole.is_dir() => Err(error.into()),
+                        _ => Ok(()),
+                    }
                 });
             if partial.exists() {
                 fs::remove_dir_all(&partial).map_err(package::Error::from)?;
             }
-            result.map_err(|error| match error {
-                package::Error::StorageFull => Error::StorageFull,
-                package::Error::Io(error) => Error::Internal(error.to_string()),
-                error => Error::Package(error),
-            })
+            Ok(result?)
         })
         .await?;
-        self.find(&key).ok_or_else(|| Error::Internal("an unpacked package vanished".into()))
+        self.find(key).ok_or_else(|| Error::Internal("an unpacked package vanished".into()))
     }
 }
 
-async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(panic) => Err(Error::Internal(panic.to_string())),

@@ -136,10 +136,13 @@ impl State {
     }
 }
 
+/// What an instance has mounted: its package and its layers. They stay where they are while they are held.
+type Files = (Arc<Package>, Option<Arc<Package>>);
+
 /// An instance that has started.
 struct Started {
     instance: Arc<dyn Instance>,
-    package: Arc<Package>,
+    files: Files,
     fit_until: Option<Instant>,
 }
 
@@ -159,7 +162,7 @@ pub(crate) struct Member {
     clock: AtomicU64,
     /// Until when it may be given calls: its credentials outlast each of them. `None`: for ever.
     fit_until: Option<Instant>,
-    _package: Arc<Package>,
+    _files: Files,
     reservation: Reservation,
 }
 
@@ -553,7 +556,7 @@ impl Pool {
                 start.await.unwrap_or_else(|_| Err(Fault::Platform { reason: "starting an instance panicked".into() }));
             let init = began.elapsed();
             match result {
-                Ok(Started { instance, package, fit_until }) => {
+                Ok(Started { instance, files, fit_until }) => {
                     let member = Arc::new(Member {
                         instance,
                         sink,
@@ -563,7 +566,7 @@ impl Pool {
                         uses: AtomicU32::new(0),
                         clock: AtomicU64::new(pool.shared.desk.clock().to_bits()),
                         fit_until,
-                        _package: package,
+                        _files: files,
                         reservation,
                     });
                     pool.joined(member, began, init, starting.phases(init));
@@ -581,6 +584,7 @@ impl Pool {
         let limit = timeout.max(Duration::from_secs(INIT_TIMEOUT_S));
         let started = async {
             let package = self.shared.ready_package(&self.function, &*self.executor).await?;
+            let layers = self.shared.ready_layers(&self.function, &*self.executor, &package).await?;
             starting.package_ready();
             let issued = self.shared.identity.issue_for_function(&self.function, Timestamp::now());
             let fit_until = issued.as_ref().map(|_| Instant::now() + sessions::fit_for(timeout));
@@ -588,6 +592,7 @@ impl Pool {
                 id,
                 function: self.function.clone(),
                 package: package.folder.clone(),
+                layers: layers.as_ref().map(|layers| layers.folder.clone()),
                 log_stream,
                 guest: starting,
                 credentials: issued.map(|issued| Credentials {
@@ -597,7 +602,7 @@ impl Pool {
                     expires_at: issued.expires_at,
                 }),
             };
-            Ok(Started { instance: self.executor.start(start).await?, package, fit_until })
+            Ok(Started { instance: self.executor.start(start).await?, files: (package, layers), fit_until })
         };
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         tokio::time::timeout(limit, started).await.unwrap_or(Err(Fault::Timeout { limit_ms }))

@@ -148,6 +148,7 @@ mod tests {
             tracing: TracingMode::PassThrough,
             log_group: None,
             egress: None,
+            layers: Vec::new(),
         }
     }
 

@@ -136,6 +136,7 @@ fn draft(name: &str) -> Draft {
             tracing: TracingMode::PassThrough,
             log_group: None,
             egress: None,
+            layers: Vec::new(),
         },
         tags: Default::default(),
     }

@@ -225,6 +225,7 @@ fn draft() -> Draft {
             tracing: TracingMode::PassThrough,
             log_group: None,
             egress: None,
+            layers: Vec::new(),
         },
         tags: Default::default(),
     }

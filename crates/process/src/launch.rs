@@ -10,13 +10,16 @@ use crate::{
     ProcessExecutor,
     egress::Plan,
     environment,
-    environment::{RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
+    environment::{LAYERS_ROOT, RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
     mounts,
 };
 
 /// Lambda's quotas (source: AWS's page of Lambda quotas): processes and threads, open files.
 const PIDS_MAX: u32 = 1024;
 const OPEN_FILES_MAX: u32 = 1024;
+
+/// What a `provided` runtime starts, from its package or else from its layers.
+pub(crate) const BOOTSTRAP: &str = "bootstrap";
 
 /// Memory that buys one core.
 const MEMORY_MB_PER_CORE: u32 = 1769;
@@ -47,6 +50,9 @@ impl ProcessExecutor {
         let configuration = &start.function.configuration;
         let command = self.command(start).await?;
         let mut mounts = self.mounts.clone();
+        if let Some(layers) = &start.layers {
+            mounts::show_layers(&mut mounts, layers);
+        }
         mounts.extend(mounts::prefixes(&command.prefixes));
         mounts.push(mounts::package(&start.package));
         let is_web = configuration.runtime == Runtime::Web;
@@ -106,7 +112,10 @@ impl ProcessExecutor {
                 })
             }
             Runtime::Provided { .. } => {
-                Ok(Command { words: vec![format!("{TASK_ROOT}/bootstrap")], ..Command::default() })
+                let layers = start.layers.as_deref().filter(|layers| layers.join(BOOTSTRAP).is_file());
+                let root =
+                    if layers.is_some() && !start.package.join(BOOTSTRAP).is_file() { LAYERS_ROOT } else { TASK_ROOT };
+                Ok(Command { words: vec![format!("{root}/{BOOTSTRAP}")], ..Command::default() })
             }
             Runtime::Web => Ok(self.shell_command(&configuration.handler)),
             Runtime::Wasm => Err(Fault::Platform { reason: "a wasm function was sent to the process executor".into() }),

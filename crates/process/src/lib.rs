@@ -172,7 +172,7 @@ impl ProcessExecutor {
     pub fn new(config: Config, spawner: Spawner) -> Result<Self, NewError> {
         let files = RuntimeFiles::write(&config.directory)
             .map_err(|source| NewError { directory: config.directory.clone(), source })?;
-        let mounts = mounts::shared(files.directory(), files.empty());
+        let mounts = mounts::shared(files.directory(), files.no_package());
         let gate = egress::Gate::new(&config.egress);
         let prewarm = Prewarm::new(spawner.clone(), updraft_engine::prewarm::Policy::new(config.prewarmed_max));
         let bytecode = Bytecode::new(spawner.clone(), mounts.clone());
@@ -239,6 +239,15 @@ impl ProcessExecutor {
     }
 }
 
+/// Whether any of these directories has what a `provided` runtime starts.
+fn find_bootstrap(directories: &[&Path]) -> Result<(), Rejected> {
+    if directories.iter().any(|directory| directory.join(launch::BOOTSTRAP).is_file()) {
+        return Ok(());
+    }
+    let place = if directories.len() > 1 { "neither the package nor a layer holds a" } else { "the package holds no" };
+    Err(Rejected(format!("{place} file named bootstrap at its top; that is what a provided runtime starts")))
+}
+
 #[async_trait]
 impl Executor for ProcessExecutor {
     fn check(&self, configuration: &Configuration) -> Result<Support, Unsupported> {
@@ -269,13 +278,25 @@ impl Executor for ProcessExecutor {
 
     async fn prepare(&self, function: &Function, package: &Path) -> Result<(), Rejected> {
         match function.configuration.runtime {
-            Runtime::Provided { .. } if !package.join("bootstrap").is_file() => Err(Rejected(
-                "the package holds no file named bootstrap at its top; that is what a provided runtime starts".into(),
-            )),
+            // With layers, one of them may bring it.
+            Runtime::Provided { .. } if function.configuration.layers.is_empty() => find_bootstrap(&[package]),
             runtime @ Runtime::Python { .. } => {
                 if let Ok((interpreter, _)) = self.interpreter(runtime) {
                     self.files.python(interpreter).await;
                     self.bytecode.prepare(interpreter, package).await;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn prepare_layers(&self, function: &Function, package: &Path, layers: &Path) -> Result<(), Rejected> {
+        match function.configuration.runtime {
+            Runtime::Provided { .. } => find_bootstrap(&[package, layers]),
+            runtime @ Runtime::Python { .. } => {
+                if let Ok((interpreter, _)) = self.interpreter(runtime) {
+                    self.bytecode.prepare(interpreter, layers).await;
                 }
                 Ok(())
             }

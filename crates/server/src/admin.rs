@@ -3,7 +3,8 @@
 //!
 //! `GET logs/NAME?since_ms=N&limit=N&follow=true|false` answers newline-delimited JSON, one object a line:
 //! `{"at_ms":…,"stream":"…","text":"…"}`, text with what is not UTF-8 replaced. A followed log ends when its reader
-//! leaves or the platform stops. `GET code/NAME?sha256=…` answers the zip, as long as the function still runs it.
+//! leaves or the platform stops. `GET code/NAME?sha256=…` answers the zip, as long as the function still runs it;
+//! `GET layers/ARN?sha256=…` that of a layer version.
 //! `accounts…`: see [`accounts`]. `functions/NAME/egress`: see [`egress`]. `GET functions/NAME` and `PUT functions/NAME/scaling`: see [`scaling`].
 
 mod accounts;
@@ -22,7 +23,13 @@ use serde::Serialize;
 use updraft_node::logs::Line;
 use updraft_types::{Body, BoxError, Function, FunctionName, Timestamp};
 
-use crate::{body::Held, error::Error, lambda::authorize, respond, scope::Scope};
+use crate::{
+    body::Held,
+    error::Error,
+    lambda::{authorize, layers},
+    respond,
+    scope::Scope,
+};
 
 /// Lines answered unless asked otherwise.
 const LINES_DEFAULT: usize = 1_000;
@@ -46,6 +53,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
             logs(scope, function(scope, name, action)?, LogQuery::read(query)?).await
         }
         (&Method::GET, Some(("code", name))) => code(scope, function(scope, name, action)?, query).await,
+        (&Method::GET, Some(("layers", arn))) => layer_code(scope, arn, query).await,
         (&Method::GET, Some(("functions", name))) => {
             let function = function(scope, name, action)?;
             Ok(scaling::get(scope, &function))
@@ -83,6 +91,12 @@ async fn code(scope: &Scope<'_>, function: Arc<Function>, query: &str) -> Result
     };
     let zip = scope.node.read_code(code.ok_or_else(Error::resource_does_not_exist)?).await;
     let zip = zip.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;
+    Ok(respond::whole(StatusCode::OK, HeaderValue::from_static("application/zip"), zip))
+}
+
+async fn layer_code(scope: &Scope<'_>, arn: &str, query: &str) -> Result<Response<Body>, Error> {
+    let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sha256");
+    let zip = layers::read_code(scope, arn, asked.as_ref().map(|(_, sha256)| sha256.as_ref())).await?;
     Ok(respond::whole(StatusCode::OK, HeaderValue::from_static("application/zip"), zip))
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Doors {
     pub(crate) host_suffix: String,
     /// Bounds of request bodies that are read whole.
     pub(crate) budget: Budget,
+    /// Most bytes of one answer to InvokeWithResponseStream.
+    pub(crate) stream_bytes_max: u64,
     /// Held while a URL or tags are read, checked and written back; this server is the only one to write them.
     pub(crate) annotating: Mutex<()>,
     /// Becomes true when the server is told to stop; endless answers end then.
@@ -95,6 +97,7 @@ impl Doors {
             links: Links::default(),
             scheme: config.transport.scheme(),
             is_behind_proxy: matches!(config.transport, Transport::Proxy),
+            stream_bytes_max: config.stream_bytes_max,
             annotating: Mutex::default(),
             address,
             node,

@@ -3,6 +3,8 @@
 //! Statuses and the spelling of `Message` are those of the service model (botocore 1.44.5); texts are AWS's own as
 //! recorded, where AWS has the case at all. Texts for the operator go to the log and no further.
 
+mod layers;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use updraft_node::{
@@ -27,8 +29,8 @@ enum Kind {
     InvalidParameterValue,
     InvalidRequestContent,
     NotImplemented,
-    PolicyTooLong,
     NotProvisioned,
+    PolicyLengthExceeded,
     PreconditionFailed,
     RequestEntityTooLarge,
     RequestTimeout,
@@ -63,8 +65,8 @@ impl Kind {
             Kind::InvalidParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Small),
             Kind::InvalidRequestContent => (StatusCode::BAD_REQUEST, "InvalidRequestContentException", Small),
             Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException", Capital),
-            Kind::PolicyTooLong => (StatusCode::BAD_REQUEST, "PolicyLengthExceededException", Small),
             Kind::NotProvisioned => (StatusCode::NOT_FOUND, "ProvisionedConcurrencyConfigNotFoundException", Small),
+            Kind::PolicyLengthExceeded => (StatusCode::BAD_REQUEST, "PolicyLengthExceededException", Small),
             Kind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "PreconditionFailedException", Small),
             Kind::RequestEntityTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", Bare),
             Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", Bare),
@@ -231,7 +233,7 @@ impl Error {
 
     /// A resource policy that would grow too large.
     pub(crate) fn policy_too_long(bytes_max: usize) -> Self {
-        Self::new(Kind::PolicyTooLong, format!("The final policy size is bigger than the limit ({bytes_max})."))
+        Self::new(Kind::PolicyLengthExceeded, format!("The final policy size is bigger than the limit ({bytes_max})."))
     }
 
     /// Why a resource policy was not changed.

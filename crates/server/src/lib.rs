@@ -15,6 +15,7 @@ mod call;
 mod connection;
 mod doors;
 mod error;
+mod event_stream;
 mod function_url;
 mod guard;
 mod iam;
@@ -47,7 +48,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
-use updraft_types::AccountId;
+use updraft_types::{AccountId, limits::STREAM_BYTES_MAX};
 
 use crate::{connection::Peer, doors::Doors};
 pub use tls::{Tls, TlsError, Transport};
@@ -103,6 +104,8 @@ pub struct Config {
     pub write_stall_max: Duration,
     /// Most bytes of request bodies held in memory at once, over all connections.
     pub body_bytes_in_flight_max: usize,
+    /// Most bytes that a function may write in answer to one InvokeWithResponseStream.
+    pub stream_bytes_max: u64,
     /// How long running requests may take to finish once the server is told to stop.
     pub drain_max: Duration,
     /// Whether there is a door for running functions: at a loopback address of its own ([`Server::guest_addr`]), with the
@@ -124,6 +127,7 @@ impl Config {
             body_pause_max: Duration::from_secs(30),
             write_stall_max: Duration::from_secs(60),
             body_bytes_in_flight_max: 512 << 20,
+            stream_bytes_max: STREAM_BYTES_MAX,
             drain_max: Duration::from_secs(10),
             has_guest_door: false,
         }

@@ -218,7 +218,6 @@ async fn what_is_not_there_yet_is_said() {
     let platform = Platform::start().await;
     for (method, path, status, code) in [
         ("GET", "/2020-04-22/code-signing-configs", 501, "NotImplementedException"),
-        ("GET", "/2018-10-31/layers", 501, "NotImplementedException"),
         ("GET", "/bucket/key", 404, "UnknownOperationException"),
         ("PATCH", "/2015-03-31/functions", 404, "UnknownOperationException"),
         ("GET", "/_updraft/v1/nothing", 404, "ResourceNotFoundException"),
@@ -227,8 +226,9 @@ async fn what_is_not_there_yet_is_said() {
         assert_eq!((answer.status, answer.code()), (status, code), "{method} {path}");
         assert!(!answer.header("x-amzn-requestid").is_empty());
     }
-    let layers = platform.create("f", "python3.12", json!({ "Layers": ["arn"] })).await;
-    assert_eq!((layers.status, layers.code()), (400, "InvalidParameterValueException"));
+    let snapped = json!({ "SnapStart": { "ApplyOn": "PublishedVersions" } });
+    let snapped = platform.create("f", "python3.12", snapped).await;
+    assert_eq!((snapped.status, snapped.code()), (400, "InvalidParameterValueException"));
     let typed = platform.create("f", "python3.12", json!({ "Timeout": "5" })).await;
     assert_eq!((typed.status, typed.code()), (400, "SerializationException"));
     let zip = platform.create("f", "python3.12", json!({ "Code": { "ZipFile": BASE64.encode("no zip") } })).await;

@@ -129,6 +129,36 @@ pub(crate) const PLATFORM: Schema = Schema {
             PRIMARY KEY (account, name, alias)
         ) STRICT;
     ",
+        "
+        -- One row a layer that ever had a version: it keeps count, also when all its versions are deleted.
+        CREATE TABLE layer (
+            account      TEXT NOT NULL,
+            name         TEXT NOT NULL,
+            last_version INTEGER NOT NULL,
+            PRIMARY KEY (account, name)
+        ) STRICT;
+
+        -- One row a layer version. The document is types::LayerVersion as JSON and never changes.
+        CREATE TABLE layer_version (
+            account         TEXT NOT NULL,
+            name            TEXT NOT NULL,
+            version         INTEGER NOT NULL,
+            document        TEXT NOT NULL,
+            policy_revision TEXT, -- null until there is a first statement
+            PRIMARY KEY (account, name, version)
+        ) STRICT;
+
+        -- One row a statement of a layer version's policy; ids are their order. types::LayerStatement as JSON.
+        CREATE TABLE layer_statement (
+            id       INTEGER PRIMARY KEY,
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            version  INTEGER NOT NULL,
+            sid      TEXT NOT NULL,
+            document TEXT NOT NULL,
+            UNIQUE (account, name, version, sid)
+        ) STRICT;
+    ",
     ],
 };
 

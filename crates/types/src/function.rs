@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Egress, FunctionId, RevisionId, Runtime, Timestamp, Version, VersionId, settings::Settings};
+use crate::{
+    Egress, FunctionId, RevisionId, Runtime, Timestamp, Version, VersionId, layer::LayerUse, settings::Settings,
+};
 
 /// Everything known about one version of a function. Immutable once published in a catalog; a change makes a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +83,9 @@ pub struct Configuration {
     /// Where it may connect to; `None` leaves that to the platform's configuration.
     #[serde(default)]
     pub egress: Option<Egress>,
+    /// Its layers, in the order they are laid over each other; at most [`crate::limits::LAYERS_MAX`].
+    #[serde(default)]
+    pub layers: Vec<LayerUse>,
 }
 
 /// How far a function may scale. What is `None` is left to the platform's own limits. Has no part in the revision.

@@ -4,12 +4,18 @@
 pub const ZIP_BYTES_MAX: usize = 52_428_800;
 /// Largest unpacked package, bytes.
 pub const UNZIPPED_BYTES_MAX: u64 = 262_144_000;
+/// Most layers of a function.
+pub const LAYERS_MAX: usize = 5;
+/// Largest policy of a layer version or a function, bytes.
+pub const RESOURCE_POLICY_BYTES_MAX: usize = 20_480;
 /// Most files and folders in a package. Ours: it bounds inodes as the line above bounds bytes.
 pub const PACKAGE_ENTRIES_MAX: usize = 100_000;
 /// Largest control API request body, bytes (a 50 MB zip in base64, with room for the rest).
 pub const REQUEST_BODY_BYTES_MAX: usize = 70_167_211;
 /// Largest synchronous payload and response, bytes (6 MB + 100).
 pub const PAYLOAD_BYTES_MAX: usize = 6_291_556;
+/// Largest streamed response, bytes.
+pub const STREAM_BYTES_MAX: u64 = 209_715_200;
 /// Largest sum of environment variable names and values, bytes.
 pub const ENVIRONMENT_BYTES_MAX: usize = 4_096;
 /// Function memory bounds, MB.

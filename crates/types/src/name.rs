@@ -85,6 +85,13 @@ identifier! {
 }
 
 identifier! {
+    /// A layer's name: 1 to 140 of `[a-zA-Z0-9-_]`.
+    LayerName, "layer name", "1 to 140 letters, digits, hyphens and underscores",
+    |text| (1..=140).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+identifier! {
     /// An account: twelve digits. A tenant is an account.
     AccountId, "account id", "exactly 12 digits",
     |text| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())

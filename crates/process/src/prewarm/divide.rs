@@ -8,7 +8,7 @@ use updraft_sandbox::{Mount, Spec};
 use updraft_types::Runtime;
 
 use super::{Assignment, Limits};
-use crate::environment::{self, TASK_ROOT};
+use crate::environment::{self, LAYERS_ROOT, TASK_ROOT};
 
 /// Bounds an interpreter without a function; both are replaced by the function's.
 const MEMORY_BYTES_MAX: u64 = 256 << 20;
@@ -34,9 +34,17 @@ pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option
     if !spec.environment.iter().all(is_same) {
         return None;
     }
-    let (late, mut early): (Vec<Mount>, Vec<Mount>) =
-        spec.mounts.iter().cloned().partition(|mount| mount.target.starts_with(TASK_ROOT));
-    early.push(Mount { source: no_package.to_owned(), target: TASK_ROOT.into() });
+    // In place, so that functions with layers and without have blanks of one kind.
+    let mut late = Vec::new();
+    let early = spec.mounts.iter().cloned().map(|mount| {
+        if !is_late(&mount, no_package) {
+            return mount;
+        }
+        let nothing = Mount { source: no_package.to_owned(), target: mount.target.clone() };
+        late.push(mount);
+        nothing
+    });
+    let early: Vec<Mount> = early.collect();
     let environment: BTreeMap<&str, &str> =
         spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let message = serde_json::json!({ "environment": environment, "directory": spec.directory }).to_string();
@@ -60,6 +68,11 @@ pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option
     })
 }
 
+/// Whether a mount is the function's own.
+fn is_late(mount: &Mount, no_package: &Path) -> bool {
+    mount.target.starts_with(TASK_ROOT) || (mount.target == Path::new(LAYERS_ROOT) && mount.source != no_package)
+}
+
 #[cfg(test)]
 mod tests {
     use updraft_sandbox::Network;
@@ -77,7 +90,11 @@ mod tests {
             command: vec!["/usr/bin/python3".into()],
             environment: environment.into_iter().collect(),
             directory: TASK_ROOT.into(),
-            mounts: vec![mount("/usr", "/usr"), mount("/packages/secret", TASK_ROOT)],
+            mounts: vec![
+                mount("/usr", "/usr"),
+                mount("/layers/secret", LAYERS_ROOT),
+                mount("/packages/secret", TASK_ROOT),
+            ],
             tmp_bytes_max: 1 << 29,
             listen: vec![9001],
             network: Network::default(),
@@ -93,9 +110,12 @@ mod tests {
             let blank = serde_json::to_string(&parts.blank).unwrap();
             assert!(!blank.contains("secret") && !blank.contains("Tokyo"), "{blank}");
             assert_eq!(parts.assignment.name, "secret-id");
-            assert_eq!(parts.assignment.mounts[0].source, Path::new("/packages/secret"));
+            let late: Vec<_> = parts.assignment.mounts.iter().map(|mount| mount.source.as_path()).collect();
+            assert_eq!(late, [Path::new("/layers/secret"), Path::new("/packages/secret")]);
             assert!(parts.assignment.message.contains("secret-token"));
-            let other = Spec { name: "x".into(), limits: Limits { cpu_millis: 1, ..whole.limits }, ..whole.clone() };
+            let mut other =
+                Spec { name: "x".into(), limits: Limits { cpu_millis: 1, ..whole.limits }, ..whole.clone() };
+            other.mounts[1].source = "/nothing".into();
             let other = divide(&other, runtime, Path::new("/nothing")).unwrap();
             assert_eq!(serde_json::to_string(&other.blank).unwrap(), blank, "the same kind");
         }

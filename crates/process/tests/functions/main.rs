@@ -8,6 +8,7 @@
 mod egress;
 mod frozen;
 mod host;
+mod layers;
 mod nodejs;
 mod prewarmed;
 mod provided;
@@ -42,11 +43,19 @@ fn main() {
                 .iter()
                 .any(|filter| if has("--exact") { name == *filter } else { name.contains(filter.as_str()) })
     };
-    let once =
-        [egress::TESTS, frozen::TESTS, nodejs::TESTS, provided::TESTS, python::TESTS, web::TESTS, prewarmed::TESTS]
-            .concat();
+    let once = [
+        egress::TESTS,
+        frozen::TESTS,
+        layers::TESTS,
+        nodejs::TESTS,
+        provided::TESTS,
+        python::TESTS,
+        web::TESTS,
+        prewarmed::TESTS,
+    ]
+    .concat();
     let once = once.into_iter().map(|(name, test)| (name.to_owned(), test, Starts::Cold));
-    let again = [nodejs::TESTS, python::TESTS].concat();
+    let again = [layers::TESTS, nodejs::TESTS, python::TESTS].concat();
     let again = again.into_iter().map(|(name, test)| (format!("{name}_prewarmed"), test, Starts::Prewarmed));
     let tests: Vec<_> = once.chain(again).filter(|(name, ..)| !has("--ignored") && chosen(name)).collect();
     if has("--list") {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use updraft_types::{
     Runtime,
     function::{Configuration, TracingMode},
+    layer::LayerUse,
     limits::{ENVIRONMENT_BYTES_MAX, EPHEMERAL_STORAGE_MB, MEMORY_MB, TIMEOUT_S},
 };
 
@@ -50,6 +51,8 @@ pub(super) struct Members {
     tracing_config: Option<Tracing>,
     ephemeral_storage: Option<EphemeralStorage>,
     logging_config: Option<Logging>,
+    /// ARNs of layer versions; resolved by [`super::layers`].
+    pub(super) layers: Option<Vec<String>>,
     #[serde(flatten)]
     unsupported: Unsupported,
 }
@@ -94,6 +97,7 @@ pub(super) struct Change {
     tracing: Option<TracingMode>,
     ephemeral_storage_mb: Option<u32>,
     log_group: Option<String>,
+    pub(super) layers: Option<Vec<LayerUse>>,
 }
 
 impl Change {
@@ -113,6 +117,7 @@ impl Change {
         set(&mut to.environment, self.environment);
         set(&mut to.tracing, self.tracing);
         set(&mut to.ephemeral_storage_mb, self.ephemeral_storage_mb);
+        set(&mut to.layers, self.layers);
         if self.log_group.is_some() {
             to.log_group = self.log_group;
         }
@@ -157,10 +162,13 @@ impl Members {
         if let Some(logging) = &self.logging_config {
             logging.violations(violations);
         }
+        if let Some(arns) = &self.layers {
+            super::layers::violations(arns, violations);
+        }
         self.unsupported.violations(violations);
     }
 
-    /// The change these members ask for. Constraints of the service model have been checked before.
+    /// The change these members ask for, but for the layers. Constraints of the service model have been checked before.
     pub(super) fn into_change(self) -> Result<Change, Error> {
         self.unsupported.refuse()?;
         let runtime = self.runtime.as_deref().map(runtime_of).transpose()?;
@@ -187,6 +195,7 @@ impl Members {
             }),
             ephemeral_storage_mb: whole(self.ephemeral_storage.and_then(|storage| storage.size)),
             log_group,
+            layers: None,
         })
     }
 }

@@ -11,7 +11,7 @@ use updraft_types::{
 };
 
 use super::{
-    authorize, code, configuration, name, read_json, tags,
+    authorize, code, configuration, layers, name, read_json, tags,
     validate::Violations,
     view::{self, ArnForm},
 };
@@ -52,12 +52,14 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
         return Err(Error::unsupported_member("PackageType Image"));
     }
     tags::check_count(tags.len())?;
+    let arns = request.configuration.layers.clone().unwrap_or_default();
     let mut change = request.configuration.into_change()?;
     let (Some(runtime), Some(handler)) = (change.runtime, change.handler.take()) else {
         return Err(Error::invalid_parameter(
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
         ));
     };
+    change.layers = Some(layers::resolve(scope, &arns).await?);
     let zip = request.code.unwrap_or_default().into_zip()?;
     let mut configuration = Configuration {
         runtime,
@@ -72,6 +74,7 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
         tracing: TracingMode::PassThrough,
         log_group: None,
         egress: None,
+        layers: Vec::new(),
     };
     change.apply(&mut configuration);
     let draft = Draft { id: scope.id(name.clone()), configuration, tags };

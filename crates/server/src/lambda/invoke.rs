@@ -26,11 +26,14 @@ use crate::{
     trace,
 };
 
-const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+pub(super) const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 /// The status of an HTTP function's answer, which Invoke has no place for. Ours.
 const HTTP_STATUS: HeaderName = HeaderName::from_static("x-updraft-http-status");
+
+/// The invocation types of Invoke.
+const KINDS: [&str; 3] = ["Event", "RequestResponse", "DryRun"];
 
 /// `X-Amz-Invocation-Type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +52,13 @@ struct Options {
 }
 
 impl Options {
-    fn read(headers: &HeaderMap) -> Result<Self, Error> {
+    fn read(headers: &HeaderMap, kinds: &[&str]) -> Result<Self, Error> {
         let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
         let kind = text("x-amz-invocation-type").filter(|kind| !kind.is_empty());
         let log_type = text("x-amz-log-type").filter(|log_type| !log_type.is_empty());
         let mut violations = Violations::default();
         if let Some(kind) = &kind {
-            violations.one_of("invocationType", kind, &["Event", "RequestResponse", "DryRun"]);
+            violations.one_of("invocationType", kind, kinds);
         }
         if let Some(log_type) = &log_type {
             violations.one_of("logType", log_type, &["None", "Tail"]);
@@ -94,16 +97,33 @@ pub(super) async fn invoke(
     headers: &HeaderMap,
     body: &Held,
 ) -> Result<Response<Body>, Error> {
+    let Some((invocation, arn)) = read(scope, segment, query, headers, body, &KINDS)? else {
+        return Ok(respond::empty(StatusCode::NO_CONTENT));
+    };
+    let version = invocation.function.version;
+    let finished = call::to_end(&scope.node, invocation).await.map_err(|refusal| Error::refusal(refusal, &arn))?;
+    answer(finished, version)
+}
+
+/// The invocation that a request asks for, and the function's ARN; `None` for a dry run that found nothing wrong. `kinds`
+/// are the operation's invocation types.
+pub(super) fn read(
+    scope: &Scope<'_>,
+    segment: &str,
+    query: &Query<'_>,
+    headers: &HeaderMap,
+    body: &Held,
+    kinds: &[&str],
+) -> Result<Option<(Invocation, String)>, Error> {
     let mut resolved = name::resolve(scope, segment, query, Pattern::Namespaced)?;
-    let options = Options::read(headers)?;
+    let options = Options::read(headers, kinds)?;
     let function = resolved.route(scope);
     let qualifier = resolved.qualifier.as_ref().and_then(|_| resolved.meaning());
     resolved.qualifier.get_or_insert_with(|| "$LATEST".to_owned());
     let arn = resolved.qualified_arn(scope);
     let function = function.ok_or_else(|| Error::function_not_found(&arn))?;
-    let version = function.version;
     match options.kind {
-        Kind::DryRun => return Ok(respond::empty(StatusCode::NO_CONTENT)),
+        Kind::DryRun => return Ok(None),
         Kind::Event => return Err(Error::not_implemented("Asynchronous invocation (InvocationType Event)")),
         Kind::RequestResponse => {}
     }
@@ -119,8 +139,7 @@ pub(super) async fn invoke(
         context: Context { client_context: options.client_context, trace: Some(trace), qualifier },
         log_tail: options.log_tail,
     };
-    let finished = call::to_end(&scope.node, invocation).await.map_err(|refusal| Error::refusal(refusal, &arn))?;
-    answer(finished, version)
+    Ok(Some((invocation, arn)))
 }
 
 /// The event, or the POST to `/` that stands for it.
@@ -179,7 +198,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        Options::read(&map)
+        Options::read(&map, &KINDS)
     }
 
     #[test]

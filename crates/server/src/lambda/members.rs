@@ -45,7 +45,6 @@ pub(super) struct Unsupported {
     image_config: Value,
     #[serde(rename = "KMSKeyArn")]
     kms_key_arn: Value,
-    layers: Value,
     publish_to: Value,
     runtime_config: Value,
     snap_start: SnapStart,
@@ -81,7 +80,6 @@ impl Unsupported {
             ("FileSystemConfigs", &self.file_system_configs),
             ("ImageConfig", &self.image_config),
             ("KMSKeyArn", &self.kms_key_arn),
-            ("Layers", &self.layers),
             ("PublishTo", &self.publish_to),
             ("RuntimeConfig", &self.runtime_config),
             ("TenancyConfig", &self.tenancy_config),
@@ -117,12 +115,11 @@ mod tests {
     #[test]
     fn empty_members_are_accepted_and_others_refused_by_name() {
         let read = |text: &str| serde_json::from_str::<Unsupported>(text).unwrap().refuse();
-        let empty = r#"{"Layers":[],"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[],"Ipv6AllowedForDualStack":false},
+        let empty = r#"{"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[],"Ipv6AllowedForDualStack":false},
             "DeadLetterConfig":{"TargetArn":""},"KMSKeyArn":"","SnapStart":{"ApplyOn":"None"},
             "ImageConfig":null,"Unknown":1}"#;
         assert_eq!(read(empty), Ok(()));
         for (text, member) in [
-            (r#"{"Layers":["arn"]}"#, "Layers"),
             (r#"{"VpcConfig":{"SubnetIds":["s"]}}"#, "VpcConfig"),
             (r#"{"DurableConfig":{"ExecutionTimeout":1}}"#, "DurableConfig"),
             (r#"{"SnapStart":{"ApplyOn":"PublishedVersions"}}"#, "SnapStart for PublishedVersions"),

@@ -11,6 +11,10 @@ mod configuration;
 mod create;
 mod delete;
 mod invoke;
+mod invoke_stream;
+mod layer_name;
+mod layer_policy;
+pub(crate) mod layers;
 mod members;
 mod name;
 mod operations;
@@ -77,7 +81,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         return Err(Error::not_implemented(operation.name));
     }
     authorize::check(scope, operation, &parameters, &query)?;
-    let [name, second, ..] = parameters;
+    let [name, second, third] = parameters;
     match operation.name {
         "CreateFunction" => create::create(scope, body).await,
         "ListFunctions" => read::list(scope, &query),
@@ -107,6 +111,16 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "UpdateFunctionUrlConfig" => url_config::update(scope, name, &query, body).await,
         "DeleteFunctionUrlConfig" => url_config::delete(scope, name, &query).await,
         "ListFunctionUrlConfigs" => url_config::list(scope, name, &query),
+        "InvokeWithResponseStream" => invoke_stream::invoke(scope, name, &query, &head.headers, body).await,
+        "ListLayers" => layers::list(scope, &query).await,
+        "GetLayerVersionByArn" => layers::get_by_arn(scope, &query, head).await,
+        "ListLayerVersions" => layers::list_versions(scope, name, &query).await,
+        "PublishLayerVersion" => layers::publish(scope, name, head, body).await,
+        "GetLayerVersion" => layers::get(scope, name, second, head).await,
+        "DeleteLayerVersion" => layers::delete(scope, name, second).await,
+        "GetLayerVersionPolicy" => layer_policy::get(scope, name, second).await,
+        "AddLayerVersionPermission" => layer_policy::add(scope, name, second, &query, body).await,
+        "RemoveLayerVersionPermission" => layer_policy::remove(scope, name, second, third, &query).await,
         "ListTags" => tags::list(scope, name),
         "TagResource" => tags::add(scope, name, body).await,
         "UntagResource" => tags::remove(scope, name, &query).await,

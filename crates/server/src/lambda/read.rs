@@ -74,7 +74,7 @@ pub(super) fn get(scope: &Scope<'_>, segment: &str, query: &Query<'_>, head: &Pa
     Ok(respond::json(StatusCode::OK, &view))
 }
 
-fn host(scope: &Scope<'_>, head: &Parts) -> String {
+pub(super) fn host(scope: &Scope<'_>, head: &Parts) -> String {
     let named = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let named = named.or_else(|| head.uri.authority().map(Authority::as_str));
     match named.and_then(|host| host.parse::<Authority>().ok()).filter(|host| !host.as_str().contains('@')) {

@@ -7,7 +7,7 @@ use updraft_node::{Deployed, Publish};
 use updraft_types::{Body, Function, RevisionId, Version};
 
 use super::{
-    authorize, code, configuration,
+    authorize, code, configuration, layers,
     members::refuse_asking,
     name::{self, Pattern, Resolved},
     query::Query,
@@ -78,9 +78,13 @@ pub(super) async fn configuration(scope: &Scope<'_>, segment: &str, body: &Held)
     if let Some(role) = &request.members.role {
         authorize::pass_role(scope, role)?;
     }
-    let change = request.members.into_change()?;
+    let arns = request.members.layers.clone();
+    let mut change = request.members.into_change()?;
     let current = current.ok_or_else(|| Error::function_not_found(&arn))?;
     let expected = expected(request.revision_id.as_deref(), &current)?;
+    if let Some(arns) = &arns {
+        change.layers = Some(layers::resolve(scope, arns).await?);
+    }
     let changed = scope.node.update_configuration(&current.id, expected.as_ref(), |to| change.apply(to)).await;
     let deployed = changed.map_err(|error| Error::change(error, &resolved.name, &arn))?;
     Ok(view::deployed(scope, StatusCode::OK, &deployed, ArnForm::Plain))

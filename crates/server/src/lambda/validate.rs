@@ -48,6 +48,11 @@ impl Violations {
         }
     }
 
+    /// A list whose entries break a constraint.
+    pub(super) fn list(&mut self, member: &str, values: &[String], constraint: &str) {
+        self.add(member, &format!("[{}]", values.join(", ")), constraint);
+    }
+
     pub(super) fn pattern(&mut self, member: &str, value: &str, matches: bool, pattern: &str) {
         if !matches {
             self.add(member, value, &format!("Member must satisfy regular expression pattern: {pattern}"));

@@ -56,6 +56,8 @@ pub(super) struct ConfigurationView<'a> {
     last_update_status_reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_update_status_reason_code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<LayerView>,
     logging_config: LoggingView,
     memory_size: u32,
     package_type: &'static str,
@@ -86,6 +88,13 @@ struct EnvironmentView<'a> {
 #[serde(rename_all = "PascalCase")]
 struct EphemeralStorageView {
     size: u32,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LayerView {
+    arn: String,
+    code_size: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -155,6 +164,11 @@ pub(super) fn configuration<'a>(
         last_update_status,
         last_update_status_reason,
         last_update_status_reason_code,
+        layers: configuration
+            .layers
+            .iter()
+            .map(|layer| LayerView { arn: layer.id.arn(region), code_size: layer.code.size_bytes })
+            .collect(),
         logging_config: LoggingView {
             log_format: "Text",
             log_group: configuration.log_group.clone().unwrap_or_else(|| format!("/aws/lambda/{name}")),
@@ -234,6 +248,7 @@ pub(super) mod tests {
                 tracing: TracingMode::PassThrough,
                 log_group: None,
                 egress: None,
+                layers: Vec::new(),
             },
             code: Code { sha256: "c2hh".into(), size_bytes: 9 },
             state: State::Pending,

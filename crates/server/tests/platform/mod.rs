@@ -223,6 +223,15 @@ impl Instance for EchoInstance {
                     let body = json!({ "errorType": "Oops", "errorMessage": "as asked" }).to_string().into();
                     return Err(Fault::Handler { error_type: "Oops".into(), body });
                 }
+                if let Some(pieces) = document["stream"].as_array().cloned() {
+                    // Pieces as they are; one that is no text is how the function fails.
+                    let frames = futures_util::stream::iter(pieces.into_iter().map(|piece| match piece {
+                        Value::String(text) => Ok(http_body::Frame::data(Bytes::from(text))),
+                        _ => Err(updraft_types::BoxError::from(Fault::Crash { reason: "as asked".into() })),
+                    }));
+                    let body = http_body_util::StreamBody::new(frames).boxed_unsync();
+                    return Ok(Reply::Event { framing: Framing::Stream, body });
+                }
                 let reply = match document["rawPath"].as_str() {
                     Some("/envelope") => {
                         json!({ "statusCode": 201, "headers": { "X-A": "b" }, "body": "made" }).to_string().into()

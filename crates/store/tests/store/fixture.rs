@@ -6,8 +6,9 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use updraft_store::{Config, Store, logs::Entry, open};
 use updraft_types::{
-    Function, FunctionId, RevisionId, Runtime, Timestamp,
+    Function, FunctionId, LayerId, LayerVersionId, RevisionId, Runtime, Timestamp,
     function::{Architecture, Code, Configuration, LastUpdate, Scaling, State, TracingMode},
+    layer::LayerUse,
 };
 
 pub(crate) struct Fixture {
@@ -66,6 +67,12 @@ pub(crate) fn revision(number: u64) -> RevisionId {
     format!("{number:x}").parse().unwrap()
 }
 
+fn layer_use(version: u64) -> LayerUse {
+    let layer = LayerId { account: "000000000000".parse().unwrap(), name: "tools".parse().unwrap() };
+    let code = Code { sha256: "q".repeat(44), size_bytes: 1 << 20 };
+    LayerUse { id: LayerVersionId { layer, version }, code, unzipped_bytes: 1 << 24 }
+}
+
 /// A function with something in every corner of its document.
 pub(crate) fn function(name: &str, number: u64) -> Function {
     Function {
@@ -86,6 +93,7 @@ pub(crate) fn function(name: &str, number: u64) -> Function {
             tracing: TracingMode::PassThrough,
             log_group: None,
             egress: (number % 2 == 1).then(updraft_types::Egress::all),
+            layers: (1..=number % 3).map(layer_use).collect(),
         },
         code: Code { sha256: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".into(), size_bytes: number },
         state: State::Failed { reason: "no such file".into() },

@@ -1,6 +1,7 @@
 //! The store's tests, all through its public API.
 //!
-//! `functions`, `identity`, `blobs` and `logs` are the conformance suite: what every backend must do, told only through [`fixture`].
+//! `functions`, `identity`, `layers`, `blobs` and `logs` are the conformance suite: what every backend must do, told only
+//! through [`fixture`].
 //! The others are about this backend's files: opening them, losing power over them, filling the disk under them.
 
 #![allow(clippy::unwrap_used, reason = "clippy exempts test functions, but not the helpers beside them")]
@@ -12,6 +13,7 @@ mod functions;
 mod identity;
 mod identity_model;
 mod kill;
+mod layers;
 mod logs;
 mod model;
 mod opening;

@@ -331,7 +331,7 @@ def test_code_is_not_signed(platform, client, name):
 
 def test_an_operation_that_is_not_there_yet_says_so(client):
     with pytest.raises(ClientError) as caught:
-        client.list_layers()
+        client.list_code_signing_configs()
     response = caught.value.response
     assert response["ResponseMetadata"]["HTTPStatusCode"] >= 400
     assert response["Error"]["Message"]
