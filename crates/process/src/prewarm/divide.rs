@@ -82,6 +82,7 @@ mod tests {
             listen: vec![9001],
             network: Network::default(),
             limits: Limits { memory_bytes_max: 1 << 27, cpu_millis: 2000, pids_max: 1024, open_files_max: 1024 },
+            companions: Default::default(),
         }
     }
 
