@@ -569,6 +569,7 @@ impl Pool {
                 id,
                 function: self.function.clone(),
                 package: package.folder.clone(),
+                layers: None,
                 log_stream,
                 guest: starting,
             };
@@ -646,7 +647,15 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.release(&self.member);
+        if self.member.instance.is_settled() {
+            return self.pool.release(&self.member);
+        }
+        // The caller has its answer; extensions are still at work on the call, and the instance is theirs.
+        let (pool, member) = (self.pool.clone(), self.member.clone());
+        tokio::spawn(async move {
+            member.instance.settled().await;
+            pool.release(&member);
+        });
     }
 }
 

@@ -3,15 +3,15 @@
 use std::{io, path::PathBuf};
 
 use updraft_executor::Start;
-use updraft_sandbox::{Error, Limits, Spec};
-use updraft_types::{Fault, Runtime};
+use updraft_sandbox::{Companions, Error, Limits, Spec};
+use updraft_types::{ExtensionFailure, Fault, Runtime};
 
 use crate::{
     ProcessExecutor,
     egress::Plan,
     environment,
-    environment::{RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
-    mounts,
+    environment::{LAYERS_ROOT, RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
+    extensions, mounts,
 };
 
 /// Lambda's quotas (source: AWS's page of Lambda quotas): processes and threads, open files.
@@ -46,12 +46,19 @@ impl ProcessExecutor {
         let configuration = &start.function.configuration;
         let command = self.command(start).await?;
         let mut mounts = self.mounts.clone();
+        if let Some(layers) = &start.layers {
+            mounts::show_layers(&mut mounts, layers);
+        }
         mounts.extend(mounts::prefixes(&command.prefixes));
         mounts.push(mounts::package(&start.package));
         let is_web = configuration.runtime == Runtime::Web;
         let mut environment =
             environment::of(start, &self.config.region, self.config.credentials.as_ref(), &command.search_path);
         environment::add_missing(&mut environment, egress.environment());
+        let companions = match &start.layers {
+            Some(layers) if !is_web => extensions::of(layers, &environment)?,
+            _ => Companions::default(),
+        };
         Ok(Spec {
             name: start.id.to_string(),
             command: command.words,
@@ -67,6 +74,7 @@ impl ProcessExecutor {
                 pids_max: PIDS_MAX,
                 open_files_max: OPEN_FILES_MAX,
             },
+            companions,
         })
     }
 
@@ -152,6 +160,9 @@ pub(crate) fn fault_of(error: Error, start: &Start) -> Fault {
         return Fault::Platform { reason: format!("the sandbox did not start: {error}") };
     };
     let mut reason = format!("fork/exec {command}: {}", exec_words(&source));
+    if command.starts_with(&format!("{LAYERS_ROOT}/extensions/")) {
+        return Fault::Extension { failure: ExtensionFailure::Launch, reason };
+    }
     let program = command.strip_prefix(TASK_ROOT).map(|inside| start.package.join(inside.trim_start_matches('/')));
     if source.kind() == io::ErrorKind::NotFound && program.is_some_and(|program| program.exists()) {
         reason.push_str(" (the file is there; the interpreter or loader it names is not)");

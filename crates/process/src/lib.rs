@@ -11,7 +11,9 @@
 mod bytecode;
 pub mod discover;
 pub mod egress;
+mod ending;
 mod environment;
+mod extensions;
 mod freezing;
 mod guest;
 mod instance;
@@ -43,6 +45,7 @@ use self::{
     guest::Process,
     instance::RuntimeInstance,
     prewarm::{Assigned, Prewarm},
+    runtime_api::{About, RuntimeApi},
     runtime_files::RuntimeFiles,
     web::WebInstance,
 };
@@ -172,7 +175,7 @@ impl ProcessExecutor {
     pub fn new(config: Config, spawner: Spawner) -> Result<Self, NewError> {
         let files = RuntimeFiles::write(&config.directory)
             .map_err(|source| NewError { directory: config.directory.clone(), source })?;
-        let mounts = mounts::shared(files.directory(), files.empty());
+        let mounts = mounts::shared(files.directory(), files.no_package());
         let gate = egress::Gate::new(&config.egress);
         let prewarm = Prewarm::new(spawner.clone(), updraft_engine::prewarm::Policy::new(config.prewarmed_max));
         let bytecode = Bytecode::new(spawner.clone(), mounts.clone());
@@ -234,6 +237,17 @@ impl ProcessExecutor {
         Ok(Begun { sandbox, listener, connection: None })
     }
 
+    /// What extensions are told of a function.
+    fn about(&self, function: &Function) -> About {
+        About {
+            function_arn: function.id.arn(&self.config.region),
+            function_name: function.id.name.to_string(),
+            function_version: "$LATEST".to_owned(),
+            handler: function.configuration.handler.clone(),
+            account: function.id.account.to_string(),
+        }
+    }
+
     fn interpreter(&self, runtime: Runtime) -> Result<(&Interpreter, Support), Unsupported> {
         discover::choose(self.interpreters(), runtime, self.config.versions)
     }
@@ -287,6 +301,7 @@ impl Executor for ProcessExecutor {
         let _starting = self.prewarm.starting();
         let plan = self.egress(&start);
         let spec = self.spec(&start, &plan).await?;
+        let programs = spec.companions.programs.iter().map(|program| extensions::name_of(program)).collect();
         let Begun { mut sandbox, listener, connection } = self.begin(&start, spec, &plan).await?;
         start.guest.reached(Milestone::Sandbox);
         let outward = std::mem::take(&mut sandbox.listeners);
@@ -303,7 +318,8 @@ impl Executor for ProcessExecutor {
         }
         let listener =
             listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
-        let function_arn = start.function.id.arn(&self.config.region);
-        Ok(Arc::new(RuntimeInstance::start(process, listener, connection, &function_arn, start.guest).await?))
+        let entrypoint = |error| launch::fault_of(error, &start);
+        let (api, guest) = (RuntimeApi::new(self.about(&start.function), programs), start.guest.clone());
+        Ok(Arc::new(RuntimeInstance::start(process, listener, connection, api, guest, entrypoint).await?))
     }
 }

@@ -36,7 +36,8 @@ const CONFIGURATION: &[&str] = &[
 ];
 
 /// The mounts that are the same for every sandbox, as far as this host has them. `runtime_files` is shown at
-/// `/var/runtime`, `layers` (an empty directory while there are no layers) at `/opt`.
+/// `/var/runtime`, `layers` (a directory with nothing in it) at
+/// `/opt`, until [`show_layers`].
 pub(crate) fn shared(runtime_files: &Path, layers: &Path) -> Vec<Mount> {
     let host = SYSTEM.iter().chain(CONFIGURATION).map(Path::new).filter(|path| path.exists()).map(as_it_is);
     let ours = [
@@ -44,6 +45,13 @@ pub(crate) fn shared(runtime_files: &Path, layers: &Path) -> Vec<Mount> {
         Mount { source: layers.to_owned(), target: LAYERS_ROOT.into() },
     ];
     host.chain(ours).collect()
+}
+
+/// Shows a directory of unpacked layers at `/opt`.
+pub(crate) fn show_layers(mounts: &mut [Mount], layers: &Path) {
+    for mount in mounts.iter_mut().filter(|mount| mount.target == Path::new(LAYERS_ROOT)) {
+        mount.source = layers.to_owned();
+    }
 }
 
 /// The package's mount.

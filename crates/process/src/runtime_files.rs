@@ -35,7 +35,6 @@ with open(target, 'wb') as file:
 /// The written files.
 pub(crate) struct RuntimeFiles {
     directory: PathBuf,
-    empty: PathBuf,
     nothing: PathBuf,
     compiling: Mutex<()>,
 }
@@ -46,8 +45,8 @@ impl RuntimeFiles {
         let add = |digest: Sha256, (_, text): (&str, &str)| digest.chain_update(text).chain_update([0]);
         let digest = FILES.into_iter().fold(Sha256::new(), add).finalize();
         let name: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        let (directory, empty, nothing) = (parent.join(&name), parent.join("empty"), parent.join("no-package"));
-        for path in [&directory, &empty, &nothing, &nothing.join("lib")] {
+        let (directory, nothing) = (parent.join(&name), parent.join("no-package"));
+        for path in [&directory, &nothing, &nothing.join("lib")] {
             fs::create_dir_all(path)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         }
@@ -61,13 +60,13 @@ impl RuntimeFiles {
         }
         for entry in fs::read_dir(parent)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() && ![&directory, &empty, &nothing].contains(&&entry.path()) {
+            if entry.file_type()?.is_dir() && ![&directory, &nothing].contains(&&entry.path()) {
                 fs::remove_dir_all(entry.path())?;
             }
         }
         let compiling = Mutex::new(());
-        let [directory, empty, nothing] = [directory, empty, nothing].map(|path| path.canonicalize());
-        Ok(Self { directory: directory?, empty: empty?, nothing: nothing?, compiling })
+        let [directory, nothing] = [directory, nothing].map(|path| path.canonicalize());
+        Ok(Self { directory: directory?, nothing: nothing?, compiling })
     }
 
     /// The directory to mount.
@@ -75,12 +74,7 @@ impl RuntimeFiles {
         &self.directory
     }
 
-    /// A directory with nothing in it.
-    pub(crate) fn empty(&self) -> &Path {
-        &self.empty
-    }
-
-    /// What lies where a package will be, until there is one. The dynamic linker remembers for good which directories
+    /// What lies where a package and layers will be, until there are any. The dynamic linker remembers for good which directories
     /// of its search path were not there when it first looked, and packages bring libraries in `lib`.
     pub(crate) fn no_package(&self) -> &Path {
         &self.nothing

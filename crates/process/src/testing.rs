@@ -85,6 +85,7 @@ pub(crate) fn start(function: Function, package: &Path, guest: Arc<dyn Guest>) -
         id: InstanceId::random(),
         function: Arc::new(function),
         package: package.into(),
+        layers: None,
         log_stream: "2026/11/23/[$LATEST]0".to_owned(),
         guest,
     }

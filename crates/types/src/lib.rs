@@ -16,7 +16,7 @@ pub mod time;
 
 pub use body::{Body, BoxError};
 pub use egress::Egress;
-pub use fault::{ExitStatus, Fault};
+pub use fault::{ExitStatus, ExtensionFailure, Fault};
 pub use function::Function;
 pub use invocation::{Invocation, Payload};
 pub use name::{AccountId, FunctionId, FunctionName, InstanceId, Region, RequestId, RevisionId};

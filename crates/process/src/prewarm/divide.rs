@@ -8,7 +8,7 @@ use updraft_sandbox::{Mount, Spec};
 use updraft_types::Runtime;
 
 use super::{Assignment, Limits};
-use crate::environment::{self, TASK_ROOT};
+use crate::environment::{self, LAYERS_ROOT, TASK_ROOT};
 
 /// Bounds an interpreter without a function; both are replaced by the function's.
 const MEMORY_BYTES_MAX: u64 = 256 << 20;
@@ -24,7 +24,8 @@ pub(crate) struct Parts {
 /// The parts of a function's sandbox. `None` when it has to be started as a whole. `no_package` is shown where the
 /// package will be.
 pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option<Parts> {
-    if !matches!(runtime, Runtime::Python { .. } | Runtime::Nodejs { .. }) {
+    let has_extensions = !spec.companions.programs.is_empty();
+    if has_extensions || !matches!(runtime, Runtime::Python { .. } | Runtime::Nodejs { .. }) {
         return None;
     }
     let variables = environment::of_nobody(runtime);
@@ -35,8 +36,12 @@ pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option
         return None;
     }
     let (late, mut early): (Vec<Mount>, Vec<Mount>) =
-        spec.mounts.iter().cloned().partition(|mount| mount.target.starts_with(TASK_ROOT));
-    early.push(Mount { source: no_package.to_owned(), target: TASK_ROOT.into() });
+        spec.mounts.iter().cloned().partition(|mount| is_late(mount, no_package));
+    for target in [TASK_ROOT, LAYERS_ROOT] {
+        if late.iter().any(|mount| mount.target == Path::new(target)) {
+            early.push(Mount { source: no_package.to_owned(), target: target.into() });
+        }
+    }
     let environment: BTreeMap<&str, &str> =
         spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let message = serde_json::json!({ "environment": environment, "directory": spec.directory }).to_string();
@@ -60,6 +65,11 @@ pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option
     })
 }
 
+/// Whether a mount is the function's own.
+fn is_late(mount: &Mount, no_package: &Path) -> bool {
+    mount.target.starts_with(TASK_ROOT) || (mount.target == Path::new(LAYERS_ROOT) && mount.source != no_package)
+}
+
 #[cfg(test)]
 mod tests {
     use updraft_sandbox::Network;
@@ -77,7 +87,11 @@ mod tests {
             command: vec!["/usr/bin/python3".into()],
             environment: environment.into_iter().collect(),
             directory: TASK_ROOT.into(),
-            mounts: vec![mount("/usr", "/usr"), mount("/packages/secret", TASK_ROOT)],
+            mounts: vec![
+                mount("/usr", "/usr"),
+                mount("/packages/secret", TASK_ROOT),
+                mount("/layers/secret", LAYERS_ROOT),
+            ],
             tmp_bytes_max: 1 << 29,
             listen: vec![9001],
             network: Network::default(),
@@ -93,6 +107,7 @@ mod tests {
             let parts = divide(&whole, runtime, Path::new("/nothing")).unwrap();
             let blank = serde_json::to_string(&parts.blank).unwrap();
             assert!(!blank.contains("secret") && !blank.contains("Tokyo"), "{blank}");
+            assert_eq!(parts.blank.mounts.iter().filter(|mount| mount.source == Path::new("/nothing")).count(), 2);
             assert_eq!(parts.assignment.name, "secret-id");
             assert_eq!(parts.assignment.mounts[0].source, Path::new("/packages/secret"));
             assert!(parts.assignment.message.contains("secret-token"));

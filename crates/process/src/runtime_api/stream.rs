@@ -67,12 +67,12 @@ impl Body for Reading {
                 },
                 Some(Err(_)) => {
                     self.end = None;
-                    self.process.output.drain();
+                    self.process.drain();
                     let reason = "the response stream was cut off before its end".to_owned();
                     return Poll::Ready(Some(Err(Fault::Crash { reason }.into())));
                 }
                 None => {
-                    self.process.output.drain();
+                    self.process.drain();
                     self.kill.disarm();
                     self.api.finish_stream();
                     if let Some(end) = self.end.take() {

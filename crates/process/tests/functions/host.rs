@@ -40,6 +40,7 @@ pub(crate) enum Starts {
 pub(crate) struct Deployed {
     pub(crate) function: Function,
     pub(crate) package: Arc<TempDir>,
+    layers: Option<Arc<TempDir>>,
     host: Host,
 }
 
@@ -48,6 +49,7 @@ pub(crate) struct Running {
     pub(crate) instance: Arc<dyn Instance>,
     pub(crate) output: Arc<Lines>,
     _package: Arc<TempDir>,
+    _layers: Option<Arc<TempDir>>,
 }
 
 impl Host {
@@ -93,16 +95,8 @@ impl Host {
     }
 
     pub(crate) fn deploy(&self, runtime: &str, handler: &str, files: &[(&str, &str)]) -> Deployed {
-        let package = Arc::new(tempfile::tempdir().unwrap());
-        readable(package.path(), 0o755);
-        for (name, content) in files {
-            let path = package.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, content).unwrap();
-            readable(path.parent().unwrap(), 0o755);
-            readable(&path, if name.ends_with("bootstrap") { 0o755 } else { 0o644 });
-        }
-        Deployed { function: testing::function(runtime, handler), package, host: self.clone() }
+        let package = Arc::new(directory_of(files));
+        Deployed { function: testing::function(runtime, handler), package, layers: None, host: self.clone() }
     }
 
     /// Has an interpreter running for functions like this one.
@@ -122,6 +116,21 @@ impl Host {
     }
 }
 
+/// A directory with these files, which everyone may read; bootstraps, extensions and wrappers are executable.
+fn directory_of(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    readable(directory.path(), 0o755);
+    for (name, content) in files {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        readable(path.parent().unwrap(), 0o755);
+        let runs = name.ends_with("bootstrap") || name.starts_with("extensions/") || name.contains("wrapper");
+        readable(&path, if runs { 0o755 } else { 0o644 });
+    }
+    directory
+}
+
 pub(crate) fn readable(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -131,6 +140,20 @@ impl Deployed {
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Function)) -> Self {
         change(&mut self.function);
         self
+    }
+
+    /// With these files at `/opt`.
+    pub(crate) fn with_layers(self, files: &[(&str, &str)]) -> Self {
+        Self { layers: Some(Arc::new(directory_of(files))), ..self }
+    }
+
+    fn start_of(&self, output: Arc<Lines>) -> Start {
+        let layers = self.layers.as_ref().map(|layers| layers.path().into());
+        Start { layers, ..testing::start(self.function.clone(), self.package.path(), output) }
+    }
+
+    fn running(&self, instance: Arc<dyn Instance>, output: Arc<Lines>) -> Running {
+        Running { instance, output, _package: self.package.clone(), _layers: self.layers.clone() }
     }
 
     pub(crate) async fn try_start(&self) -> (Result<Arc<dyn Instance>, Fault>, Arc<Lines>) {
@@ -148,7 +171,7 @@ impl Deployed {
         }
         let served = executor.prewarmed().served;
         let output = Lines::new();
-        let start = testing::start(self.function.clone(), self.package.path(), output.clone());
+        let start = self.start_of(output.clone());
         let started = executor.start(Start { id, ..start }).await;
         assert_eq!(executor.prewarmed().served, served + u64::from(must_be_served), "how it started");
         (started, output)
@@ -162,7 +185,7 @@ impl Deployed {
     pub(crate) async fn start_as(&self, id: InstanceId) -> Running {
         let (instance, output) = self.try_start_as(id).await;
         match instance {
-            Ok(instance) => Running { instance, output, _package: self.package.clone() },
+            Ok(instance) => self.running(instance, output),
             Err(fault) => panic!("it did not start: {fault:?}\n{}", output.text()),
         }
     }
@@ -170,10 +193,10 @@ impl Deployed {
     /// Starts it in whatever there is.
     pub(crate) async fn start_plainly(&self) -> Running {
         let output = Lines::new();
-        let start = testing::start(self.function.clone(), self.package.path(), output.clone());
+        let start = self.start_of(output.clone());
         let instance = self.host.executor.start(start).await;
         let instance = instance.unwrap_or_else(|fault| panic!("it did not start: {fault:?}\n{}", output.text()));
-        Running { instance, output, _package: self.package.clone() }
+        self.running(instance, output)
     }
 
     /// The fault that keeps it from starting.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod egress;
+mod extensions;
 mod frozen;
 mod host;
 mod nodejs;
@@ -42,9 +43,17 @@ fn main() {
                 .iter()
                 .any(|filter| if has("--exact") { name == *filter } else { name.contains(filter.as_str()) })
     };
-    let once =
-        [egress::TESTS, frozen::TESTS, nodejs::TESTS, provided::TESTS, python::TESTS, web::TESTS, prewarmed::TESTS]
-            .concat();
+    let once = [
+        egress::TESTS,
+        extensions::TESTS,
+        frozen::TESTS,
+        nodejs::TESTS,
+        provided::TESTS,
+        python::TESTS,
+        web::TESTS,
+        prewarmed::TESTS,
+    ]
+    .concat();
     let once = once.into_iter().map(|(name, test)| (name.to_owned(), test, Starts::Cold));
     let again = [nodejs::TESTS, python::TESTS].concat();
     let again = again.into_iter().map(|(name, test)| (format!("{name}_prewarmed"), test, Starts::Prewarmed));

@@ -78,6 +78,7 @@ impl Place {
             id: InstanceId::random(),
             function: Arc::new(function()),
             package: self.package().into(),
+            layers: None,
             log_stream: "2026/11/23/[$LATEST]0123".into(),
             guest: log.clone(),
         };
