@@ -16,6 +16,7 @@ pub mod logs;
 mod meter;
 mod package;
 mod packages;
+mod platform_lines;
 mod pool;
 mod pools;
 mod processors;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use updraft_executor::Start;
-use updraft_types::{Function, Region, Runtime};
+use updraft_types::{Function, Region, Runtime, logging::LogFormat};
 
 use crate::Credentials;
 
@@ -141,12 +141,16 @@ fn reserved(function: &Function, region: &Region, log_stream: &str) -> BTreeMap<
         ("AWS_LAMBDA_FUNCTION_NAME", function.id.name.to_string()),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
-        ("AWS_LAMBDA_LOG_FORMAT", "Text".to_owned()),
+        ("AWS_LAMBDA_LOG_FORMAT", configuration.logging.format.as_str().to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", log_group(function)),
         ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
         ("LAMBDA_RUNTIME_DIR", RUNTIME_ROOT.to_owned()),
         ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
     ];
+    // Unset with text, which has no levels.
+    if configuration.logging.format == LogFormat::Json {
+        variables.push(("AWS_LAMBDA_LOG_LEVEL", configuration.logging.application.to_string()));
+    }
     match runtime {
         Runtime::Web => variables.push(("PORT", WEB_PORT.to_string())),
         _ => variables.extend([
@@ -191,6 +195,17 @@ mod tests {
         assert!(!variables.contains_key("AWS_ACCESS_KEY_ID"));
         assert_eq!(variables["AWS_EXECUTION_ENV"], "AWS_Lambda_python3.12");
         assert_eq!(variables["AWS_LAMBDA_LOG_GROUP_NAME"], "/aws/lambda/hello");
+    }
+
+    #[test]
+    fn a_log_level_is_told_with_json_alone() {
+        assert!(!environment("python3.12", &[]).contains_key("AWS_LAMBDA_LOG_LEVEL"));
+        let mut function = testing::function("python3.12", "app.handler");
+        function.configuration.logging.format = LogFormat::Json;
+        let start = testing::start(function, std::path::Path::new("/nowhere"), testing::Lines::new());
+        let variables: BTreeMap<_, _> = of(&start, &"us-east-1".parse().unwrap(), None, &[]).into_iter().collect();
+        assert_eq!(variables["AWS_LAMBDA_LOG_FORMAT"], "JSON");
+        assert_eq!(variables["AWS_LAMBDA_LOG_LEVEL"], "INFO");
     }
 
     #[test]

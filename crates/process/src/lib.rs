@@ -245,6 +245,7 @@ impl ProcessExecutor {
             function_version: "$LATEST".to_owned(),
             handler: function.configuration.handler.clone(),
             account: function.id.account.to_string(),
+            logging: function.configuration.logging,
         }
     }
 

@@ -68,6 +68,7 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
             architecture: Architecture::X86_64,
             tracing: TracingMode::PassThrough,
             log_group: None,
+            logging: Default::default(),
             egress: None,
         },
         code: Code { sha256: String::new(), size_bytes: 0 },

@@ -101,7 +101,9 @@ impl Fault {
                 "Response payload size exceeded maximum allowed payload size ({} bytes).",
                 crate::limits::PAYLOAD_BYTES_MAX
             ),
-            Fault::Crash { reason } | Fault::Extension { reason, .. } => format!("RequestId: {request} Error: {reason}"),
+            Fault::Crash { reason } | Fault::Extension { reason, .. } => {
+                format!("RequestId: {request} Error: {reason}")
+            }
             Fault::Platform { .. } => format!("RequestId: {request} Error: the platform could not run the function"),
         };
         serde_json::json!({ "errorType": self.error_type(), "errorMessage": message }).to_string().into()

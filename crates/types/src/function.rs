@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Egress, FunctionId, RevisionId, Runtime, Timestamp};
+use crate::{Egress, FunctionId, RevisionId, Runtime, Timestamp, logging::Logging};
 
 /// Everything known about one function. Immutable once published in a catalog; a change makes a new one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,9 @@ pub struct Configuration {
     pub tracing: TracingMode,
     /// CloudWatch log group; `None` means `/aws/lambda/NAME`.
     pub log_group: Option<String>,
+    /// Format and levels of its log.
+    #[serde(default)]
+    pub logging: Logging,
     /// Where it may connect to; `None` leaves that to the platform's configuration.
     #[serde(default)]
     pub egress: Option<Egress>,

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod function;
 pub mod invocation;
 pub mod limits;
+pub mod logging;
 pub mod name;
 pub mod runtime;
 pub mod time;

@@ -8,7 +8,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use updraft_types::{ExtensionFailure, Fault, Timestamp};
+use updraft_types::{
+    ExtensionFailure, Fault, Timestamp,
+    logging::{LogFormat, Logging, SystemLevel},
+};
 
 use super::{
     Collect, RuntimeApi, State, collect_within, discard,
@@ -57,6 +60,7 @@ pub(crate) struct About {
     pub(crate) function_version: String,
     pub(crate) handler: String,
     pub(crate) account: String,
+    pub(crate) logging: Logging,
 }
 
 /// What extensions wait for, and the texts of the events there are for them.
@@ -119,13 +123,22 @@ impl RuntimeApi {
         state.extensions.members().iter().filter(|member| member.hears_shutdown).filter_map(|m| m.program).collect()
     }
 
-    /// What the log says of the extensions once all are ready, one line each.
+    /// What the log says of the extensions once all are ready, one line each, in the function's format.
     pub(crate) fn describe_extensions(&self) -> String {
         let state = self.state.lock();
+        let logging = self.about.logging;
         let line = |member: &super::extensions::Extension| {
             let events = [(member.hears_invoke, "INVOKE"), (member.hears_shutdown, "SHUTDOWN")];
             let events: Vec<&str> = events.iter().filter(|(hears, _)| *hears).map(|(_, event)| *event).collect();
-            format!("EXTENSION\tName: {}\tState: Ready\tEvents: [{}]\n", member.name, events.join(", "))
+            if logging.format == LogFormat::Text {
+                return format!("EXTENSION\tName: {}\tState: Ready\tEvents: [{}]\n", member.name, events.join(", "));
+            }
+            if !logging.writes(SystemLevel::Info) {
+                return String::new();
+            }
+            let record = serde_json::json!({ "name": member.name, "state": "Ready", "events": events });
+            let time = Timestamp::now().to_string();
+            format!("{}\n", serde_json::json!({ "time": time, "type": "platform.extension", "record": record }))
         };
         state.extensions.members().iter().map(line).collect()
     }

@@ -9,6 +9,7 @@ mod egress;
 mod extensions;
 mod frozen;
 mod host;
+mod logging;
 mod nodejs;
 mod prewarmed;
 mod provided;
@@ -47,6 +48,7 @@ fn main() {
         egress::TESTS,
         extensions::TESTS,
         frozen::TESTS,
+        logging::TESTS,
         nodejs::TESTS,
         provided::TESTS,
         python::TESTS,
@@ -55,7 +57,7 @@ fn main() {
     ]
     .concat();
     let once = once.into_iter().map(|(name, test)| (name.to_owned(), test, Starts::Cold));
-    let again = [nodejs::TESTS, python::TESTS].concat();
+    let again = [nodejs::TESTS, python::TESTS, logging::TESTS].concat();
     let again = again.into_iter().map(|(name, test)| (format!("{name}_prewarmed"), test, Starts::Prewarmed));
     let tests: Vec<_> = once.chain(again).filter(|(name, ..)| !has("--ignored") && chosen(name)).collect();
     if has("--list") {

@@ -69,8 +69,10 @@ pub(super) async fn create(doors: &Doors, body: Incoming) -> Result<Response<Bod
         architecture: architecture.unwrap_or(Architecture::X86_64),
         tracing: TracingMode::PassThrough,
         log_group: None,
+        logging: Default::default(),
         egress: None,
     };
+    change.check(&configuration)?;
     change.apply(&mut configuration);
     let draft = Draft { id: doors.id(name.clone()), configuration, tags };
     let arn = draft.id.arn(doors.node.region());

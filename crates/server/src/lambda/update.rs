@@ -75,6 +75,7 @@ pub(super) async fn configuration(doors: &Doors, segment: &str, body: Incoming) 
     violations.check()?;
     let change = request.members.into_change()?;
     let current = current.ok_or_else(|| Error::function_not_found(&arn))?;
+    change.check(&current.configuration)?;
     let expected = expected(request.revision_id.as_deref(), &current)?;
     let changed = doors.node.update_configuration(&current.id, expected.as_ref(), |to| change.apply(to)).await;
     let deployed = changed.map_err(|error| Error::change(error, &resolved.name, &arn))?;

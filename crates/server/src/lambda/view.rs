@@ -8,6 +8,7 @@ use updraft_node::Deployed;
 use updraft_types::{
     Body, Function, Region,
     function::{Architecture, LastUpdate, State, TracingMode},
+    logging::{ApplicationLevel, LogFormat, SystemLevel},
 };
 
 use crate::{doors::Doors, respond};
@@ -89,8 +90,12 @@ struct EphemeralStorageView {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct LoggingView {
-    log_format: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application_log_level: Option<ApplicationLevel>,
+    log_format: LogFormat,
     log_group: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_log_level: Option<SystemLevel>,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,6 +140,8 @@ pub(super) fn configuration<'a>(
         Detail::Listed => nothing,
     };
     let variables = &configuration.environment;
+    let logging = configuration.logging;
+    let is_json = logging.format == LogFormat::Json;
     ConfigurationView {
         architectures: [configuration.architecture],
         code_sha256: &function.code.sha256,
@@ -153,8 +160,10 @@ pub(super) fn configuration<'a>(
         last_update_status_reason,
         last_update_status_reason_code,
         logging_config: LoggingView {
-            log_format: "Text",
+            application_log_level: is_json.then_some(logging.application),
+            log_format: logging.format,
             log_group: configuration.log_group.clone().unwrap_or_else(|| format!("/aws/lambda/{name}")),
+            system_log_level: is_json.then_some(logging.system),
         },
         memory_size: configuration.memory_mb,
         package_type: "Zip",
@@ -229,6 +238,7 @@ pub(super) mod tests {
                 architecture: Architecture::X86_64,
                 tracing: TracingMode::PassThrough,
                 log_group: None,
+                logging: Default::default(),
                 egress: None,
             },
             code: Code { sha256: "c2hh".into(), size_bytes: 9 },
@@ -274,6 +284,18 @@ pub(super) mod tests {
             "Version": "$LATEST",
         });
         assert_eq!(shown(&function(), Detail::Full), expected);
+    }
+
+    /// The fields of AWS's recorded test_function_advanced_logging_configuration.
+    #[test]
+    fn levels_are_shown_with_json_alone() {
+        let mut changed = function();
+        changed.configuration.logging.format = LogFormat::Json;
+        changed.configuration.log_group = Some("cool_lambda".into());
+        let expected = json!({
+            "ApplicationLogLevel": "INFO", "LogFormat": "JSON", "LogGroup": "cool_lambda", "SystemLogLevel": "INFO",
+        });
+        assert_eq!(shown(&changed, Detail::Full)["LoggingConfig"], expected);
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub(crate) fn function(name: &str, number: u64) -> Function {
             architecture: Architecture::X86_64,
             tracing: TracingMode::PassThrough,
             log_group: None,
+            logging: Default::default(),
             egress: (number % 2 == 1).then(updraft_types::Egress::all),
         },
         code: Code { sha256: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".into(), size_bytes: number },
