@@ -22,6 +22,10 @@ pub(crate) const RUNTIME_API_PORT: u16 = 9001;
 /// What `$PORT` says to a `web` function.
 pub(crate) const WEB_PORT: u16 = 8080;
 
+/// Where tracing libraries send segments, by UDP. Nothing listens there; what is sent is dropped by the sandbox's own
+/// loopback, so a library does not see a network that is unreachable.
+const XRAY_DAEMON: &str = "127.0.0.1:2000";
+
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/opt/bin";
 
 /// The whole environment of an instance. `search_path` goes before the usual directories of `PATH`.
@@ -88,8 +92,11 @@ pub(crate) fn of_nobody(runtime: Runtime) -> Vec<(String, String)> {
     variables.into_iter().collect()
 }
 
+/// Names a program that is given the runtime's command line to start.
+pub(crate) const EXEC_WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
+
 /// Whether a variable takes effect when a process starts or an interpreter sets itself up, so that setting it later is
-/// not the same: the dynamic linker's, the C library's, OpenSSL's, and the interpreters' own. `TZ` is not among them:
+/// not the same: the dynamic linker's, the C library's, OpenSSL's, the interpreters' own, and what is to start them. `TZ` is not among them:
 /// the runtimes apply it anew. `NODE_ENV` is for programs alone.
 pub(crate) fn is_read_at_start(name: &str) -> bool {
     const NAMES: [&str; 10] = [
@@ -106,7 +113,8 @@ pub(crate) fn is_read_at_start(name: &str) -> bool {
     ];
     const PREFIXES: [&str; 10] =
         ["PYTHON", "NODE_", "LD_", "LC_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_", "UV_", "ICU_"];
-    name != "NODE_ENV" && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+    name != "NODE_ENV"
+        && (name == EXEC_WRAPPER || NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 fn defaults(runtime: Runtime, search_path: &[String]) -> BTreeMap<String, String> {
@@ -117,6 +125,12 @@ fn defaults(runtime: Runtime, search_path: &[String]) -> BTreeMap<String, String
         ("PATH", path),
         ("TZ", ":UTC".to_owned()),
     ];
+    if runtime != Runtime::Web {
+        variables.extend([
+            ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
+            ("AWS_XRAY_DAEMON_ADDRESS", XRAY_DAEMON.to_owned()),
+        ]);
+    }
     match runtime {
         Runtime::Nodejs { major } => variables.push((
             "NODE_PATH",

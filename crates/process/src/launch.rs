@@ -4,13 +4,13 @@ use std::{io, path::PathBuf};
 
 use updraft_executor::Start;
 use updraft_sandbox::{Companions, Error, Limits, Spec};
-use updraft_types::{ExtensionFailure, Fault, Runtime};
+use updraft_types::{ExtensionFailure, Fault, Runtime, function::Configuration};
 
 use crate::{
     ProcessExecutor,
     egress::Plan,
     environment,
-    environment::{LAYERS_ROOT, RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
+    environment::{EXEC_WRAPPER, LAYERS_ROOT, RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
     extensions, mounts,
 };
 
@@ -24,6 +24,13 @@ const MEGABYTE: u64 = 1024 * 1024;
 
 /// Where every sandbox finds the programs of the host's system.
 const SYSTEM_PATH: &[&str] = &["/usr/local/bin", "/usr/bin"];
+
+/// Starts a wrapper as Lambda's runtimes do: with the runtime's command line as its arguments. The shell also runs one
+/// that names no interpreter.
+const WRAPPING: &str = r#"wrapper="$AWS_LAMBDA_EXEC_WRAPPER"
+if [ ! -f "$wrapper" ]; then echo "$wrapper: does not exist"; exit 127; fi
+if [ ! -x "$wrapper" ]; then echo "$wrapper: is not an executable"; exit 126; fi
+exec "$wrapper" "$@""#;
 
 /// A command, and what it needs beside the system.
 #[derive(Default)]
@@ -44,7 +51,7 @@ impl ProcessExecutor {
     /// The sandbox of an instance.
     pub(crate) async fn spec(&self, start: &Start, egress: &Plan) -> Result<Spec, Fault> {
         let configuration = &start.function.configuration;
-        let command = self.command(start).await?;
+        let command = wrapped(self.command(start).await?, configuration);
         let mut mounts = self.mounts.clone();
         if let Some(layers) = &start.layers {
             mounts::show_layers(&mut mounts, layers);
@@ -140,6 +147,17 @@ impl ProcessExecutor {
         }
         command
     }
+}
+
+/// The command of a Python or Node.js function that has a wrapper. As on Lambda, a `provided` runtime has none: its
+/// bootstrap is the author's already.
+fn wrapped(mut command: Command, configuration: &Configuration) -> Command {
+    let has_wrapper = configuration.environment.get(EXEC_WRAPPER).is_some_and(|wrapper| !wrapper.is_empty());
+    if has_wrapper && matches!(configuration.runtime, Runtime::Python { .. } | Runtime::Nodejs { .. }) {
+        let shell = ["/bin/sh", "-c", WRAPPING, "bootstrap"].map(str::to_owned);
+        command.words.splice(0..0, shell);
+    }
+    command
 }
 
 /// `exec`s a simple command, so that no shell stays behind it; leaves anything more to the shell.

@@ -237,7 +237,7 @@ impl ProcessExecutor {
         Ok(Begun { sandbox, listener, connection: None })
     }
 
-    /// What extensions are told of a function.
+    /// What runtimes and extensions are told of a function.
     fn about(&self, function: &Function) -> About {
         About {
             function_arn: function.id.arn(&self.config.region),
@@ -246,6 +246,7 @@ impl ProcessExecutor {
             handler: function.configuration.handler.clone(),
             account: function.id.account.to_string(),
             logging: function.configuration.logging,
+            tracing: function.configuration.tracing,
         }
     }
 

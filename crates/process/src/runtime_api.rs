@@ -12,6 +12,7 @@ mod extensions;
 mod machine;
 mod reply;
 mod stream;
+mod trace;
 
 use std::sync::{Arc, OnceLock};
 
@@ -189,8 +190,8 @@ impl RuntimeApi {
             let Some(nonce) = state.machine.begin(call.request) else {
                 return Err(Fault::Platform { reason: "an invocation was sent to a runtime that is busy".into() });
             };
-            let request = call.request.to_string();
-            let trace = call.context.trace.unwrap_or_else(|| trace_of(&request, call.deadline_at.as_ms()));
+            let given = call.context.trace.as_deref();
+            let trace = trace::header(given, self.about.tracing, &call.request, call.deadline_at.as_ms());
             let event = Event {
                 request: call.request,
                 nonce,
@@ -446,12 +447,6 @@ fn lost() -> Fault {
     Fault::Platform { reason: "the Runtime API ended without saying why".into() }
 }
 
-/// A trace header as Lambda makes one for an invocation that came without.
-fn trace_of(request: &str, at_ms: u64) -> String {
-    let random: String = request.bytes().filter(|byte| *byte != b'-').take(24).map(char::from).collect();
-    format!("Root=1-{:08x}-{random};Sampled=0", (at_ms / 1000) & 0xffff_ffff)
-}
-
 fn nonce_of(headers: &HeaderMap) -> Option<&str> {
     headers.get(INVOCATION_ID).map(|value| value.to_str().unwrap_or_default())
 }
@@ -538,11 +533,5 @@ mod tests {
         headers.insert(INVOCATION_ID, HeaderValue::from_bytes(b"\xff").unwrap());
         assert_eq!((framing_of(&headers), error_type_of(&headers)), (Framing::HttpIntegration, "Unhandled".to_owned()));
         assert_eq!(nonce_of(&headers), Some(""), "a nonce that is not text matches none of ours");
-    }
-
-    #[test]
-    fn a_trace_is_made_of_the_request_id() {
-        let trace = trace_of("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", 1_795_426_830_045);
-        assert_eq!(trace, "Root=1-6b040a0e-0f1e2d3c4b5a69788796a5b4;Sampled=0");
     }
 }

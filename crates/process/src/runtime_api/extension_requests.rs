@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use updraft_types::{
     ExtensionFailure, Fault, Timestamp,
+    function::TracingMode,
     logging::{LogFormat, Logging, SystemLevel},
 };
 
@@ -52,7 +53,7 @@ impl Reason {
     }
 }
 
-/// What extensions are told of the function.
+/// What runtimes and extensions are told of the function.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     pub(crate) function_arn: String,
@@ -61,6 +62,7 @@ pub(crate) struct About {
     pub(crate) handler: String,
     pub(crate) account: String,
     pub(crate) logging: Logging,
+    pub(crate) tracing: TracingMode,
 }
 
 /// What extensions wait for, and the texts of the events there are for them.

@@ -15,6 +15,7 @@ mod prewarmed;
 mod provided;
 mod python;
 mod web;
+mod wrapper;
 
 #[path = "../../src/testing.rs"]
 mod testing;
@@ -54,6 +55,7 @@ fn main() {
         python::TESTS,
         web::TESTS,
         prewarmed::TESTS,
+        wrapper::TESTS,
     ]
     .concat();
     let once = once.into_iter().map(|(name, test)| (name.to_owned(), test, Starts::Cold));
