@@ -31,7 +31,8 @@ def ask(method, path, body=None, headers={}):
     response = api.getresponse()
     return response.status, response.headers, response.read()
 def say(*words):
-    print("agent", *words, flush=True)
+    # In one piece, whatever other threads write.
+    os.write(1, (" ".join(map(str, ("agent", *words))) + "\n").encode())
 name = os.path.basename(sys.argv[0])
 def register(events=("INVOKE", "SHUTDOWN"), **more):
     status, headers, body = ask("POST", "register", json.dumps({"events": events}), {"Lambda-Extension-Name": name, **more})
@@ -43,7 +44,7 @@ def next_event():
     return json.loads(body)
 "#;
 
-fn agent(script: &str) -> String {
+pub(crate) fn agent(script: &str) -> String {
     format!("{AGENT}{script}")
 }
 
@@ -68,14 +69,14 @@ async fn await_output(running: &Running, text: &str) {
 
 async fn an_extension_lives_from_before_the_runtime_to_after_it(host: Host) {
     let script = r#"
-say("cwd", os.getcwd(), "handler", os.environ.get("_HANDLER"), os.environ["KEY"], os.environ["AWS_LAMBDA_FUNCTION_NAME"])
+say("loaded", os.path.exists("/tmp/loaded"), "cwd", os.getcwd(), "handler", os.environ.get("_HANDLER"), os.environ["KEY"], os.environ["AWS_LAMBDA_FUNCTION_NAME"])
 me, about = register(**{"Lambda-Extension-Accept-Feature": "accountId"})
 say(json.dumps(about))
 while True:
     event = next_event()
     if event["eventType"] == "SHUTDOWN":
         left = event["deadlineMs"] - time.time() * 1000
-        say("SHUTDOWN", event["shutdownReason"], 0 < left <= 2000)
+        say("SHUTDOWN", event["shutdownReason"], 0 < left <= 2000, "left", os.path.exists("/tmp/left"))
         break
     say(event["requestId"], event["invokedFunctionArn"], event["tracing"]["type"], event["tracing"]["value"][:7],
         event["deadlineMs"] > time.time() * 1000)
@@ -83,9 +84,9 @@ say("over")
 "#;
     let code = r#"
 import signal, sys
-print("runtime loads", flush=True)
+open("/tmp/loaded", "w").close()
 def leave(*_):
-    print("runtime leaves", flush=True)
+    open("/tmp/left", "w").close()
     sys.exit(0)
 signal.signal(signal.SIGTERM, leave)
 def handler(event, context): return context.aws_request_id
@@ -99,20 +100,19 @@ def handler(event, context): return context.aws_request_id
     let first = running.answer("1").await;
     running.instance.settled().await;
     let second = running.answer("2").await;
+    running.instance.settled().await;
     running.instance.stop().await;
     assert!(!running.instance.is_alive());
     let arn = "arn:aws:lambda:us-east-1:000000000000:function:hello";
     let output = running.output.text();
     let invoke = |id: &str| format!("agent {} {arn} X-Amzn-Trace-Id Root=1- True", id.trim_matches('"'));
     let expected = [
-        "agent cwd / handler None value hello".to_owned(),
+        "agent loaded False cwd / handler None value hello".to_owned(),
         r#"agent {"accountId": "000000000000", "functionName": "hello", "functionVersion": "$LATEST", "handler": "app.handler"}"#.into(),
-        "runtime loads".into(),
         "EXTENSION\tName: my-agent\tState: Ready\tEvents: [INVOKE, SHUTDOWN]".into(),
         invoke(&first),
         invoke(&second),
-        "runtime leaves".into(),
-        "agent SHUTDOWN spindown True".into(),
+        "agent SHUTDOWN spindown True left True".into(),
         "agent over".into(),
     ];
     assert_eq!(output.lines().collect::<Vec<_>>(), expected);
