@@ -54,6 +54,7 @@ async fn shut_down(process: Arc<Process>, api: Arc<RuntimeApi>, reason: Reason) 
         if process.has_companions() {
             let _ = tokio::time::timeout(RUNTIME_SHARE, process.has_ended(&[Who::Command])).await;
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            api.telemetry().hurry();
             api.shut_down_extensions(reason, Timestamp::now().plus(left));
             let heard: Vec<Who> = api.listeners_to_shutdown().into_iter().map(Who::Companion).collect();
             process.has_ended(&heard).await;

@@ -12,9 +12,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use updraft_executor::Guest;
-use updraft_sandbox::{Ended, Exit, Notices, Sandbox, Status, Who};
+use updraft_sandbox::{Ended, Exit, Notices, Sandbox, Who};
 use updraft_types::{ExitStatus, Fault};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     freezing::{Busy, Freezing},
     output::Output,
     runtime_api::{Reason, RuntimeApi},
+    telemetry::{Invocation, Status},
 };
 
 /// A running sandbox.
@@ -50,10 +51,16 @@ struct Companions {
 }
 
 impl Process {
-    /// Takes charge of a sandbox that has just been started. Call inside a Tokio runtime.
-    pub(crate) fn new(mut sandbox: Sandbox, guest: Arc<dyn Guest>, freeze_after: Duration) -> std::io::Result<Self> {
+    /// Takes charge of a sandbox that has just been started. What its companions write goes to `beside`. Call inside a
+    /// Tokio runtime.
+    pub(crate) fn new(
+        mut sandbox: Sandbox,
+        guest: Arc<dyn Guest>,
+        beside: Arc<dyn Guest>,
+        freeze_after: Duration,
+    ) -> std::io::Result<Self> {
         let companions = sandbox.take_companions().map(|(pipe, notices)| {
-            let output = Output::new(pipe, guest.clone())?;
+            let output = Output::new(pipe, beside)?;
             let (ended, notices) = (watch::Sender::new(Vec::new()), Mutex::new(Some(notices)));
             Ok::<_, std::io::Error>(Companions { output, notices, ended })
         });
@@ -75,6 +82,11 @@ impl Process {
     /// With connections to the outside, which end when it does.
     pub(crate) fn with_egress(self, egress: Option<Forwarder>) -> Self {
         Self { egress, ..self }
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&self) -> bool {
+        self.ended.get().is_none()
     }
 
     /// Whether it runs and may go on running.
@@ -171,35 +183,56 @@ impl Process {
 fn fault_of(exit: Exit) -> Fault {
     match exit {
         Exit { out_of_memory: true, .. } => Fault::OutOfMemory,
-        Exit { status: Status::Code(code), .. } => Fault::Exit(ExitStatus::Code(code)),
-        Exit { status: Status::Signal(signal), .. } => Fault::Exit(ExitStatus::Signal(signal)),
+        Exit { status: updraft_sandbox::Status::Code(code), .. } => Fault::Exit(ExitStatus::Code(code)),
+        Exit { status: updraft_sandbox::Status::Signal(signal), .. } => Fault::Exit(ExitStatus::Signal(signal)),
     }
 }
 
 /// A call's hold on the process: runs while this lives, and is ended when it is dropped, unless told that all is
 /// well.
 pub(crate) struct KillOnDrop {
-    armed: Option<Arc<Process>>,
+    process: Arc<Process>,
     deadline: Instant,
+    /// How the runtime ended the call, once it has.
+    status: Option<Status>,
+    /// Where that is told, and who reports when extensions are done as well.
+    telemetry: Option<Invocation>,
+    reporter: Option<oneshot::Sender<(Invocation, Status)>>,
     _busy: Busy,
 }
 
 impl KillOnDrop {
     /// Arms, for a call until then.
     pub(crate) fn new(process: Arc<Process>, deadline: Instant) -> Self {
-        Self { _busy: Busy::new(process.clone()), armed: Some(process), deadline }
+        let _busy = Busy::new(process.clone());
+        Self { process, deadline, status: None, telemetry: None, reporter: None, _busy }
     }
 
-    /// Lets the process live on.
-    pub(crate) fn disarm(&mut self) {
-        self.armed = None;
+    /// Has the call's end told to whoever subscribed; `reporter` reports then, or else this does.
+    pub(crate) fn tell(&mut self, telemetry: Invocation, reporter: Option<oneshot::Sender<(Invocation, Status)>>) {
+        self.telemetry = Some(telemetry);
+        self.reporter = reporter;
+    }
+
+    /// Lets the process live on: the runtime has ended the call, so.
+    pub(crate) fn disarm(&mut self, status: Status) {
+        self.status = Some(status);
     }
 }
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        if let Some(process) = self.armed.take() {
-            process.end(if Instant::now() < self.deadline { Reason::Failure } else { Reason::Timeout });
+        let is_late = Instant::now() >= self.deadline;
+        let status = self.status.unwrap_or(if is_late { Status::Timeout } else { Status::Failure });
+        if let Some(telemetry) = self.telemetry.take() {
+            telemetry.runtime_done(status);
+            match self.reporter.take() {
+                Some(reporter) => drop(reporter.send((telemetry, status))),
+                None => telemetry.report(status, self.process.sandbox.memory_bytes_max()),
+            }
+        }
+        if self.status.is_none() {
+            self.process.end(if is_late { Reason::Timeout } else { Reason::Failure });
         }
     }
 }

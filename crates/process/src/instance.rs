@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -13,21 +13,25 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::oneshot,
     task::JoinSet,
 };
-use updraft_executor::{Call, Guest, Instance, Milestone, Reply};
-use updraft_sandbox::{Ended, Notices, Status, Who};
-use updraft_types::{ExitStatus, ExtensionFailure, Fault, body};
+use updraft_executor::{Call, Guest, Instance, Milestone, Reply, Start};
+use updraft_sandbox::{Ended, Notices, Who};
+use updraft_types::{ExitStatus, ExtensionFailure, Fault, Function, body};
 
 use crate::{
     freezing::Busy,
     guest::{KillOnDrop, Process},
     runtime_api::{AnswerBody, Reason, RuntimeApi, RuntimeConnection, into_body},
+    telemetry::{Invocation, Status, Telemetry},
 };
 
 /// Most connections of one guest at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 24;
 const HEADERS_MAX: usize = 64;
+/// The only version there is.
+const VERSION: &str = "$LATEST";
 const READ_BUFFER_BYTES_MAX: usize = 256 * 1024;
 
 /// How long connections may take to read what an ended guest had sent. Its sockets are closed by then, so
@@ -38,6 +42,8 @@ const LAST_WORDS_MS: u64 = 1000;
 pub(crate) struct RuntimeInstance {
     process: Arc<Process>,
     api: Arc<RuntimeApi>,
+    telemetry: Arc<Telemetry>,
+    function: Arc<Function>,
 }
 
 impl RuntimeInstance {
@@ -49,13 +55,18 @@ impl RuntimeInstance {
         listener: TcpListener,
         connection: Option<TcpStream>,
         api: RuntimeApi,
-        guest: Arc<dyn Guest>,
+        start: &Start,
         entrypoint: impl FnOnce(updraft_sandbox::Error) -> Fault,
     ) -> Result<Self, Fault> {
-        let (process, api) = (Arc::new(process), Arc::new(api));
+        let (process, api, guest) = (Arc::new(process), Arc::new(api), start.guest.clone());
+        let telemetry = api.telemetry().clone();
+        telemetry.attach(&process);
+        telemetry.starting("platform.initStart", api.describe_start());
         process.api.get_or_init(|| api.clone());
+        let began = Instant::now();
         let _starting = Busy::new(process.clone());
-        let instance = Self { process: process.clone(), api: api.clone() };
+        let function = start.function.clone();
+        let instance = Self { process: process.clone(), api: api.clone(), telemetry: telemetry.clone(), function };
         let mut connections = JoinSet::new();
         let mut first_of = Some(guest.clone());
         if let Some(stream) = connection {
@@ -72,6 +83,7 @@ impl RuntimeInstance {
         };
         let started = started.await;
         process.drain();
+        api.tell_started(started.is_ok(), began.elapsed());
         match started {
             Ok(()) => guest.log(api.describe_extensions().as_bytes()),
             Err(_) => process.end(Reason::Failure),
@@ -80,11 +92,17 @@ impl RuntimeInstance {
     }
 
     /// Has extensions end with the call that they work on, should they take longer than it may.
-    fn limit_extensions(&self, deadline: std::time::Instant) {
+    /// Reports what `ended` says once both are done.
+    fn limit_extensions(&self, deadline: Instant, ended: Option<oneshot::Receiver<(Invocation, Status)>>) {
         let (api, process) = (self.api.clone(), self.process.clone());
         tokio::spawn(async move {
             if tokio::time::timeout_at(deadline.into(), api.settled()).await.is_err() {
                 process.end(Reason::Timeout);
+            }
+            if let Some(ended) = ended
+                && let Ok((invocation, status)) = ended.await
+            {
+                invocation.report(status, process.sandbox.memory_bytes_max());
             }
         });
     }
@@ -111,10 +129,17 @@ impl Instance for RuntimeInstance {
         }
         let mut kill = KillOnDrop::new(self.process.clone(), call.deadline);
         self.api.settled().await;
-        let mut busy = None;
+        let memory_mb = self.function.configuration.memory_mb;
+        let telemetry = self.telemetry.invocation(call.request, VERSION, memory_mb);
+        let (mut busy, mut reporter) = (None, None);
         if self.api.extensions_hear_invokes() {
+            let (sender, ended) = oneshot::channel();
+            reporter = telemetry.is_some().then_some(sender);
             busy = Some(Busy::new(self.process.clone()));
-            self.limit_extensions(call.deadline);
+            self.limit_extensions(call.deadline, reporter.is_some().then_some(ended));
+        }
+        if let Some(telemetry) = telemetry {
+            kill.tell(telemetry, reporter);
         }
         let answer = self.api.call(call, busy).await;
         self.process.drain();
@@ -122,7 +147,7 @@ impl Instance for RuntimeInstance {
             Ok(answer) => {
                 let body = match answer.body {
                     AnswerBody::Whole(bytes) => {
-                        kill.disarm();
+                        kill.disarm(Status::Success);
                         body::full(bytes)
                     }
                     AnswerBody::Streaming(stream) => into_body(stream, self.api.clone(), self.process.clone(), kill),
@@ -132,7 +157,7 @@ impl Instance for RuntimeInstance {
             Err(fault) => {
                 // After these the runtime goes on; after anything else nothing is left that could.
                 if matches!(fault, Fault::Handler { .. } | Fault::ResponseTooLarge) {
-                    kill.disarm();
+                    kill.disarm(Status::Error);
                 }
                 Err(fault)
             }
@@ -202,6 +227,7 @@ async fn watch(
     if tokio::time::timeout(Duration::from_millis(LAST_WORDS_MS), last_words).await.is_err() {
         tracing::debug!("a guest's connection outlived it and was closed");
     }
+    api.telemetry().stop();
     api.fail(&fault);
 }
 
@@ -215,17 +241,18 @@ async fn next_of(notices: &mut Option<Notices>) -> Option<Ended> {
 
 /// The runtime or an extension has ended, which ends the rest unless that is ending anyway.
 async fn one_ended(process: &Arc<Process>, api: &RuntimeApi, ended: Ended) {
+    use updraft_sandbox::Status::{Code, Signal};
     process.note(ended);
     if !process.is_alive() {
         return;
     }
     let status = match ended.status {
-        Status::Code(code) => ExitStatus::Code(code),
-        Status::Signal(signal) => ExitStatus::Signal(signal),
+        Code(code) => ExitStatus::Code(code),
+        Signal(signal) => ExitStatus::Signal(signal),
     };
     let fault = match (ended.who, ended.status) {
         // Whether for want of memory shows when all has ended.
-        (_, Status::Signal(9)) => return process.kill(),
+        (_, Signal(9)) => return process.kill(),
         (Who::Command, _) => {
             // An answer sent right before the exit is still an answer.
             let last_words = api.runtime_hung_up();
@@ -234,8 +261,8 @@ async fn one_ended(process: &Arc<Process>, api: &RuntimeApi, ended: Ended) {
         }
         (Who::Companion(_), _) => {
             let reason = match ended.status {
-                Status::Code(code) => format!("exit code {code}"),
-                Status::Signal(_) => status.to_string().replace("Runtime exited with error: ", ""),
+                Code(code) => format!("exit code {code}"),
+                Signal(_) => status.to_string().replace("Runtime exited with error: ", ""),
             };
             Fault::Extension { failure: ExtensionFailure::Crash, reason }
         }

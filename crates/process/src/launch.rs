@@ -1,6 +1,6 @@
 //! Turns a function into the sandbox that runs it, and a sandbox that does not start into a fault.
 
-use std::{io, path::PathBuf};
+use std::{io, net::Ipv4Addr, path::PathBuf};
 
 use updraft_executor::Start;
 use updraft_sandbox::{Companions, Error, Limits, Spec};
@@ -11,7 +11,7 @@ use crate::{
     egress::Plan,
     environment,
     environment::{EXEC_WRAPPER, LAYERS_ROOT, RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
-    extensions, mounts,
+    extensions, mounts, telemetry,
 };
 
 /// Lambda's quotas (source: AWS's page of Lambda quotas): processes and threads, open files.
@@ -62,6 +62,11 @@ impl ProcessExecutor {
         let mut environment =
             environment::of(start, &self.config.region, self.config.credentials.as_ref(), &command.search_path);
         environment::add_missing(&mut environment, egress.environment());
+        let mut network = egress.layout().clone();
+        if !is_web {
+            // Where extensions have their telemetry sent to.
+            network.hosts.extend(telemetry::HOSTS.map(|name| (Ipv4Addr::LOCALHOST, name.to_owned())));
+        }
         let companions = match &start.layers {
             Some(layers) if !is_web => extensions::of(layers, &environment)?,
             _ => Companions::default(),
@@ -74,7 +79,7 @@ impl ProcessExecutor {
             mounts,
             tmp_bytes_max: u64::from(configuration.ephemeral_storage_mb) * MEGABYTE,
             listen: if is_web { Vec::new() } else { vec![RUNTIME_API_PORT] },
-            network: egress.layout().clone(),
+            network,
             limits: Limits {
                 memory_bytes_max: u64::from(configuration.memory_mb) * MEGABYTE,
                 cpu_millis: cpu_millis(configuration.memory_mb, self.config.cpu_millis_min),

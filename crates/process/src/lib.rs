@@ -23,6 +23,7 @@ mod output;
 mod prewarm;
 mod runtime_api;
 mod runtime_files;
+mod telemetry;
 #[cfg(test)]
 mod testing;
 mod web;
@@ -47,6 +48,7 @@ use self::{
     prewarm::{Assigned, Prewarm},
     runtime_api::{About, RuntimeApi},
     runtime_files::RuntimeFiles,
+    telemetry::{Source, Tapped, Telemetry},
     web::WebInstance,
 };
 pub use self::{discover::Interpreter, prewarm::Prewarmed};
@@ -238,7 +240,8 @@ impl ProcessExecutor {
     }
 
     /// What runtimes and extensions are told of a function.
-    fn about(&self, function: &Function) -> About {
+    fn about(&self, start: &Start) -> About {
+        let function = &start.function;
         About {
             function_arn: function.id.arn(&self.config.region),
             function_name: function.id.name.to_string(),
@@ -247,6 +250,8 @@ impl ProcessExecutor {
             account: function.id.account.to_string(),
             logging: function.configuration.logging,
             tracing: function.configuration.tracing,
+            instance: start.id.to_string(),
+            memory_bytes_max: u64::from(function.configuration.memory_mb) << 20,
         }
     }
 
@@ -312,7 +317,13 @@ impl Executor for ProcessExecutor {
             .then(|| egress::Forwarder::start(plan, outward, &self.gate, start.guest.clone()))
             .transpose()
             .map_err(|error| platform("serve a sandbox's egress", error))?;
-        let process = Process::new(sandbox, start.guest.clone(), self.config.freeze_after)
+        let telemetry = Arc::new(Telemetry::new(start.function.configuration.logging.format));
+        let tap = |source| {
+            let (guest, telemetry) = (start.guest.clone(), telemetry.clone());
+            Arc::new(Tapped { guest, telemetry, source })
+        };
+        let (guest, beside) = (tap(Source::Function), tap(Source::Extension));
+        let process = Process::new(sandbox, guest, beside, self.config.freeze_after)
             .map_err(|error| platform("follow a sandbox's output", error))?
             .with_egress(egress);
         if start.function.configuration.runtime == Runtime::Web {
@@ -321,7 +332,7 @@ impl Executor for ProcessExecutor {
         let listener =
             listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
         let entrypoint = |error| launch::fault_of(error, &start);
-        let (api, guest) = (RuntimeApi::new(self.about(&start.function), programs), start.guest.clone());
-        Ok(Arc::new(RuntimeInstance::start(process, listener, connection, api, guest, entrypoint).await?))
+        let api = RuntimeApi::new(self.about(&start), programs, telemetry);
+        Ok(Arc::new(RuntimeInstance::start(process, listener, connection, api, &start, entrypoint).await?))
     }
 }

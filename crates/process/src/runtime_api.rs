@@ -1,5 +1,5 @@
 //! Serves one instance the Lambda Runtime API, version 2018-06-01, and hands its invocations over; beside it the
-//! Extensions API (`extension_requests`).
+//! Extensions API (`extension_requests`) and the Telemetry API (`telemetry_requests`).
 //!
 //! [`RuntimeApi`] joins the two sides: [`RuntimeApi::started`] and [`RuntimeApi::call`] for the platform,
 //! [`RuntimeApi::handle`] for the guest's requests. `machine` decides what is allowed when. The guest is not
@@ -12,6 +12,7 @@ mod extensions;
 mod machine;
 mod reply;
 mod stream;
+mod telemetry_requests;
 mod trace;
 
 use std::sync::{Arc, OnceLock};
@@ -31,7 +32,7 @@ pub(crate) use self::{
     extension_requests::{About, Reason},
     extensions::EXTENSIONS_MAX,
 };
-use crate::freezing::Busy;
+use crate::{freezing::Busy, telemetry::Telemetry};
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
@@ -65,6 +66,7 @@ pub(crate) enum AnswerBody {
 pub(crate) struct RuntimeApi {
     function_arn: HeaderValue,
     about: About,
+    telemetry: Arc<Telemetry>,
     state: Mutex<State>,
     /// Something has changed that [`RuntimeApi::wait_until`] may wait for.
     changed: Notify,
@@ -118,7 +120,7 @@ struct Event {
 
 impl RuntimeApi {
     /// For a function, with these programs as its external extensions.
-    pub(crate) fn new(about: About, programs: Vec<String>) -> Self {
+    pub(crate) fn new(about: About, programs: Vec<String>, telemetry: Arc<Telemetry>) -> Self {
         let function_arn = HeaderValue::from_str(&about.function_arn).expect("an ARN is made of valid identifiers");
         let state = State {
             machine: Machine::new(),
@@ -132,7 +134,7 @@ impl RuntimeApi {
             busy: None,
             runtime_connections: 0,
         };
-        Self { function_arn, about, state: Mutex::new(state), changed: Notify::new() }
+        Self { function_arn, about, telemetry, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Waits until `look` finds something.
@@ -262,6 +264,7 @@ impl RuntimeApi {
     async fn beside(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match request.uri().path() {
             path if path.starts_with(extension_requests::PREFIX) => self.extension(request).await,
+            telemetry_requests::PATH if request.method() == Method::PUT => self.subscribe(request).await,
             _ => reply::not_found(),
         }
     }

@@ -63,6 +63,8 @@ pub(crate) struct About {
     pub(crate) account: String,
     pub(crate) logging: Logging,
     pub(crate) tracing: TracingMode,
+    pub(crate) instance: String,
+    pub(crate) memory_bytes_max: u64,
 }
 
 /// What extensions wait for, and the texts of the events there are for them.
@@ -330,7 +332,7 @@ fn hand_over(state: &State, event: Event) -> Response<Full<Bytes>> {
 }
 
 /// The extension that a request says it is from.
-fn identified(state: &State, headers: &HeaderMap) -> Result<usize, Box<Response<Full<Bytes>>>> {
+pub(super) fn identified(state: &State, headers: &HeaderMap) -> Result<usize, Box<Response<Full<Bytes>>>> {
     match text_of(headers, IDENTIFIER) {
         Some(id) => state.extensions.find(&id).map_err(|refusal| Box::new(refused(refusal))),
         None => Err(Box::new(reply::error(

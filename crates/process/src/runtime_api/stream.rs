@@ -20,7 +20,10 @@ use tokio::sync::oneshot;
 use updraft_types::{BoxError, Fault};
 
 use super::{ERROR_BODY, RuntimeApi, error_type_of};
-use crate::guest::{KillOnDrop, Process};
+use crate::{
+    guest::{KillOnDrop, Process},
+    telemetry::Status,
+};
 
 /// The guest's side of a stream.
 pub(crate) struct StreamingBody {
@@ -73,7 +76,8 @@ impl Body for Reading {
                 }
                 None => {
                     self.process.drain();
-                    self.kill.disarm();
+                    let status = if self.fault.is_some() { Status::Error } else { Status::Success };
+                    self.kill.disarm(status);
                     self.api.finish_stream();
                     if let Some(end) = self.end.take() {
                         // An error means that the guest has hung up already.

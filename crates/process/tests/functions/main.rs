@@ -14,6 +14,7 @@ mod nodejs;
 mod prewarmed;
 mod provided;
 mod python;
+mod telemetry;
 mod web;
 mod wrapper;
 
@@ -55,6 +56,7 @@ fn main() {
         python::TESTS,
         web::TESTS,
         prewarmed::TESTS,
+        telemetry::TESTS,
         wrapper::TESTS,
     ]
     .concat();
