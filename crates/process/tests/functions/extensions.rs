@@ -76,7 +76,7 @@ while True:
     event = next_event()
     if event["eventType"] == "SHUTDOWN":
         left = event["deadlineMs"] - time.time() * 1000
-        say("SHUTDOWN", event["shutdownReason"], 0 < left <= 2000, "left", os.path.exists("/tmp/left"))
+        say("SHUTDOWN", event["shutdownReason"], 0 < left <= 2000)
         break
     say(event["requestId"], event["invokedFunctionArn"], event["tracing"]["type"], event["tracing"]["value"][:7],
         event["deadlineMs"] > time.time() * 1000)
@@ -112,7 +112,7 @@ def handler(event, context): return context.aws_request_id
         "EXTENSION\tName: my-agent\tState: Ready\tEvents: [INVOKE, SHUTDOWN]".into(),
         invoke(&first),
         invoke(&second),
-        "agent SHUTDOWN spindown True left True".into(),
+        "agent SHUTDOWN spindown True".into(),
         "agent over".into(),
     ];
     assert_eq!(output.lines().collect::<Vec<_>>(), expected);
