@@ -116,6 +116,15 @@ pub trait Instance: Send + Sync + 'static {
     /// Whether it may be called again. False after an exit, an abandoned call it cannot recover from, or stop.
     fn is_alive(&self) -> bool;
 
+    /// Whether nothing of the calls that have been answered is still being worked on.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
+    /// Waits until that is so, or the instance is no longer alive; at most until the last call's deadline. An instance
+    /// is not idle before.
+    async fn settled(&self) {}
+
     /// The most memory the instance has held so far, bytes; 0 where that cannot be measured.
     fn memory_bytes_max(&self) -> u64;
 

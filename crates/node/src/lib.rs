@@ -20,6 +20,7 @@ mod meter;
 mod overlay;
 mod package;
 mod packages;
+mod platform_lines;
 mod pool;
 mod pools;
 mod processors;

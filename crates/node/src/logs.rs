@@ -17,6 +17,7 @@ use updraft_store::{
 use updraft_types::{
     FunctionId, InstanceId, Timestamp, Version,
     limits::{LOG_LINE_BYTES_MAX, LOG_TAIL_BYTES},
+    logging::Logging,
 };
 
 /// Bytes one sink holds between two flushes.
@@ -146,8 +147,8 @@ impl Handle {
     }
 
     /// A sink for one instance.
-    pub(crate) fn sink(&self, function: FunctionId, stream: &str) -> Arc<Sink> {
-        Arc::new(Sink { function, stream: stream.into(), hub: self.hub.clone(), state: Mutex::default() })
+    pub(crate) fn sink(&self, function: FunctionId, stream: &str, logging: Logging) -> Arc<Sink> {
+        Arc::new(Sink { function, stream: stream.into(), logging, hub: self.hub.clone(), state: Mutex::default() })
     }
 
     /// Moves everything written so far to followers and the store.
@@ -200,6 +201,8 @@ impl Handle {
 pub(crate) struct Sink {
     function: FunctionId,
     stream: Arc<str>,
+    /// How the platform's own lines are written to it.
+    pub(crate) logging: Logging,
     hub: Arc<Hub>,
     state: Mutex<SinkState>,
 }

@@ -2,7 +2,6 @@
 //! says of it. One [`Attempt`] is made per call and it ends exactly once, however the call ends.
 
 use std::{
-    fmt,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
@@ -17,8 +16,9 @@ use updraft_types::{
 };
 
 use crate::{
-    figures::{ColdStart, PHASE_NAMES},
+    figures::ColdStart,
     logs::Sink,
+    platform_lines::{self, Report},
     pool::Lease,
     quota::Admitted,
     tally::Tally,
@@ -84,8 +84,7 @@ impl Attempt {
             sink.begin_tail();
             Arc::default()
         });
-        let version = function.version;
-        sink.line(Timestamp::now(), format_args!("START RequestId: {request} Version: {version}"));
+        platform_lines::start(&sink, Timestamp::now(), request, function.version);
         let memory_mb = function.configuration.memory_mb;
         Self { request, sink, began: Instant::now(), init, cold: None, tally, memory_mb, tail, has_ended: false, lease }
     }
@@ -117,60 +116,10 @@ impl Attempt {
 
     fn write_report(&self, usage: &Usage, ending: &Ending<'_>) {
         let (request, now) = (self.request, Timestamp::now());
-        if let Ending::Failed(Fault::Timeout { limit_ms }) = ending {
-            let (seconds, hundredths) = (limit_ms / 1000, limit_ms % 1000 / 10);
-            self.sink.line(now, format_args!("{now} {request} Task timed out after {seconds}.{hundredths:02} seconds"));
-        }
         if let Ending::Failed(Fault::Platform { reason }) = ending {
             tracing::error!(%request, reason, "the platform could not run a function");
         }
-        self.sink.line(now, format_args!("END RequestId: {request}"));
-        self.sink.line(now, format_args!("{}", Report { request, usage, ending, cold: self.cold.as_deref() }));
-    }
-}
-
-/// The REPORT line.
-struct Report<'a> {
-    request: RequestId,
-    usage: &'a Usage,
-    ending: &'a Ending<'a>,
-    cold: Option<&'a ColdStart>,
-}
-
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Usage { duration, init, memory_mb, memory_mb_max } = self.usage;
-        let (duration, billed_ms) = (Milliseconds(*duration), self.usage.billed_ms());
-        write!(f, "REPORT RequestId: {}\tDuration: {duration} ms\tBilled Duration: {billed_ms} ms", self.request)?;
-        write!(f, "\tMemory Size: {memory_mb} MB\tMax Memory Used: {memory_mb_max} MB")?;
-        if let Some(init) = init {
-            write!(f, "\tInit Duration: {} ms", Milliseconds(*init))?;
-        }
-        match self.ending {
-            Ending::Complete => {}
-            Ending::Failed(Fault::Timeout { .. }) => f.write_str("\tStatus: timeout")?,
-            Ending::Failed(fault) => write!(f, "\tStatus: error\tError Type: {}", fault.error_type())?,
-            Ending::Abandoned => f.write_str("\tStatus: error\tError Type: Caller.Gone")?,
-        }
-        // One field at the end, so that readers of Lambda's own fields find them where they always were.
-        if let Some(cold) = self.cold {
-            f.write_str("\tCold Start:")?;
-            for (index, (name, time)) in PHASE_NAMES.iter().zip(cold.phases()).enumerate() {
-                write!(f, "{} {name} {}", if index == 0 { "" } else { "," }, Milliseconds(time))?;
-            }
-            f.write_str(" ms")?;
-        }
-        Ok(())
-    }
-}
-
-/// A duration in milliseconds with two decimals.
-struct Milliseconds(Duration);
-
-impl fmt::Display for Milliseconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hundredths = (self.0.as_nanos() + 5_000) / 10_000;
-        write!(f, "{}.{:02}", hundredths / 100, hundredths % 100)
+        platform_lines::end(&self.sink, now, &Report { request, usage, ending, cold: self.cold.as_deref() });
     }
 }
 
@@ -254,20 +203,6 @@ impl Drop for MeteredBody {
         let is_complete = self.inner.take().is_some_and(|inner| inner.is_end_stream());
         if is_complete && !self.attempt.has_ended {
             self.attempt.end(Ending::Complete);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn milliseconds_have_two_decimals() {
-        for (ns, text) in
-            [(0, "0.00"), (4_999, "0.00"), (5_000, "0.01"), (1_234_567, "1.23"), (61_000_095_000, "61000.10")]
-        {
-            assert_eq!(Milliseconds(Duration::from_nanos(ns)).to_string(), text);
         }
     }
 }

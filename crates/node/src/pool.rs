@@ -548,7 +548,8 @@ impl Pool {
         tokio::spawn(async move {
             let id = InstanceId::random();
             let stream = logs::stream_name(pool.function.version, id, Timestamp::now());
-            let sink = pool.shared.logs.sink(pool.function.id.clone(), &stream);
+            let logging = pool.function.configuration.logging;
+            let sink = pool.shared.logs.sink(pool.function.id.clone(), &stream, logging);
             let began = Instant::now();
             let starting = Arc::new(Starting::new(began, Output(sink.clone())));
             let start = AssertUnwindSafe(pool.start(id, stream, starting.clone())).catch_unwind();
@@ -676,7 +677,15 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.release(&self.member);
+        if self.member.instance.is_settled() {
+            return self.pool.release(&self.member);
+        }
+        // The caller has its answer; extensions are still at work on the call, and the instance is theirs.
+        let (pool, member) = (self.pool.clone(), self.member.clone());
+        tokio::spawn(async move {
+            member.instance.settled().await;
+            pool.release(&member);
+        });
     }
 }
 

@@ -147,6 +147,7 @@ mod tests {
             architecture: Architecture::X86_64,
             tracing: TracingMode::PassThrough,
             log_group: None,
+            logging: Default::default(),
             egress: None,
             layers: Vec::new(),
         }

@@ -135,6 +135,7 @@ fn draft(name: &str) -> Draft {
             architecture: Architecture::X86_64,
             tracing: TracingMode::PassThrough,
             log_group: None,
+            logging: Default::default(),
             egress: None,
             layers: Vec::new(),
         },

@@ -72,18 +72,58 @@ function writeOut(text) {
   }
 }
 
-function log(level, message) {
-  writeOut(`${new Date().toISOString()}\t${current?.id}\t${level}\t${message}\n`);
+const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
+// Set when the function is known.
+let isJsonLog = false;
+
+function log(level, parts) {
+  if (isJsonLog) {
+    writeOut(`${jsonLine(level, parts).replace(/\n/g, '\r')}\n`);
+    return;
+  }
+  writeOut(`${new Date().toISOString()}\t${current?.id}\t${level}\t${format(...parts)}\n`);
+}
+
+function stackOf(error) {
+  return typeof error.stack === 'string' ? error.stack.split('\n') : [];
+}
+
+function jsonLine(level, [message, ...more]) {
+  const entry = { timestamp: new Date().toISOString(), level, requestId: current?.id, message };
+  if (more.length === 0) {
+    const replace = (_, value) => (value instanceof Error ? {
+      errorType: value.constructor?.name ?? 'UnknownError', errorMessage: value.message, stackTrace: stackOf(value), ...value,
+    } : value);
+    try {
+      return JSON.stringify(entry, replace);
+    } catch {
+      return JSON.stringify({ ...entry, message: format(message) });
+    }
+  }
+  entry.message = format(message, ...more);
+  const error = more.find((part) => part instanceof Error);
+  if (error !== undefined) {
+    entry.errorType = error.constructor?.name ?? 'UnknownError';
+    entry.errorMessage = error.message;
+    entry.stackTrace = stackOf(error);
+  }
+  return JSON.stringify(entry);
 }
 
 function setUpConsole() {
-  const levels = { trace: 'TRACE', debug: 'DEBUG', info: 'INFO', log: 'INFO', warn: 'WARN', error: 'ERROR', fatal: 'FATAL' };
-  for (const [method, level] of Object.entries(levels)) {
-    console[method] = (...parts) => log(level, format(...parts));
+  isJsonLog = process.env.AWS_LAMBDA_LOG_FORMAT?.toUpperCase() === 'JSON';
+  const least = LEVELS.indexOf(process.env.AWS_LAMBDA_LOG_LEVEL?.toUpperCase());
+  const methods = { trace: 'TRACE', debug: 'DEBUG', info: 'INFO', log: 'INFO', warn: 'WARN', error: 'ERROR', fatal: 'FATAL' };
+  for (const [method, level] of Object.entries(methods)) {
+    console[method] = LEVELS.indexOf(level) < least ? () => {} : (...parts) => log(level, parts);
   }
 }
 
 function logError(title, error) {
+  if (isJsonLog) {
+    log('ERROR', [isError(error) ? error : new Error(format('%s', error))]);
+    return;
+  }
   const { errorType, errorMessage, trace } = describe(error);
   let extra = {};
   if (isError(error)) {
@@ -93,7 +133,7 @@ function logError(title, error) {
       // Fields that JSON can't hold are left out.
     }
   }
-  log('ERROR', `${title} \t${JSON.stringify({ errorType, errorMessage, ...extra, stack: trace })}`);
+  log('ERROR', ['%s', `${title} \t${JSON.stringify({ errorType, errorMessage, ...extra, stack: trace })}`]);
 }
 
 // Runtime API: one kept-alive connection, one answer awaited at a time.

@@ -363,7 +363,16 @@ def describe(error):
     return {"errorMessage": message, "errorType": error_type, "requestId": request_id or "", "stackTrace": trace}
 
 
+def is_json_log():
+    return os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+
+
 def log_error(report):
+    if is_json_log():
+        entry = {"timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "level": "ERROR"}
+        entry.update(report)
+        write_out(encode_report(entry).decode() + "\n")
+        return
     head = "[ERROR] " + report["errorType"]
     if report["errorMessage"]:
         head += ": " + report["errorMessage"]
@@ -432,13 +441,59 @@ def _set_up_logging(logging):
 
     logging.Formatter.converter = time.gmtime
     handler = LambdaLoggerHandler()
-    handler.setFormatter(
-        logging.Formatter(
-            "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"
+    if is_json_log():
+        handler.setFormatter(_make_json_formatter(logging))
+    else:
+        handler.setFormatter(
+            logging.Formatter(
+                "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"
+            )
         )
-    )
     handler.addFilter(LambdaLoggerFilter())
-    logging.getLogger().addHandler(handler)
+    logger = logging.getLogger()
+    level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
+    level = "DEBUG" if level == "TRACE" else level
+    if level in logging._nameToLevel:
+        logger.setLevel(level)
+    logger.addHandler(handler)
+
+
+# What a record has of itself; the rest came by `extra` and is shown.
+RECORD_FIELDS = frozenset(
+    "name msg args levelname levelno pathname filename module exc_info exc_text stack_info lineno funcName created msecs "
+    "relativeCreated thread threadName processName process taskName aws_request_id tenant_id".split()
+)
+
+
+def _make_json_formatter(logging):
+    import json
+    import traceback
+
+    encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+    class JsonFormatter(logging.Formatter):
+        def format(self, record):
+            record.levelno = min(50, max(0, record.levelno)) // 10 * 10
+            record.levelname = logging.getLevelName(record.levelno)
+            kind, error, trace = record.exc_info or (None, None, None)
+            is_plain = isinstance(record.msg, dict) and not record.args
+            entry = {
+                "timestamp": self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ"),
+                "level": record.levelname,
+                "message": record.msg if is_plain else record.getMessage(),
+                "logger": record.name,
+                "stackTrace": traceback.format_tb(trace) if kind else None,
+                "errorType": kind.__name__ if kind else None,
+                "errorMessage": str(error) if kind else None,
+                "requestId": record.aws_request_id,
+                "location": "%s:%s:%s" % (record.pathname, record.funcName, record.lineno) if kind else None,
+            }
+            for key, value in vars(record).items():
+                if key not in RECORD_FIELDS and key not in entry:
+                    entry[key] = value
+            return encode({key: value for key, value in entry.items() if value is not None}) + "\n"
+
+    return JsonFormatter()
 
 
 # Prewarming

@@ -21,7 +21,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio::{io::AsyncReadExt, net::unix::pipe::Receiver, sync::Semaphore};
-use updraft_sandbox::{Limits, Mount, Network, Spawner, Spec};
+use updraft_sandbox::{Companions, Limits, Mount, Network, Spawner, Spec};
 
 use crate::{discover::Interpreter, environment::RUNTIME_ROOT, mounts};
 
@@ -139,6 +139,7 @@ impl Compiler {
             listen: Vec::new(),
             network: Network::default(),
             limits: LIMITS,
+            companions: Companions::default(),
         });
         let sandbox = sandbox.await?;
         let output = Receiver::from_owned_fd(sandbox.output.try_clone()?)?;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use updraft_executor::Start;
-use updraft_types::{Function, Region, Runtime};
+use updraft_types::{Function, Region, Runtime, logging::LogFormat};
 
 use crate::Credentials;
 
@@ -21,6 +21,10 @@ pub(crate) const LAYERS_ROOT: &str = "/opt";
 pub(crate) const RUNTIME_API_PORT: u16 = 9001;
 /// What `$PORT` says to a `web` function.
 pub(crate) const WEB_PORT: u16 = 8080;
+
+/// Where tracing libraries send segments, by UDP. Nothing listens there; what is sent is dropped by the sandbox's own
+/// loopback, so a library does not see a network that is unreachable.
+const XRAY_DAEMON: &str = "127.0.0.1:2000";
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/opt/bin";
 
@@ -91,8 +95,11 @@ pub(crate) fn of_nobody(runtime: Runtime) -> Vec<(String, String)> {
     variables.into_iter().collect()
 }
 
+/// Names a program that is given the runtime's command line to start.
+pub(crate) const EXEC_WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
+
 /// Whether a variable takes effect when a process starts or an interpreter sets itself up, so that setting it later is
-/// not the same: the dynamic linker's, the C library's, OpenSSL's, and the interpreters' own. `TZ` is not among them:
+/// not the same: the dynamic linker's, the C library's, OpenSSL's, the interpreters' own, and what is to start them. `TZ` is not among them:
 /// the runtimes apply it anew. `NODE_ENV` is for programs alone.
 pub(crate) fn is_read_at_start(name: &str) -> bool {
     const NAMES: [&str; 10] = [
@@ -109,7 +116,8 @@ pub(crate) fn is_read_at_start(name: &str) -> bool {
     ];
     const PREFIXES: [&str; 10] =
         ["PYTHON", "NODE_", "LD_", "LC_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_", "UV_", "ICU_"];
-    name != "NODE_ENV" && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+    name != "NODE_ENV"
+        && (name == EXEC_WRAPPER || NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 fn defaults(runtime: Runtime, search_path: &[String]) -> BTreeMap<String, String> {
@@ -120,6 +128,12 @@ fn defaults(runtime: Runtime, search_path: &[String]) -> BTreeMap<String, String
         ("PATH", path),
         ("TZ", ":UTC".to_owned()),
     ];
+    if runtime != Runtime::Web {
+        variables.extend([
+            ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR".to_owned()),
+            ("AWS_XRAY_DAEMON_ADDRESS", XRAY_DAEMON.to_owned()),
+        ]);
+    }
     match runtime {
         Runtime::Nodejs { major } => variables.push((
             "NODE_PATH",
@@ -144,12 +158,16 @@ fn reserved(function: &Function, region: &Region, log_stream: &str) -> BTreeMap<
         ("AWS_LAMBDA_FUNCTION_NAME", function.id.name.to_string()),
         ("AWS_LAMBDA_FUNCTION_VERSION", function.version.to_string()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
-        ("AWS_LAMBDA_LOG_FORMAT", "Text".to_owned()),
+        ("AWS_LAMBDA_LOG_FORMAT", configuration.logging.format.as_str().to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", log_group(function)),
         ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
         ("LAMBDA_RUNTIME_DIR", RUNTIME_ROOT.to_owned()),
         ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
     ];
+    // Unset with text, which has no levels.
+    if configuration.logging.format == LogFormat::Json {
+        variables.push(("AWS_LAMBDA_LOG_LEVEL", configuration.logging.application.to_string()));
+    }
     match runtime {
         Runtime::Web => variables.push(("PORT", WEB_PORT.to_string())),
         _ => variables.extend([
@@ -212,6 +230,17 @@ mod tests {
             of(&start, &"us-east-1".parse().unwrap(), Some(&everybodys), &[]).into_iter().collect();
         let found = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| &variables[name]);
         assert_eq!(found, ["ASIA1", "secret", "token"]);
+    }
+
+    #[test]
+    fn a_log_level_is_told_with_json_alone() {
+        assert!(!environment("python3.12", &[]).contains_key("AWS_LAMBDA_LOG_LEVEL"));
+        let mut function = testing::function("python3.12", "app.handler");
+        function.configuration.logging.format = LogFormat::Json;
+        let start = testing::start(function, std::path::Path::new("/nowhere"), testing::Lines::new());
+        let variables: BTreeMap<_, _> = of(&start, &"us-east-1".parse().unwrap(), None, &[]).into_iter().collect();
+        assert_eq!(variables["AWS_LAMBDA_LOG_FORMAT"], "JSON");
+        assert_eq!(variables["AWS_LAMBDA_LOG_LEVEL"], "INFO");
     }
 
     #[test]

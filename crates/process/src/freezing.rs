@@ -25,12 +25,14 @@ pub(crate) struct Freezing {
     state: Mutex<State>,
     /// The watch task is to look again.
     changed: Notify,
+    thawed: Notify,
 }
 
 struct State {
     calls: usize,
     idle_since: Instant,
     is_frozen: bool,
+    freezes: u64,
     /// The watch task waits for the last call to end.
     is_awaited: bool,
 }
@@ -44,8 +46,8 @@ enum Next {
 
 impl Freezing {
     pub(crate) fn new(after: Duration) -> Self {
-        let state = State { calls: 0, idle_since: Instant::now(), is_frozen: false, is_awaited: false };
-        Self { after, state: Mutex::new(state), changed: Notify::new() }
+        let state = State { calls: 0, idle_since: Instant::now(), is_frozen: false, freezes: 0, is_awaited: false };
+        Self { after, state: Mutex::new(state), changed: Notify::new(), thawed: Notify::new() }
     }
 
     /// Freezes the guest whenever it has been idle for long enough. Returns where there is nothing to freeze it with.
@@ -72,10 +74,32 @@ impl Freezing {
         match sandbox.freeze() {
             Ok(()) => {
                 state.is_frozen = true;
+                state.freezes += 1;
                 Next::AwaitChange
             }
             // The host has no freezer, which the sandbox's own start has said, or the guest has ended.
             Err(_) => Next::GiveUp,
+        }
+    }
+
+    /// How often the guest has been frozen so far.
+    pub(crate) fn freezes(&self) -> u64 {
+        self.state.lock().freezes
+    }
+
+    /// Waits until the guest is not frozen, then says how often it has been so far.
+    pub(crate) async fn thawed(&self) -> u64 {
+        loop {
+            let thawed = self.thawed.notified();
+            tokio::pin!(thawed);
+            thawed.as_mut().enable();
+            {
+                let state = self.state.lock();
+                if !state.is_frozen {
+                    return state.freezes;
+                }
+            }
+            thawed.await;
         }
     }
 
@@ -87,7 +111,9 @@ impl Freezing {
             return true;
         }
         self.changed.notify_one();
-        sandbox.thaw().is_ok()
+        let is_thawed = sandbox.thaw().is_ok();
+        self.thawed.notify_waiters();
+        is_thawed
     }
 
     fn end(&self) {

@@ -1,28 +1,34 @@
 //! An instance of a runtime that asks the Runtime API for its events: Python, Node.js, `provided`.
 //!
 //! One watch task for each instance accepts its connections (each served by a task of its own, all ended
-//! with the watch) and follows the process; calls spawn nothing.
+//! with the watch) and follows the process; calls spawn nothing, unless extensions hear of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::oneshot,
     task::JoinSet,
 };
-use updraft_executor::{Call, Guest, Instance, Milestone, Reply};
-use updraft_types::{Fault, body};
+use updraft_executor::{Call, Guest, Instance, Milestone, Reply, Start};
+use updraft_sandbox::{Ended, Notices, Who};
+use updraft_types::{ExitStatus, ExtensionFailure, Fault, Function, body};
 
 use crate::{
     freezing::Busy,
     guest::{KillOnDrop, Process},
-    runtime_api::{AnswerBody, RuntimeApi, into_body},
+    runtime_api::{AnswerBody, Reason, RuntimeApi, RuntimeConnection, into_body},
+    telemetry::{Invocation, Status, Telemetry},
 };
 
 /// Most connections of one guest at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 8;
+const CONNECTIONS_MAX: usize = 24;
 const HEADERS_MAX: usize = 64;
 const READ_BUFFER_BYTES_MAX: usize = 256 * 1024;
 
@@ -34,37 +40,78 @@ const LAST_WORDS_MS: u64 = 1000;
 pub(crate) struct RuntimeInstance {
     process: Arc<Process>,
     api: Arc<RuntimeApi>,
+    telemetry: Arc<Telemetry>,
+    function: Arc<Function>,
 }
 
 impl RuntimeInstance {
-    /// Waits until the runtime asks for its first event. Dropping the future kills it. `connection` is one that the
-    /// runtime has made already.
+    /// Waits until the runtime and its extensions ask for their first events. Dropping the future kills it.
+    /// `connection` is one that the runtime has made already. Where extensions are, `entrypoint` says what it means
+    /// that the runtime cannot be started.
     pub(crate) async fn start(
         process: Process,
         listener: TcpListener,
         connection: Option<TcpStream>,
-        function_arn: &str,
-        guest: Arc<dyn Guest>,
+        api: RuntimeApi,
+        start: &Start,
+        entrypoint: impl FnOnce(updraft_sandbox::Error) -> Fault,
     ) -> Result<Self, Fault> {
-        let process = Arc::new(process);
+        let (process, api, guest) = (Arc::new(process), Arc::new(api), start.guest.clone());
+        let telemetry = api.telemetry().clone();
+        telemetry.attach(&process);
+        telemetry.starting("platform.initStart", api.describe_start());
+        process.api.get_or_init(|| api.clone());
+        let began = Instant::now();
         let _starting = Busy::new(process.clone());
-        let instance = Self { process: process.clone(), api: Arc::new(RuntimeApi::new(function_arn)) };
+        let function = start.function.clone();
+        let instance = Self { process: process.clone(), api: api.clone(), telemetry: telemetry.clone(), function };
         let mut connections = JoinSet::new();
-        let mut first_of = Some(guest);
+        let mut first_of = Some(guest.clone());
         if let Some(stream) = connection {
             reached_runtime(&mut first_of);
             connections.spawn(serve(stream, instance.api.clone()));
         }
         tokio::spawn(watch(process.clone(), instance.api.clone(), listener, connections, first_of));
-        let started = instance.api.started().await;
-        process.output.drain();
+        let started = async {
+            if process.has_companions() {
+                api.registered().await?;
+                process.sandbox.begin().await.map_err(entrypoint)?;
+            }
+            api.started().await
+        };
+        let started = started.await;
+        process.drain();
+        api.tell_started(started.is_ok(), began.elapsed());
+        match started {
+            Ok(()) => guest.log(api.describe_extensions().as_bytes()),
+            Err(_) => process.end(Reason::Failure),
+        }
         started.map(|()| instance)
+    }
+
+    /// Has extensions end with the call that they work on, should they take longer than it may.
+    /// Reports what `ended` says once both are done.
+    fn limit_extensions(&self, deadline: Instant, ended: Option<oneshot::Receiver<(Invocation, Status)>>) {
+        let (api, process) = (self.api.clone(), self.process.clone());
+        tokio::spawn(async move {
+            if tokio::time::timeout_at(deadline.into(), api.settled()).await.is_err() {
+                process.end(Reason::Timeout);
+            }
+            if let Some(ended) = ended
+                && let Ok((invocation, status)) = ended.await
+            {
+                invocation.report(status, process.sandbox.memory_bytes_max());
+            }
+        });
     }
 }
 
 impl Drop for RuntimeInstance {
     fn drop(&mut self) {
-        self.process.kill();
+        // One that is ending already is killed when its time is up.
+        if self.process.condemn() {
+            self.process.kill();
+        }
     }
 }
 
@@ -73,16 +120,32 @@ impl Instance for RuntimeInstance {
     async fn call(self: Arc<Self>, call: Call) -> Result<Reply, Fault> {
         if !self.process.is_alive() {
             // The watch may not have got to telling the Runtime API.
-            return Err(self.process.ended().await);
+            return match self.api.failed() {
+                Some(fault) => Err(fault),
+                None => Err(self.process.ended().await),
+            };
         }
-        let mut kill = KillOnDrop::new(self.process.clone());
-        let answer = self.api.call(call).await;
-        self.process.output.drain();
+        let mut kill = KillOnDrop::new(self.process.clone(), call.deadline);
+        self.api.settled().await;
+        let memory_mb = self.function.configuration.memory_mb;
+        let telemetry = self.telemetry.invocation(call.request, self.function.version, memory_mb);
+        let (mut busy, mut reporter) = (None, None);
+        if self.api.extensions_hear_invokes() {
+            let (sender, ended) = oneshot::channel();
+            reporter = telemetry.is_some().then_some(sender);
+            busy = Some(Busy::new(self.process.clone()));
+            self.limit_extensions(call.deadline, reporter.is_some().then_some(ended));
+        }
+        if let Some(telemetry) = telemetry {
+            kill.tell(telemetry, reporter);
+        }
+        let answer = self.api.call(call, busy).await;
+        self.process.drain();
         match answer {
             Ok(answer) => {
                 let body = match answer.body {
                     AnswerBody::Whole(bytes) => {
-                        kill.disarm();
+                        kill.disarm(Status::Success);
                         body::full(bytes)
                     }
                     AnswerBody::Streaming(stream) => into_body(stream, self.api.clone(), self.process.clone(), kill),
@@ -92,7 +155,7 @@ impl Instance for RuntimeInstance {
             Err(fault) => {
                 // After these the runtime goes on; after anything else nothing is left that could.
                 if matches!(fault, Fault::Handler { .. } | Fault::ResponseTooLarge) {
-                    kill.disarm();
+                    kill.disarm(Status::Error);
                 }
                 Err(fault)
             }
@@ -100,7 +163,15 @@ impl Instance for RuntimeInstance {
     }
 
     fn is_alive(&self) -> bool {
-        self.process.is_alive()
+        self.process.is_alive() && self.api.failed().is_none()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.api.is_settled()
+    }
+
+    async fn settled(&self) {
+        self.api.settled().await;
     }
 
     fn memory_bytes_max(&self) -> u64 {
@@ -112,7 +183,7 @@ impl Instance for RuntimeInstance {
     }
 
     async fn stop(&self) {
-        self.process.kill();
+        self.process.end(Reason::Spindown);
         // The watch says so too, but may still be reading last words.
         self.api.fail(&self.process.ended().await);
     }
@@ -126,6 +197,7 @@ async fn watch(
     mut connections: JoinSet<()>,
     mut first_of: Option<Arc<dyn Guest>>,
 ) {
+    let mut notices = process.take_notices();
     let fault = {
         let ended = process.watch();
         tokio::pin!(ended);
@@ -141,6 +213,10 @@ async fn watch(
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 },
                 _ = connections.join_next(), if !connections.is_empty() => {}
+                ended = next_of(&mut notices) => match ended {
+                    Some(ended) => one_ended(&process, &api, ended).await,
+                    None => notices = None,
+                },
             }
         }
     };
@@ -149,7 +225,50 @@ async fn watch(
     if tokio::time::timeout(Duration::from_millis(LAST_WORDS_MS), last_words).await.is_err() {
         tracing::debug!("a guest's connection outlived it and was closed");
     }
+    api.telemetry().stop();
     api.fail(&fault);
+}
+
+/// The next notice, or nothing ever.
+async fn next_of(notices: &mut Option<Notices>) -> Option<Ended> {
+    match notices {
+        Some(notices) => notices.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The runtime or an extension has ended, which ends the rest unless that is ending anyway.
+async fn one_ended(process: &Arc<Process>, api: &RuntimeApi, ended: Ended) {
+    use updraft_sandbox::Status::{Code, Signal};
+    process.note(ended);
+    if !process.is_alive() {
+        return;
+    }
+    let status = match ended.status {
+        Code(code) => ExitStatus::Code(code),
+        Signal(signal) => ExitStatus::Signal(signal),
+    };
+    let fault = match (ended.who, ended.status) {
+        // Whether for want of memory shows when all has ended.
+        (_, Signal(9)) => return process.kill(),
+        (Who::Command, _) => {
+            // An answer sent right before the exit is still an answer.
+            let last_words = api.runtime_hung_up();
+            let _ = tokio::time::timeout(Duration::from_millis(LAST_WORDS_MS), last_words).await;
+            Fault::Exit(status)
+        }
+        (Who::Companion(_), _) => {
+            let reason = match ended.status {
+                Code(code) => format!("exit code {code}"),
+                Signal(_) => status.to_string().replace("Runtime exited with error: ", ""),
+            };
+            Fault::Extension { failure: ExtensionFailure::Crash, reason }
+        }
+    };
+    process.drain();
+    process.judge(fault.clone());
+    api.fail(&fault);
+    process.end(Reason::Failure);
 }
 
 /// Tells, once, that the runtime has come as far as to ask for work.
@@ -162,7 +281,9 @@ fn reached_runtime(first_of: &mut Option<Arc<dyn Guest>>) {
 async fn serve(stream: TcpStream, api: Arc<RuntimeApi>) {
     // Without it replies would wait for acknowledgements; a socket that refuses still works.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
+    let mark = OnceLock::new();
+    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        RuntimeConnection::mark(&mark, &api, request.uri().path());
         let api = api.clone();
         async move { Ok::<_, std::convert::Infallible>(api.handle(request).await) }
     });

@@ -1,17 +1,17 @@
 //! Turns a function into the sandbox that runs it, and a sandbox that does not start into a fault.
 
-use std::{io, path::PathBuf};
+use std::{io, net::Ipv4Addr, path::PathBuf};
 
 use updraft_executor::Start;
-use updraft_sandbox::{Error, Limits, Spec};
-use updraft_types::{Fault, Runtime};
+use updraft_sandbox::{Companions, Error, Limits, Spec};
+use updraft_types::{ExtensionFailure, Fault, Runtime, function::Configuration};
 
 use crate::{
     ProcessExecutor,
     egress::Plan,
     environment,
-    environment::{LAYERS_ROOT, RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
-    mounts,
+    environment::{EXEC_WRAPPER, LAYERS_ROOT, RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
+    extensions, mounts, telemetry,
 };
 
 /// Lambda's quotas (source: AWS's page of Lambda quotas): processes and threads, open files.
@@ -27,6 +27,13 @@ const MEGABYTE: u64 = 1024 * 1024;
 
 /// Where every sandbox finds the programs of the host's system.
 const SYSTEM_PATH: &[&str] = &["/usr/local/bin", "/usr/bin"];
+
+/// Starts a wrapper as Lambda's runtimes do: with the runtime's command line as its arguments. The shell also runs one
+/// that names no interpreter.
+const WRAPPING: &str = r#"wrapper="$AWS_LAMBDA_EXEC_WRAPPER"
+if [ ! -f "$wrapper" ]; then echo "$wrapper: does not exist"; exit 127; fi
+if [ ! -x "$wrapper" ]; then echo "$wrapper: is not an executable"; exit 126; fi
+exec "$wrapper" "$@""#;
 
 /// A command, and what it needs beside the system.
 #[derive(Default)]
@@ -48,7 +55,7 @@ impl ProcessExecutor {
     /// The sandbox of an instance.
     pub(crate) async fn spec(&self, start: &Start, egress: &Plan) -> Result<Spec, Fault> {
         let configuration = &start.function.configuration;
-        let command = self.command(start).await?;
+        let command = wrapped(self.command(start).await?, configuration);
         let mut mounts = self.mounts.clone();
         if let Some(layers) = &start.layers {
             mounts::show_layers(&mut mounts, layers);
@@ -59,6 +66,15 @@ impl ProcessExecutor {
         let mut environment =
             environment::of(start, &self.config.region, self.config.credentials.as_ref(), &command.search_path);
         environment::add_missing(&mut environment, egress.environment());
+        let mut network = egress.layout().clone();
+        if !is_web {
+            // Where extensions have their telemetry sent to.
+            network.hosts.extend(telemetry::HOSTS.map(|name| (Ipv4Addr::LOCALHOST, name.to_owned())));
+        }
+        let companions = match &start.layers {
+            Some(layers) if !is_web => extensions::of(layers, &environment)?,
+            _ => Companions::default(),
+        };
         Ok(Spec {
             name: start.id.to_string(),
             command: command.words,
@@ -67,13 +83,14 @@ impl ProcessExecutor {
             mounts,
             tmp_bytes_max: u64::from(configuration.ephemeral_storage_mb) * MEGABYTE,
             listen: if is_web { Vec::new() } else { vec![RUNTIME_API_PORT] },
-            network: egress.layout().clone(),
+            network,
             limits: Limits {
                 memory_bytes_max: u64::from(configuration.memory_mb) * MEGABYTE,
                 cpu_millis: cpu_millis(configuration.memory_mb, self.config.cpu_millis_min),
                 pids_max: PIDS_MAX,
                 open_files_max: OPEN_FILES_MAX,
             },
+            companions,
         })
     }
 
@@ -144,6 +161,17 @@ impl ProcessExecutor {
     }
 }
 
+/// The command of a Python or Node.js function that has a wrapper. As on Lambda, a `provided` runtime has none: its
+/// bootstrap is the author's already.
+fn wrapped(mut command: Command, configuration: &Configuration) -> Command {
+    let has_wrapper = configuration.environment.get(EXEC_WRAPPER).is_some_and(|wrapper| !wrapper.is_empty());
+    if has_wrapper && matches!(configuration.runtime, Runtime::Python { .. } | Runtime::Nodejs { .. }) {
+        let shell = ["/bin/sh", "-c", WRAPPING, "bootstrap"].map(str::to_owned);
+        command.words.splice(0..0, shell);
+    }
+    command
+}
+
 /// `exec`s a simple command, so that no shell stays behind it; leaves anything more to the shell.
 fn shell_line(line: &str) -> String {
     let first = line.split_ascii_whitespace().next().unwrap_or_default();
@@ -162,6 +190,9 @@ pub(crate) fn fault_of(error: Error, start: &Start) -> Fault {
         return Fault::Platform { reason: format!("the sandbox did not start: {error}") };
     };
     let mut reason = format!("fork/exec {command}: {}", exec_words(&source));
+    if command.starts_with(&format!("{LAYERS_ROOT}/extensions/")) {
+        return Fault::Extension { failure: ExtensionFailure::Launch, reason };
+    }
     let program = command.strip_prefix(TASK_ROOT).map(|inside| start.package.join(inside.trim_start_matches('/')));
     if source.kind() == io::ErrorKind::NotFound && program.is_some_and(|program| program.exists()) {
         reason.push_str(" (the file is there; the interpreter or loader it names is not)");

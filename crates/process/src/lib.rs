@@ -11,7 +11,9 @@
 mod bytecode;
 pub mod discover;
 pub mod egress;
+mod ending;
 mod environment;
+mod extensions;
 mod freezing;
 mod guest;
 mod instance;
@@ -21,6 +23,7 @@ mod output;
 mod prewarm;
 mod runtime_api;
 mod runtime_files;
+mod telemetry;
 #[cfg(test)]
 mod testing;
 mod web;
@@ -43,7 +46,9 @@ use self::{
     guest::Process,
     instance::RuntimeInstance,
     prewarm::{Assigned, Prewarm},
+    runtime_api::{About, RuntimeApi},
     runtime_files::RuntimeFiles,
+    telemetry::{Source, Tapped, Telemetry},
     web::WebInstance,
 };
 pub use self::{discover::Interpreter, prewarm::Prewarmed};
@@ -234,6 +239,22 @@ impl ProcessExecutor {
         Ok(Begun { sandbox, listener, connection: None })
     }
 
+    /// What runtimes and extensions are told of a function.
+    fn about(&self, start: &Start) -> About {
+        let function = &start.function;
+        About {
+            function_arn: function.id.arn(&self.config.region),
+            function_name: function.id.name.to_string(),
+            function_version: function.version.to_string(),
+            handler: function.configuration.handler.clone(),
+            account: function.id.account.to_string(),
+            logging: function.configuration.logging,
+            tracing: function.configuration.tracing,
+            instance: start.id.to_string(),
+            memory_bytes_max: u64::from(function.configuration.memory_mb) << 20,
+        }
+    }
+
     fn interpreter(&self, runtime: Runtime) -> Result<(&Interpreter, Support), Unsupported> {
         discover::choose(self.interpreters(), runtime, self.config.versions)
     }
@@ -308,6 +329,7 @@ impl Executor for ProcessExecutor {
         let _starting = self.prewarm.starting();
         let plan = self.egress(&start);
         let spec = self.spec(&start, &plan).await?;
+        let programs = spec.companions.programs.iter().map(|program| extensions::name_of(program)).collect();
         let Begun { mut sandbox, listener, connection } = self.begin(&start, spec, &plan).await?;
         start.guest.reached(Milestone::Sandbox);
         let outward = std::mem::take(&mut sandbox.listeners);
@@ -316,7 +338,13 @@ impl Executor for ProcessExecutor {
             .then(|| egress::Forwarder::start(plan, outward, &self.gate, start.guest.clone()))
             .transpose()
             .map_err(|error| platform("serve a sandbox's egress", error))?;
-        let process = Process::new(sandbox, start.guest.clone(), self.config.freeze_after)
+        let telemetry = Arc::new(Telemetry::new(start.function.configuration.logging.format));
+        let tap = |source| {
+            let (guest, telemetry) = (start.guest.clone(), telemetry.clone());
+            Arc::new(Tapped { guest, telemetry, source })
+        };
+        let (guest, beside) = (tap(Source::Function), tap(Source::Extension));
+        let process = Process::new(sandbox, guest, beside, self.config.freeze_after)
             .map_err(|error| platform("follow a sandbox's output", error))?
             .with_egress(egress);
         if start.function.configuration.runtime == Runtime::Web {
@@ -324,7 +352,8 @@ impl Executor for ProcessExecutor {
         }
         let listener =
             listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
-        let function_arn = start.function.id.arn(&self.config.region);
-        Ok(Arc::new(RuntimeInstance::start(process, listener, connection, &function_arn, start.guest).await?))
+        let entrypoint = |error| launch::fault_of(error, &start);
+        let api = RuntimeApi::new(self.about(&start), programs, telemetry);
+        Ok(Arc::new(RuntimeInstance::start(process, listener, connection, api, &start, entrypoint).await?))
     }
 }

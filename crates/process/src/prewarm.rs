@@ -338,6 +338,7 @@ mod tests {
             listen: Vec::new(),
             network: Network::default(),
             limits: Limits::default(),
+            companions: Default::default(),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Serves one instance the Lambda Runtime API, version 2018-06-01, and hands its invocations over.
+//! Serves one instance the Lambda Runtime API, version 2018-06-01, and hands its invocations over; beside it the
+//! Extensions API (`extension_requests`) and the Telemetry API (`telemetry_requests`).
 //!
 //! [`RuntimeApi`] joins the two sides: [`RuntimeApi::started`] and [`RuntimeApi::call`] for the platform,
 //! [`RuntimeApi::handle`] for the guest's requests. `machine` decides what is allowed when. The guest is not
@@ -6,21 +7,32 @@
 //!
 //! Invariant: everyone who waits here is answered: by the guest, or by [`RuntimeApi::fail`] once it has ended.
 
+mod extension_requests;
+mod extensions;
 mod machine;
 mod reply;
 mod stream;
+mod telemetry_requests;
+mod trace;
+
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use updraft_executor::{Call, Framing};
 use updraft_types::{Fault, Payload, Qualifier, RequestId, limits::PAYLOAD_BYTES_MAX};
 
-use self::machine::Machine;
 pub(crate) use self::stream::{StreamingBody, into_body};
+use self::{extension_requests::Waiting, extensions::Extensions, machine::Machine};
+pub(crate) use self::{
+    extension_requests::{About, Reason},
+    extensions::EXTENSIONS_MAX,
+};
+use crate::{freezing::Busy, telemetry::Telemetry};
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
@@ -53,7 +65,11 @@ pub(crate) enum AnswerBody {
 /// One instance's Runtime API.
 pub(crate) struct RuntimeApi {
     function_arn: HeaderValue,
+    about: About,
+    telemetry: Arc<Telemetry>,
     state: Mutex<State>,
+    /// Something has changed that [`RuntimeApi::wait_until`] may wait for.
+    changed: Notify,
 }
 
 struct State {
@@ -67,6 +83,29 @@ struct State {
     /// Who waits for the first `next`.
     starter: Option<oneshot::Sender<Result<(), Fault>>>,
     ended: Option<Fault>,
+    extensions: Extensions,
+    waiting: Waiting,
+    /// Keeps the guest running while extensions work on.
+    busy: Option<Busy>,
+    /// Connections that the runtime has made a request on.
+    runtime_connections: usize,
+}
+
+impl State {
+    /// Tells who started the instance, once all in it have asked for their first event.
+    fn tell_starter(&mut self) {
+        if self.machine.is_started() && self.extensions.are_ready() && self.ended.is_none() {
+            // An error means that whoever started this instance has gone, and with it soon the instance.
+            let _ = self.starter.take().map(|starter| starter.send(Ok(())));
+        }
+    }
+
+    /// Lets the guest be frozen when no extension works any more.
+    fn release_busy(&mut self) {
+        if self.extensions.are_idle() {
+            self.busy = None;
+        }
+    }
 }
 
 /// An invocation as the guest is told of it.
@@ -75,28 +114,62 @@ struct Event {
     nonce: u64,
     payload: Bytes,
     deadline_at_ms: u64,
-    trace: Option<String>,
+    trace: String,
     client_context: Option<String>,
     qualifier: Option<Qualifier>,
 }
 
 impl RuntimeApi {
-    /// For a function with this ARN.
-    pub(crate) fn new(function_arn: &str) -> Self {
-        let function_arn = HeaderValue::from_str(function_arn).expect("an ARN is made of valid identifiers");
-        let state =
-            State { machine: Machine::new(), next: None, event: None, caller: None, starter: None, ended: None };
-        Self { function_arn, state: Mutex::new(state) }
+    /// For a function, with these programs as its external extensions.
+    pub(crate) fn new(about: About, programs: Vec<String>, telemetry: Arc<Telemetry>) -> Self {
+        let function_arn = HeaderValue::from_str(&about.function_arn).expect("an ARN is made of valid identifiers");
+        let state = State {
+            machine: Machine::new(),
+            next: None,
+            event: None,
+            caller: None,
+            starter: None,
+            ended: None,
+            extensions: Extensions::new(programs),
+            waiting: Waiting::default(),
+            busy: None,
+            runtime_connections: 0,
+        };
+        Self { function_arn, about, telemetry, state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Waits until the guest asks for its first event, or cannot.
+    /// Waits until `look` finds something.
+    async fn wait_until<T>(&self, look: impl Fn(&State) -> Option<T>) -> T {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(found) = look(&self.state.lock()) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// A connection on which the runtime speaks, until the returned value is dropped.
+    fn runtime_connected(self: &Arc<Self>) -> RuntimeConnection {
+        self.state.lock().runtime_connections += 1;
+        RuntimeConnection(self.clone())
+    }
+
+    /// Waits until what an ended runtime had sent has been read.
+    pub(crate) async fn runtime_hung_up(&self) {
+        self.wait_until(|state| (state.runtime_connections == 0).then_some(())).await;
+    }
+
+    /// Waits until the guest and its extensions ask for their first events, or cannot.
     pub(crate) async fn started(&self) -> Result<(), Fault> {
         let receiver = {
             let mut state = self.state.lock();
             if let Some(fault) = &state.ended {
                 return Err(fault.clone());
             }
-            if state.machine.is_started() {
+            if state.machine.is_started() && state.extensions.are_ready() {
                 return Ok(());
             }
             let (sender, receiver) = oneshot::channel();
@@ -106,8 +179,9 @@ impl RuntimeApi {
         receiver.await.unwrap_or_else(|_| Err(lost()))
     }
 
-    /// Puts an invocation to the guest and waits for the beginning of its answer.
-    pub(crate) async fn call(&self, call: Call) -> Result<Answer, Fault> {
+    /// Puts an invocation to the guest, and to its extensions for which `busy` is kept while they work, and waits for
+    /// the beginning of its answer. The invocation before must have settled.
+    pub(crate) async fn call(&self, call: Call, busy: Option<Busy>) -> Result<Answer, Fault> {
         let Payload::Event(payload) = call.payload else {
             return Err(Fault::Platform { reason: "an HTTP request was sent to a runtime that takes events".into() });
         };
@@ -119,15 +193,19 @@ impl RuntimeApi {
             let Some(nonce) = state.machine.begin(call.request) else {
                 return Err(Fault::Platform { reason: "an invocation was sent to a runtime that is busy".into() });
             };
+            let given = call.context.trace.as_deref();
+            let trace = trace::header(given, self.about.tracing, &call.request, call.deadline_at.as_ms());
             let event = Event {
                 request: call.request,
                 nonce,
                 payload,
                 deadline_at_ms: call.deadline_at.as_ms(),
-                trace: call.context.trace,
+                trace,
                 client_context: call.context.client_context,
                 qualifier: call.context.qualifier,
             };
+            state.busy = busy;
+            state.invoke_extensions(&event, &self.about);
             let (sender, receiver) = oneshot::channel();
             state.caller = Some(sender);
             // A guest that has hung up meanwhile gets the event when it asks again.
@@ -151,14 +229,24 @@ impl RuntimeApi {
         state.ended.get_or_insert_with(|| fault.clone());
         state.next = None;
         state.event = None;
+        state.busy = None;
         // Errors mean that nobody waits any more.
         let _ = state.starter.take().map(|starter| starter.send(Err(fault.clone())));
         let _ = state.caller.take().map(|caller| caller.send(Err(fault.clone())));
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Why it has failed, if it has.
+    pub(crate) fn failed(&self) -> Option<Fault> {
+        self.state.lock().ended.clone()
     }
 
     /// One request of the guest's.
     pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let Some(path) = request.uri().path().strip_prefix(PREFIX) else { return reply::not_found() };
+        let Some(path) = request.uri().path().strip_prefix(PREFIX) else {
+            return self.beside(request).await;
+        };
         match (request.method(), path) {
             (&Method::GET, "invocation/next") => self.next().await,
             (&Method::POST, "init/error") => self.init_error(request).await,
@@ -174,6 +262,15 @@ impl RuntimeApi {
         }
     }
 
+    /// A request that is not the Runtime API's.
+    async fn beside(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        match request.uri().path() {
+            path if path.starts_with(extension_requests::PREFIX) => self.extension(request).await,
+            telemetry_requests::PATH if request.method() == Method::PUT => self.subscribe(request).await,
+            _ => reply::not_found(),
+        }
+    }
+
     async fn next(&self) -> Response<Full<Bytes>> {
         let receiver = {
             let mut state = self.state.lock();
@@ -183,10 +280,8 @@ impl RuntimeApi {
             if let Err(refusal) = state.machine.next() {
                 return reply::refused(refusal);
             }
-            if let Some(starter) = state.starter.take() {
-                // An error means that whoever started this instance has gone, and with it soon the instance.
-                let _ = starter.send(Ok(()));
-            }
+            state.extensions.close();
+            state.tell_starter();
             let (sender, receiver) = oneshot::channel();
             state.next = Some(sender);
             receiver
@@ -207,7 +302,6 @@ impl RuntimeApi {
 
     fn hand_over(&self, event: Event) -> Response<Full<Bytes>> {
         let request = event.request.to_string();
-        let trace = event.trace.unwrap_or_else(|| trace_of(&request, event.deadline_at_ms));
         let mut response = Response::new(Full::new(event.payload));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -216,7 +310,7 @@ impl RuntimeApi {
         headers.insert(INVOCATION_ID, HeaderValue::from(event.nonce));
         let texts = [
             (REQUEST_ID, Some(request)),
-            ("lambda-runtime-trace-id", Some(trace)),
+            ("lambda-runtime-trace-id", Some(event.trace)),
             ("lambda-runtime-client-context", event.client_context),
         ];
         for (name, text) in texts {
@@ -306,6 +400,25 @@ impl RuntimeApi {
     }
 }
 
+/// See [`RuntimeApi::runtime_connected`].
+pub(crate) struct RuntimeConnection(Arc<RuntimeApi>);
+
+impl RuntimeConnection {
+    /// Marks a connection at the runtime's first request on it.
+    pub(crate) fn mark(mark: &OnceLock<Self>, api: &Arc<RuntimeApi>, path: &str) {
+        if path.starts_with(PREFIX) {
+            mark.get_or_init(|| api.runtime_connected());
+        }
+    }
+}
+
+impl Drop for RuntimeConnection {
+    fn drop(&mut self) {
+        self.0.state.lock().runtime_connections -= 1;
+        self.0.changed.notify_waiters();
+    }
+}
+
 /// An answer on its way in. Dropped before it is finished, it lets the guest answer again.
 struct Answering<'api> {
     api: &'api RuntimeApi,
@@ -346,12 +459,6 @@ fn lost() -> Fault {
     Fault::Platform { reason: "the Runtime API ended without saying why".into() }
 }
 
-/// A trace header as Lambda makes one for an invocation that came without.
-fn trace_of(request: &str, at_ms: u64) -> String {
-    let random: String = request.bytes().filter(|byte| *byte != b'-').take(24).map(char::from).collect();
-    format!("Root=1-{:08x}-{random};Sampled=0", (at_ms / 1000) & 0xffff_ffff)
-}
-
 fn nonce_of(headers: &HeaderMap) -> Option<&str> {
     headers.get(INVOCATION_ID).map(|value| value.to_str().unwrap_or_default())
 }
@@ -375,9 +482,14 @@ enum Collect {
 }
 
 /// The whole body, at most [`PAYLOAD_BYTES_MAX`].
-async fn collect(mut body: Incoming) -> Result<Bytes, Collect> {
+async fn collect(body: Incoming) -> Result<Bytes, Collect> {
+    collect_within(body, PAYLOAD_BYTES_MAX).await
+}
+
+/// The whole body, at most so many bytes.
+async fn collect_within(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Collect> {
     let declared = body.size_hint().lower();
-    if declared > PAYLOAD_BYTES_MAX as u64 {
+    if declared > bytes_max as u64 {
         discard(body).await;
         return Err(Collect::TooLarge);
     }
@@ -385,6 +497,10 @@ async fn collect(mut body: Incoming) -> Result<Bytes, Collect> {
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Collect::Broken)?.into_data() else { continue };
+        if data.len() > bytes_max {
+            discard(body).await;
+            return Err(Collect::TooLarge);
+        }
         if first.is_empty() {
             first = data;
             continue;
@@ -393,7 +509,7 @@ async fn collect(mut body: Incoming) -> Result<Bytes, Collect> {
             rest.reserve(usize::try_from(declared).unwrap_or(0).max(first.len() + data.len()));
             rest.extend_from_slice(&first);
         }
-        if rest.len() + data.len() > PAYLOAD_BYTES_MAX {
+        if rest.len() + data.len() > bytes_max {
             drop(rest);
             discard(body).await;
             return Err(Collect::TooLarge);
@@ -429,11 +545,5 @@ mod tests {
         headers.insert(INVOCATION_ID, HeaderValue::from_bytes(b"\xff").unwrap());
         assert_eq!((framing_of(&headers), error_type_of(&headers)), (Framing::HttpIntegration, "Unhandled".to_owned()));
         assert_eq!(nonce_of(&headers), Some(""), "a nonce that is not text matches none of ours");
-    }
-
-    #[test]
-    fn a_trace_is_made_of_the_request_id() {
-        let trace = trace_of("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", 1_795_426_830_045);
-        assert_eq!(trace, "Root=1-6b040a0e-0f1e2d3c4b5a69788796a5b4;Sampled=0");
     }
 }

@@ -69,6 +69,7 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
             architecture: Architecture::X86_64,
             tracing: TracingMode::PassThrough,
             log_group: None,
+            logging: Default::default(),
             egress: None,
             layers: Vec::new(),
         },

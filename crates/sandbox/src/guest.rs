@@ -55,10 +55,20 @@ pub(crate) struct Early<'a> {
 /// Starts the command and waits until it executes or cannot. Without `early` the init has given up its
 /// privileges before, and the guest inherits that.
 pub(crate) fn start(spec: &Spec, landlock: Option<Landlock>, early: Option<&Early<'_>>) -> Result<Guest, Failure> {
+    // Made here, as the guest's user: what opens /dev/stdout is asked for permission on the pipe.
+    let (output, writer) = pipe2(OFlag::O_CLOEXEC).step("output pipe")?;
+    Ok(Guest { pid: start_into(spec, &writer, landlock, early)?, output })
+}
+
+/// The same, with a pipe for its output that is there already. Returns its pid.
+pub(crate) fn start_into(
+    spec: &Spec,
+    output_writer: &OwnedFd,
+    landlock: Option<Landlock>,
+    early: Option<&Early<'_>>,
+) -> Result<pid_t, Failure> {
     let program = Program::of(spec)?;
     let flags = OFlag::O_CLOEXEC;
-    // Made here, as the guest's user: what opens /dev/stdout is asked for permission on the pipe.
-    let (output, output_writer) = pipe2(flags).step("output pipe")?;
     let (mut verdict, verdict_writer) = {
         let (reader, writer) = pipe2(flags).step("verdict pipe")?;
         (File::from(reader), File::from(writer))
@@ -67,9 +77,9 @@ pub(crate) fn start(spec: &Spec, landlock: Option<Landlock>, early: Option<&Earl
     let input = early.map_or(&null, |early| &early.input);
     let pid = match sys::fork_here().step("fork the guest")? {
         None => {
-            drop((output, verdict));
+            drop(verdict);
             let prepare = || {
-                make_ready(spec, input, &output_writer)?;
+                make_ready(spec, input, output_writer)?;
                 if early.is_some() {
                     privileges::drop_all()?;
                 }
@@ -80,11 +90,11 @@ pub(crate) fn start(spec: &Spec, landlock: Option<Landlock>, early: Option<&Earl
         }
         Some(pid) => pid,
     };
-    drop((verdict_writer, output_writer));
+    drop(verdict_writer);
     let mut words = Vec::new();
     verdict.read_to_end(&mut words).step("read the verdict")?;
     match words.split_first_chunk::<4>() {
-        None => Ok(Guest { pid, output }),
+        None => Ok(pid),
         Some((errno, step)) => {
             let (errno, step) = (i32::from_ne_bytes(*errno), String::from_utf8_lossy(step).into_owned());
             Err(if step.is_empty() {
@@ -189,6 +199,7 @@ mod tests {
             listen: Vec::new(),
             network: crate::Network::default(),
             limits: crate::Limits::default(),
+            companions: crate::Companions::default(),
         }
     }
 

@@ -35,6 +35,7 @@ use nix::{
 use crate::{
     Status,
     cgroup::{Cgroups, OpenLimits},
+    companions,
     guest::{self, Early, Guest},
     landlock::Landlock,
     namespaces::{self, Identities},
@@ -43,7 +44,7 @@ use crate::{
     seccomp::Filters,
     spec::{Assignment, Mount, Spec},
     sys,
-    wire::{self, Connect, Failure, Order, Report, Start, Step},
+    wire::{self, Ask, Failure, Order, Report, Start, Step},
 };
 
 /// What the kernel adds to a guest's score when it looks for a process to kill for memory, in thousandths of
@@ -81,6 +82,9 @@ fn live(jail: &Jail, slot: u32, lifeline: &OwnedFd) -> i32 {
     let Some(control) = descriptors.next() else { return 1 };
     let sockets = Sockets { control: &control, lifeline };
     let become_it = |blank: Blank| match start {
+        Start::Whole if !spec.companions.programs.is_empty() => {
+            blank.become_several(jail, &spec, descriptors.collect(), &sockets).map(|()| None)
+        }
         Start::Whole => blank.become_sandbox(jail, &spec, descriptors.collect(), &control).map(Some),
         Start::Unassigned => blank.become_unassigned(jail, &spec, descriptors.collect(), &sockets),
     };
@@ -96,9 +100,9 @@ fn live(jail: &Jail, slot: u32, lifeline: &OwnedFd) -> i32 {
 }
 
 /// Where orders come from: the platform, and the helper.
-struct Sockets<'a> {
-    control: &'a OwnedFd,
-    lifeline: &'a OwnedFd,
+pub(crate) struct Sockets<'a> {
+    pub(crate) control: &'a OwnedFd,
+    pub(crate) lifeline: &'a OwnedFd,
 }
 
 /// An init that does not know yet what it will be.
@@ -135,6 +139,14 @@ impl Blank {
         trees: Vec<OwnedFd>,
         control: &OwnedFd,
     ) -> Result<(Guest, SignalFd), Failure> {
+        let listeners = self.build(jail, spec, trees)?;
+        let children = watch_children().step("signalfd")?;
+        let guest = self.start(jail, spec, None, &listeners, control)?;
+        Ok((guest, children))
+    }
+
+    /// Builds all of the jail, and gives up what is needed for that. Returns the listeners.
+    fn build(&mut self, jail: &Jail, spec: &Spec, trees: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Failure> {
         jail.cgroups.limit(&self.limits, &spec.limits)?;
         self.root.mount_tmp(spec.tmp_bytes_max)?;
         self.name(&spec.name, &spec.network.hosts)?;
@@ -142,9 +154,26 @@ impl Blank {
         self.root.seal()?;
         let listeners = network::listen_all(spec)?;
         give_up_all(jail)?;
+        Ok(listeners)
+    }
+
+    /// Starts the companions, and serves until they and the command have ended or the platform lets go.
+    fn become_several(
+        mut self,
+        jail: &Jail,
+        spec: &Spec,
+        trees: Vec<OwnedFd>,
+        sockets: &Sockets<'_>,
+    ) -> Result<(), Failure> {
+        let listeners = self.build(jail, spec, trees)?;
         let children = watch_children().step("signalfd")?;
-        let guest = self.start(jail, spec, None, &listeners, control)?;
-        Ok((guest, children))
+        let mut start = |spec: &Spec, output: &OwnedFd| {
+            self.score.write(GUEST_OOM_SCORE).step("oom_score_adj")?;
+            let pid = guest::start_into(spec, output, jail.landlock, None)?;
+            self.score.restore().step("oom_score_adj")?;
+            Ok(pid)
+        };
+        companions::run(spec, &listeners, &children, sockets, &mut start)
     }
 
     /// Starts the guest, waits for its assignment, and completes the sandbox. `None` when there will be none, because
@@ -248,21 +277,21 @@ fn serve(main: pid_t, children: &SignalFd, sockets: &Sockets<'_>) -> i32 {
         if ready.children && has_ended(main, children, sockets.lifeline) {
             return 0;
         }
-        if ready.lifeline || (ready.control && !connect_for(sockets.control)) {
+        if ready.lifeline || (ready.control && !answer(sockets.control, main)) {
             return 0;
         }
     }
 }
 
 /// What there is to do.
-struct Ready {
-    children: bool,
-    control: bool,
-    lifeline: bool,
+pub(crate) struct Ready {
+    pub(crate) children: bool,
+    pub(crate) control: bool,
+    pub(crate) lifeline: bool,
 }
 
 /// Waits for something to do. `None` when that is impossible.
-fn wait(children: &SignalFd, sockets: &Sockets<'_>) -> Option<Ready> {
+pub(crate) fn wait(children: &SignalFd, sockets: &Sockets<'_>) -> Option<Ready> {
     loop {
         let mut events = [
             PollFd::new(children.as_fd(), PollFlags::POLLIN),
@@ -293,9 +322,30 @@ fn has_ended(main: pid_t, children: &SignalFd, lifeline: &OwnedFd) -> bool {
     false
 }
 
-/// Answers one request to connect. `false` when the platform has let go.
-fn connect_for(control: &OwnedFd) -> bool {
-    let Ok(Some((Connect { number, port }, _))) = wire::receive::<Connect>(control.as_fd()) else { return false };
+/// Answers one request. `false` when the platform has let go.
+fn answer(control: &OwnedFd, main: pid_t) -> bool {
+    match wire::receive::<Ask>(control.as_fd()) {
+        Ok(Some((Ask::Connect { number, port }, _))) => connect_for(control, number, port),
+        Ok(Some((Ask::Signal(signal), _))) => {
+            send_signal(main, signal);
+            true
+        }
+        // The command runs since the sandbox does.
+        Ok(Some((Ask::Begin, _))) => wire::send(control.as_fd(), &Report::Begun, &[]).is_ok(),
+        _ => false,
+    }
+}
+
+/// Sends a child that has not been reaped a signal.
+pub(crate) fn send_signal(pid: pid_t, signal: i32) {
+    if let Ok(signal) = Signal::try_from(signal) {
+        // The only error left is that it has ended.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+    }
+}
+
+/// Answers a request to connect. `false` when the platform has let go.
+pub(crate) fn connect_for(control: &OwnedFd, number: u64, port: u16) -> bool {
     let sent = match network::start_connecting(port) {
         Ok(socket) => wire::send(control.as_fd(), &Report::Connected { number }, &[socket.as_fd()]),
         Err(errno) => wire::send(control.as_fd(), &Report::NotConnected { number, errno }, &[]),

@@ -11,6 +11,7 @@
 //! instruction); nothing of a sandbox outlives its [`Sandbox`], the helper, or the platform, however they end.
 
 mod cgroup;
+mod companions;
 mod error;
 mod guest;
 mod helper;
@@ -29,13 +30,14 @@ mod sys;
 mod unassigned;
 mod wire;
 
+pub use companions::{Ended, Notices, Who};
 pub use error::Error;
 pub use helper::run_helper_if_asked;
 pub use platform::{Config, Require, Spawner};
 pub use probe::{Mechanism, Need, State, probe};
 pub use sandbox::{Exit, Sandbox, Status};
 pub use spec::{
-    Assignment, LISTENERS_AT_MAX, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount, NETWORK_ENTRIES_MAX, Network,
-    SPEC_BYTES_MAX, Spec,
+    Assignment, COMPANIONS_MAX, Companions, LISTENERS_AT_MAX, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount,
+    NETWORK_ENTRIES_MAX, Network, SPEC_BYTES_MAX, Spec,
 };
 pub use unassigned::Unassigned;

@@ -36,7 +36,7 @@ use crate::{
     Assignment, Error, Spec, Status, Unassigned,
     cgroup::{Freezer, FreezerFile},
     helper::NAME,
-    sandbox::Sandbox,
+    sandbox::{Expected, Sandbox},
     spec::SPEC_BYTES_MAX,
     sys,
     wire::{self, Failure, Gauges, Last, Reply, Request},
@@ -187,13 +187,17 @@ impl Spawner {
     /// # Errors
     /// As [`Spawner::spawn`].
     pub async fn spawn_unassigned(&self, spec: Spec) -> Result<Unassigned, Error> {
+        if !spec.companions.programs.is_empty() {
+            return Err(Error::Invalid("an unassigned sandbox has no companions".to_owned()));
+        }
         let limits = spec.limits;
         Ok(Unassigned::new(self.begin(spec, wire::Start::Unassigned).await?, limits))
     }
 
     async fn begin(&self, spec: Spec, start: wire::Start) -> Result<Sandbox, Error> {
         spec.check()?;
-        let listeners = spec.listen.len() + spec.network.listen_at.len();
+        let has_companions = !spec.companions.programs.is_empty();
+        let expected = Expected { listeners: spec.listen.len() + spec.network.listen_at.len(), has_companions };
         let shared = self.helper()?;
         let link = &shared.link;
         let (ours, theirs) = wire::pair().map_err(Error::Start)?;
@@ -206,7 +210,7 @@ impl Spawner {
         link.send(&request, &[theirs.as_fd()]).await?;
         drop(theirs);
         let started = answered.await.map_err(|_| Error::HelperGone)??;
-        Sandbox::await_ready(id, started, control, listeners, Arc::clone(&shared)).await
+        Sandbox::await_ready(id, started, control, expected, Arc::clone(&shared)).await
     }
 }
 

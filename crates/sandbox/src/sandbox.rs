@@ -20,11 +20,11 @@ use tokio::{
 };
 
 use crate::{
-    Assignment, Error,
+    Assignment, Error, Notices,
     cgroup::{self, Freezer},
     platform::{Shared, Started},
     sys,
-    wire::{self, Connect, Last, Report},
+    wire::{self, Ask, Last, Report},
 };
 
 /// How a guest ended.
@@ -64,6 +64,7 @@ pub struct Sandbox {
     /// Nonblocking read end of the pipe that carries stdout and stderr. It ends when every process that holds
     /// the other end has.
     pub output: OwnedFd,
+    companions: Option<(OwnedFd, Notices)>,
     id: u64,
     control: Mutex<Control>,
     started: Started,
@@ -80,6 +81,23 @@ impl Control {
     async fn receive(&self) -> io::Result<Option<(Report, Vec<OwnedFd>)>> {
         self.socket.async_io(Interest::READABLE, |socket| wire::receive(socket.as_fd())).await
     }
+
+    async fn send(&self, ask: &Ask) -> io::Result<()> {
+        self.socket.async_io(Interest::WRITABLE, |socket| wire::send(socket.as_fd(), ask, &[])).await
+    }
+}
+
+/// What a sandbox that has started hands out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected {
+    pub(crate) listeners: usize,
+    pub(crate) has_companions: bool,
+}
+
+impl Expected {
+    fn descriptors(self) -> usize {
+        self.listeners + if self.has_companions { 3 } else { 1 }
+    }
 }
 
 impl Sandbox {
@@ -88,22 +106,30 @@ impl Sandbox {
         id: u64,
         mut started: Started,
         control: AsyncFd<OwnedFd>,
-        listeners: usize,
+        expected: Expected,
         shared: Arc<Shared>,
     ) -> Result<Self, Error> {
         let control = Control { socket: control, number: 0 };
         let setup = |source| Error::Setup { step: "hear from the init".to_owned(), source };
         let descriptors = match control.receive().await.map_err(setup)? {
-            Some((Report::Ready, descriptors)) if descriptors.len() == listeners + 1 => descriptors,
+            Some((Report::Ready, descriptors)) if descriptors.len() == expected.descriptors() => descriptors,
             Some((Report::Failed(failure), _)) => return Err(failure.into()),
             _ => return Err(setup(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a word"))),
         };
         started.freezer = started.gauges.freezer.as_ref().and_then(|file| Freezer::open(file).ok());
         let mut descriptors = descriptors.into_iter();
-        let output = descriptors.next().expect("there is one more than there are listeners");
-        fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| setup(error.into()))?;
+        let mut pipe = || -> io::Result<OwnedFd> {
+            let pipe = descriptors.next().ok_or(io::ErrorKind::UnexpectedEof)?;
+            fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            Ok(pipe)
+        };
+        let output = pipe().map_err(setup)?;
+        let companions = match expected.has_companions {
+            true => Some((pipe().map_err(setup)?, Notices::new(pipe().map_err(setup)?).map_err(setup)?)),
+            false => None,
+        };
         let listeners = descriptors.map(TcpListener::from).collect();
-        Ok(Self { listeners, output, id, control: Mutex::new(control), started, shared })
+        Ok(Self { listeners, output, companions, id, control: Mutex::new(control), started, shared })
     }
 
     /// Has an unassigned sandbox completed, and waits until its guest has been told.
@@ -137,20 +163,52 @@ impl Sandbox {
         stream.take_error()?.map_or(Ok(stream), Err)
     }
 
+    /// What its companions write, and how they and the command end. Nothing but the first time, and nothing in a
+    /// sandbox without companions.
+    pub fn take_companions(&mut self) -> Option<(OwnedFd, Notices)> {
+        self.companions.take()
+    }
+
+    /// Starts the command of a sandbox with companions. Returns once it is executing.
+    ///
+    /// # Errors
+    /// [`Error::Exec`] when it cannot be executed; [`Error::Setup`] when the sandbox has ended.
+    pub async fn begin(&self) -> Result<(), Error> {
+        let setup = |source| Error::Setup { step: "start the command".to_owned(), source };
+        let control = self.control.lock().await;
+        control.send(&Ask::Begin).await.map_err(setup)?;
+        loop {
+            match control.receive().await.map_err(setup)? {
+                Some((Report::Begun, _)) => return Ok(()),
+                Some((Report::Failed(failure), _)) => return Err(failure.into()),
+                // Answers a caller who stopped waiting.
+                Some(_) => {}
+                None => return Err(setup(io::ErrorKind::NotConnected.into())),
+            }
+        }
+    }
+
+    /// Sends the command a signal by its number. Nothing happens if it does not run.
+    ///
+    /// # Errors
+    /// The sandbox has ended.
+    pub async fn signal(&self, signal: i32) -> io::Result<()> {
+        self.control.lock().await.send(&Ask::Signal(signal)).await
+    }
+
     async fn request_connection(&self, port: u16) -> io::Result<OwnedFd> {
         let ended = || io::Error::new(io::ErrorKind::NotConnected, "the sandbox has ended");
         let mut control = self.control.lock().await;
         control.number += 1;
-        let request = Connect { number: control.number, port };
-        let send = |socket: &OwnedFd| wire::send(socket.as_fd(), &request, &[]);
-        control.socket.async_io(Interest::WRITABLE, send).await.map_err(|_| ended())?;
+        let own = control.number;
+        control.send(&Ask::Connect { number: own, port }).await.map_err(|_| ended())?;
         loop {
             // An earlier number answers a caller who stopped waiting.
             match control.receive().await?.ok_or_else(ended)? {
-                (Report::Connected { number }, descriptors) if number == request.number => {
+                (Report::Connected { number }, descriptors) if number == own => {
                     return descriptors.into_iter().next().ok_or_else(ended);
                 }
-                (Report::NotConnected { number, errno }, _) if number == request.number => {
+                (Report::NotConnected { number, errno }, _) if number == own => {
                     return Err(io::Error::from_raw_os_error(errno));
                 }
                 _ => {}

@@ -24,6 +24,9 @@ pub const LISTENERS_AT_MAX: usize = 48;
 /// Most entries in [`Network::hosts`] and in [`Network::networks`].
 pub const NETWORK_ENTRIES_MAX: usize = 64;
 
+/// Most programs in [`Companions::programs`].
+pub const COMPANIONS_MAX: usize = 16;
+
 /// Most entries in [`Spec::mounts`].
 pub const MOUNTS_MAX: usize = 64;
 
@@ -53,6 +56,19 @@ pub struct Spec {
     pub network: Network,
     /// What it may use up.
     pub limits: Limits,
+    /// What runs beside the command, in the same sandbox and within the same limits.
+    #[serde(default)]
+    pub companions: Companions,
+}
+
+/// Programs that are started before the command. With any, the command waits for [`crate::Sandbox::begin`], each
+/// one's end is told ([`crate::Sandbox::take_companions`]), and the sandbox ends by itself when all have ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Companions {
+    /// Absolute paths inside the sandbox; they get no arguments. Their working directory is the root.
+    pub programs: Vec<String>,
+    /// The whole environment of each.
+    pub environment: Vec<(String, String)>,
 }
 
 /// What a sandbox's own network has beside a loopback at 127.0.0.1 and ::1. Nothing here leads out of it: whoever
@@ -145,11 +161,19 @@ impl Spec {
         if !self.directory.is_absolute() || self.mounts.iter().any(|mount| !mount.source.is_absolute()) {
             return refuse("the working directory or a mount's source is not absolute");
         }
-        let texts = self.command.iter().chain(self.environment.iter().flat_map(|(key, value)| [key, value]));
+        if self.companions.programs.len() > COMPANIONS_MAX {
+            return refuse("there are too many companions");
+        }
+        if self.companions.programs.iter().any(|program| !program.starts_with('/')) {
+            return refuse("a companion's path is not absolute");
+        }
+        let variables = || self.environment.iter().chain(&self.companions.environment);
+        let words = self.command.iter().chain(&self.companions.programs);
+        let texts = words.chain(variables().flat_map(|(key, value)| [key, value]));
         if texts.into_iter().any(|text| text.contains('\0')) {
             return refuse("the command or the environment holds a NUL");
         }
-        if self.environment.iter().any(|(key, _)| key.is_empty() || key.contains('=')) {
+        if variables().any(|(key, _)| key.is_empty() || key.contains('=')) {
             return refuse("a variable of the environment has no proper name");
         }
         Ok(())
@@ -203,14 +227,18 @@ mod tests {
                 hosts: vec![([127, 1, 0, 2].into(), "api.example.com".into())],
             },
             limits: Limits::default(),
+            companions: Companions { programs: vec!["/opt/x".into()], environment: vec![("B".into(), "1".into())] },
         };
         assert!(good.check().is_ok());
-        let bad: [fn(&mut Spec); 15] = [
+        let bad: [fn(&mut Spec); 18] = [
             |spec| spec.name = "../x".into(),
             |spec| spec.name = "n".repeat(NAME_BYTES_MAX + 1),
             |spec| spec.command.clear(),
             |spec| spec.command.push("a\0b".into()),
             |spec| spec.environment.push(("A=B".into(), String::new())),
+            |spec| spec.companions.programs[0] = "opt/x".into(),
+            |spec| spec.companions.programs = vec!["/x".into(); COMPANIONS_MAX + 1],
+            |spec| spec.companions.environment[0].0 = "A=".into(),
             |spec| spec.directory = "tmp".into(),
             |spec| spec.mounts[0].source = "usr".into(),
             |spec| spec.mounts = vec![spec.mounts[0].clone(); MOUNTS_MAX + 1],

@@ -24,8 +24,8 @@ use crate::{
 /// Most bytes in one message: a specification and a little around it.
 pub(crate) const MESSAGE_BYTES_MAX: usize = SPEC_BYTES_MAX + 4096;
 
-/// Most descriptors in one message: a control socket and every mount.
-const DESCRIPTORS_MAX: usize = MOUNTS_MAX + 1;
+/// Most descriptors in one message: a control socket and every mount, or three pipes and every listener.
+const DESCRIPTORS_MAX: usize = MOUNTS_MAX + 3;
 
 /// Platform to helper.
 #[derive(Debug, Serialize, Deserialize)]
@@ -100,7 +100,8 @@ pub(crate) enum Order {
 /// Init to platform, over the control socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// The command is executing. With the output pipe, then the listeners.
+    /// The command is executing. With the output pipe, then the listeners. Of a sandbox with companions these are
+    /// executing; after the output pipe come theirs and the one of notices.
     Ready,
     /// The assignment is in force and the guest has been told.
     Assigned,
@@ -110,13 +111,19 @@ pub(crate) enum Report {
     Connected { number: u64 },
     /// The connection failed at once.
     NotConnected { number: u64, errno: i32 },
+    /// The command of a sandbox with companions is executing.
+    Begun,
 }
 
-/// Platform to init, over the control socket: connect to this port of 127.0.0.1.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Connect {
-    pub(crate) number: u64,
-    pub(crate) port: u16,
+/// Platform to init, over the control socket.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Connect to this port of 127.0.0.1.
+    Connect { number: u64, port: u16 },
+    /// Start the command, which has companions. Answered by [`Report::Begun`] or [`Report::Failed`].
+    Begin,
+    /// Send the command this signal, if it runs.
+    Signal(i32),
 }
 
 /// Why a sandbox could not be made, in a form that travels.
@@ -218,23 +225,24 @@ mod tests {
     fn carries_values_and_descriptors_and_reports_the_end() {
         let (ours, theirs) = pair().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
-        send(ours.as_fd(), &Connect { number: 7, port: 80 }, &[writer.as_fd()]).unwrap();
+        let ask = Ask::Connect { number: 7, port: 80 };
+        send(ours.as_fd(), &ask, &[writer.as_fd()]).unwrap();
         drop((ours, writer));
-        let (connect, mut descriptors) = receive::<Connect>(theirs.as_fd()).unwrap().unwrap();
-        assert_eq!((connect.number, connect.port, descriptors.len()), (7, 80, 1));
+        let (received, mut descriptors) = receive::<Ask>(theirs.as_fd()).unwrap().unwrap();
+        assert_eq!((received, descriptors.len()), (ask, 1));
         File::from(descriptors.remove(0)).write_all(b"through").unwrap();
         let mut text = String::new();
         File::from(OwnedFd::from(reader)).read_to_string(&mut text).unwrap();
         assert_eq!(text, "through");
-        assert!(receive::<Connect>(theirs.as_fd()).unwrap().is_none());
+        assert!(receive::<Ask>(theirs.as_fd()).unwrap().is_none());
     }
 
     #[test]
     fn refuses_what_is_not_a_message() {
         let (ours, theirs) = pair().unwrap();
         send_bytes(ours.as_fd(), b"{\"number\":", &[]).unwrap();
-        assert!(receive::<Connect>(theirs.as_fd()).is_err());
+        assert!(receive::<Ask>(theirs.as_fd()).is_err());
         send_bytes(ours.as_fd(), &vec![b' '; MESSAGE_BYTES_MAX + 1], &[]).unwrap();
-        assert_eq!(receive::<Connect>(theirs.as_fd()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(receive::<Ask>(theirs.as_fd()).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

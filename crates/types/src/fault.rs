@@ -54,6 +54,14 @@ pub enum Fault {
         /// For the author.
         reason: String,
     },
+    /// An extension of the function's could not be started, failed, or ended before its time.
+    #[error("an extension failed ({}): {reason}", failure.error_type())]
+    Extension {
+        /// How.
+        failure: ExtensionFailure,
+        /// For the author.
+        reason: String,
+    },
     /// The platform could not do its part; the text is for the operator's log, not for the caller.
     #[error("platform failure: {reason}")]
     Platform {
@@ -73,6 +81,7 @@ impl Fault {
             Fault::OutOfMemory => "Runtime.OutOfMemory",
             Fault::ResponseTooLarge => "Function.ResponseSizeTooLarge",
             Fault::Crash { .. } => "Runtime.Crash",
+            Fault::Extension { failure, .. } => failure.error_type(),
             Fault::Platform { .. } => "Platform.Failure",
         }
     }
@@ -92,10 +101,37 @@ impl Fault {
                 "Response payload size exceeded maximum allowed payload size ({} bytes).",
                 crate::limits::PAYLOAD_BYTES_MAX
             ),
-            Fault::Crash { reason } => format!("RequestId: {request} Error: {reason}"),
+            Fault::Crash { reason } | Fault::Extension { reason, .. } => {
+                format!("RequestId: {request} Error: {reason}")
+            }
             Fault::Platform { .. } => format!("RequestId: {request} Error: the platform could not run the function"),
         };
         serde_json::json!({ "errorType": self.error_type(), "errorMessage": message }).to_string().into()
+    }
+}
+
+/// How an extension failed; Lambda's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtensionFailure {
+    /// It could not be started.
+    Launch,
+    /// It said so while it initialised.
+    Init,
+    /// It said so later.
+    Exit,
+    /// Its process ended.
+    Crash,
+}
+
+impl ExtensionFailure {
+    /// As callers and the log see it.
+    pub fn error_type(self) -> &'static str {
+        match self {
+            Self::Launch => "Extension.LaunchError",
+            Self::Init => "Extension.InitError",
+            Self::Exit => "Extension.ExitError",
+            Self::Crash => "Extension.Crash",
+        }
     }
 }
 

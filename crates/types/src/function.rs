@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Egress, FunctionId, RevisionId, Runtime, Timestamp, Version, VersionId, layer::LayerUse, settings::Settings,
+    Egress, FunctionId, RevisionId, Runtime, Timestamp, Version, VersionId, layer::LayerUse, logging::Logging,
+    settings::Settings,
 };
 
 /// Everything known about one version of a function. Immutable once published in a catalog; a change makes a new one.
@@ -80,6 +81,9 @@ pub struct Configuration {
     pub tracing: TracingMode,
     /// CloudWatch log group; `None` means `/aws/lambda/NAME`.
     pub log_group: Option<String>,
+    /// Format and levels of its log.
+    #[serde(default)]
+    pub logging: Logging,
     /// Where it may connect to; `None` leaves that to the platform's configuration.
     #[serde(default)]
     pub egress: Option<Egress>,

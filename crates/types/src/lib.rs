@@ -13,6 +13,7 @@ pub mod identity;
 pub mod invocation;
 pub mod layer;
 pub mod limits;
+pub mod logging;
 pub mod name;
 pub mod runtime;
 pub mod settings;
@@ -21,7 +22,7 @@ pub mod version;
 
 pub use body::{Body, BoxError};
 pub use egress::Egress;
-pub use fault::{ExitStatus, Fault};
+pub use fault::{ExitStatus, ExtensionFailure, Fault};
 pub use function::Function;
 pub use identity::{Caller, Principal};
 pub use invocation::{Invocation, Payload};

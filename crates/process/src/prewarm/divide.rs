@@ -24,7 +24,8 @@ pub(crate) struct Parts {
 /// The parts of a function's sandbox. `None` when it has to be started as a whole. `no_package` is shown where the
 /// package will be.
 pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option<Parts> {
-    if !matches!(runtime, Runtime::Python { .. } | Runtime::Nodejs { .. }) {
+    let has_extensions = !spec.companions.programs.is_empty();
+    if has_extensions || !matches!(runtime, Runtime::Python { .. } | Runtime::Nodejs { .. }) {
         return None;
     }
     let variables = environment::of_nobody(runtime);
@@ -99,6 +100,7 @@ mod tests {
             listen: vec![9001],
             network: Network::default(),
             limits: Limits { memory_bytes_max: 1 << 27, cpu_millis: 2000, pids_max: 1024, open_files_max: 1024 },
+            companions: Default::default(),
         }
     }
 
@@ -109,6 +111,7 @@ mod tests {
             let parts = divide(&whole, runtime, Path::new("/nothing")).unwrap();
             let blank = serde_json::to_string(&parts.blank).unwrap();
             assert!(!blank.contains("secret") && !blank.contains("Tokyo"), "{blank}");
+            assert_eq!(parts.blank.mounts.iter().filter(|mount| mount.source == Path::new("/nothing")).count(), 2);
             assert_eq!(parts.assignment.name, "secret-id");
             let late: Vec<_> = parts.assignment.mounts.iter().map(|mount| mount.source.as_path()).collect();
             assert_eq!(late, [Path::new("/layers/secret"), Path::new("/packages/secret")]);
@@ -141,10 +144,11 @@ mod tests {
             "SSL_CERT_FILE",
             "UV_THREADPOOL_SIZE",
             "TZDIR",
+            "AWS_LAMBDA_EXEC_WRAPPER",
         ] {
             assert!(!is_divided(name, "x"), "{name}");
         }
-        for name in ["TABLE", "TZ", "PATH", "HOME", "NODE_ENV", "AWS_LAMBDA_EXEC_WRAPPER"] {
+        for name in ["TABLE", "TZ", "PATH", "HOME", "NODE_ENV"] {
             assert!(is_divided(name, "x"), "{name}");
         }
         assert!(is_divided("LANG", "en_US.UTF-8"), "as it is anyway");

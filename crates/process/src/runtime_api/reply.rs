@@ -16,7 +16,12 @@ pub(super) fn accepted() -> Response<Full<Bytes>> {
 
 /// 413: an answer was too large; the invocation has failed.
 pub(super) fn too_large() -> Response<Full<Bytes>> {
-    let message = format!("Exceeded maximum allowed payload size ({PAYLOAD_BYTES_MAX} bytes).");
+    too_large_for(PAYLOAD_BYTES_MAX)
+}
+
+/// 413 for a body of another limit.
+pub(super) fn too_large_for(bytes_max: usize) -> Response<Full<Bytes>> {
+    let message = format!("Exceeded maximum allowed payload size ({bytes_max} bytes).");
     error(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", &message)
 }
 
@@ -38,22 +43,26 @@ pub(super) fn not_found() -> Response<Full<Bytes>> {
 /// A request the machine refused.
 pub(super) fn refused(refusal: Refusal) -> Response<Full<Bytes>> {
     match refusal {
-        Refusal::InvalidStateTransition { from, to } => error(
-            StatusCode::FORBIDDEN,
-            "InvalidStateTransition",
-            &format!("Transition from {from} to {to} is not allowed"),
-        ),
+        Refusal::InvalidStateTransition { .. } => refused_as("InvalidStateTransition", refusal),
         Refusal::InvalidRequestId => error(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID"),
         Refusal::Gone => gone(),
     }
 }
 
-fn error(status: StatusCode, error_type: &str, message: &str) -> Response<Full<Bytes>> {
+/// 403: not now, under this name.
+pub(super) fn refused_as(error_type: &str, refusal: Refusal) -> Response<Full<Bytes>> {
+    let Refusal::InvalidStateTransition { from, to } = refusal else { return refused(refusal) };
+    error(StatusCode::FORBIDDEN, error_type, &format!("Transition from {from} to {to} is not allowed"))
+}
+
+/// An error of any kind.
+pub(super) fn error(status: StatusCode, error_type: &str, message: &str) -> Response<Full<Bytes>> {
     let body = serde_json::json!({ "errorMessage": message, "errorType": error_type });
     json(status, format!("{body}\n").into())
 }
 
-fn json(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+/// A JSON document.
+pub(super) fn json(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

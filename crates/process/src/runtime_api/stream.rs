@@ -20,7 +20,10 @@ use tokio::sync::oneshot;
 use updraft_types::{BoxError, Fault};
 
 use super::{ERROR_BODY, RuntimeApi, error_type_of};
-use crate::guest::{KillOnDrop, Process};
+use crate::{
+    guest::{KillOnDrop, Process},
+    telemetry::Status,
+};
 
 /// The guest's side of a stream.
 pub(crate) struct StreamingBody {
@@ -67,13 +70,14 @@ impl Body for Reading {
                 },
                 Some(Err(_)) => {
                     self.end = None;
-                    self.process.output.drain();
+                    self.process.drain();
                     let reason = "the response stream was cut off before its end".to_owned();
                     return Poll::Ready(Some(Err(Fault::Crash { reason }.into())));
                 }
                 None => {
-                    self.process.output.drain();
-                    self.kill.disarm();
+                    self.process.drain();
+                    let status = if self.fault.is_some() { Status::Error } else { Status::Success };
+                    self.kill.disarm(status);
                     self.api.finish_stream();
                     if let Some(end) = self.end.take() {
                         // An error means that the guest has hung up already.

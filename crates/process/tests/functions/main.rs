@@ -6,14 +6,18 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod egress;
+mod extensions;
 mod frozen;
 mod host;
 mod layers;
+mod logging;
 mod nodejs;
 mod prewarmed;
 mod provided;
 mod python;
+mod telemetry;
 mod web;
+mod wrapper;
 
 #[path = "../../src/testing.rs"]
 mod testing;
@@ -45,17 +49,21 @@ fn main() {
     };
     let once = [
         egress::TESTS,
+        extensions::TESTS,
         frozen::TESTS,
         layers::TESTS,
+        logging::TESTS,
         nodejs::TESTS,
         provided::TESTS,
         python::TESTS,
         web::TESTS,
         prewarmed::TESTS,
+        telemetry::TESTS,
+        wrapper::TESTS,
     ]
     .concat();
     let once = once.into_iter().map(|(name, test)| (name.to_owned(), test, Starts::Cold));
-    let again = [layers::TESTS, nodejs::TESTS, python::TESTS].concat();
+    let again = [layers::TESTS, nodejs::TESTS, python::TESTS, logging::TESTS].concat();
     let again = again.into_iter().map(|(name, test)| (format!("{name}_prewarmed"), test, Starts::Prewarmed));
     let tests: Vec<_> = once.chain(again).filter(|(name, ..)| !has("--ignored") && chosen(name)).collect();
     if has("--list") {

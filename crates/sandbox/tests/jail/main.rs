@@ -10,6 +10,7 @@ macro_rules! attempts {
     };
 }
 
+mod companions;
 mod devices;
 mod egress;
 mod ending;
@@ -57,8 +58,15 @@ fn main() -> ExitCode {
     }
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let own: [&[(&str, Test)]; 6] =
-        [view::TESTS, guests::TESTS, egress::TESTS, ending::TESTS, unassigned::TESTS, threats::TESTS];
+    let own: [&[(&str, Test)]; 7] = [
+        view::TESTS,
+        guests::TESTS,
+        companions::TESTS,
+        egress::TESTS,
+        ending::TESTS,
+        unassigned::TESTS,
+        threats::TESTS,
+    ];
     let tests: Vec<(String, Test)> = own
         .into_iter()
         .chain(ATTEMPTS)

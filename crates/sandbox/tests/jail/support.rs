@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
-use updraft_sandbox::{Config, Exit, Limits, Mount, Network, Require, Sandbox, Spawner, Spec, Status};
+use updraft_sandbox::{Companions, Config, Exit, Limits, Mount, Network, Require, Sandbox, Spawner, Spec, Status};
 
 pub(crate) type Test = fn();
 
@@ -68,7 +68,14 @@ pub(crate) fn spec(command: &[&str]) -> Spec {
         listen: Vec::new(),
         network: Network::default(),
         limits: Limits { memory_bytes_max: 256 << 20, cpu_millis: 0, pids_max: 64, open_files_max: 256 },
+        companions: Companions::default(),
     }
+}
+
+/// With a directory of the host shown at a place inside.
+pub(crate) fn spec_with(mut spec: Spec, directory: &Path, at: &str) -> Spec {
+    spec.mounts.push(Mount { source: directory.into(), target: at.into() });
+    spec
 }
 
 pub(crate) fn python(script: &str) -> Spec {

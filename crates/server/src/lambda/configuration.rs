@@ -10,6 +10,7 @@ use updraft_types::{
     function::{Configuration, TracingMode},
     layer::LayerUse,
     limits::{ENVIRONMENT_BYTES_MAX, EPHEMERAL_STORAGE_MB, MEMORY_MB, TIMEOUT_S},
+    logging::{ApplicationLevel, LogFormat, Logging as LoggingOf, SystemLevel},
 };
 
 use super::{members::Unsupported, validate::Violations};
@@ -98,9 +99,23 @@ pub(super) struct Change {
     ephemeral_storage_mb: Option<u32>,
     log_group: Option<String>,
     pub(super) layers: Option<Vec<LayerUse>>,
+    log_format: Option<LogFormat>,
+    application_level: Option<ApplicationLevel>,
+    system_level: Option<SystemLevel>,
 }
 
 impl Change {
+    /// Refuses what makes no sense for a function as it is.
+    pub(super) fn check(&self, current: &Configuration) -> Result<(), Error> {
+        let format = self.log_format.unwrap_or(current.logging.format);
+        if format == LogFormat::Text && (self.application_level.is_some() || self.system_level.is_some()) {
+            return Err(Error::invalid_parameter(
+                "ApplicationLogLevel and SystemLogLevel can only be set when LogFormat is JSON.",
+            ));
+        }
+        Ok(())
+    }
+
     /// Makes the change.
     pub(super) fn apply(self, to: &mut Configuration) {
         fn set<T>(to: &mut T, value: Option<T>) {
@@ -118,6 +133,12 @@ impl Change {
         set(&mut to.tracing, self.tracing);
         set(&mut to.ephemeral_storage_mb, self.ephemeral_storage_mb);
         set(&mut to.layers, self.layers);
+        set(&mut to.logging.format, self.log_format);
+        if to.logging.format == LogFormat::Text {
+            to.logging = LoggingOf::default();
+        }
+        set(&mut to.logging.application, self.application_level);
+        set(&mut to.logging.system, self.system_level);
         if self.log_group.is_some() {
             to.log_group = self.log_group;
         }
@@ -176,10 +197,7 @@ impl Members {
         if let Some(variables) = &environment {
             check_environment(variables)?;
         }
-        let log_group = match self.logging_config {
-            Some(logging) => logging.into_group()?,
-            None => None,
-        };
+        let logging = self.logging_config.unwrap_or_default();
         let whole = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
         Ok(Change {
             runtime,
@@ -194,7 +212,17 @@ impl Members {
                 _ => TracingMode::PassThrough,
             }),
             ephemeral_storage_mb: whole(self.ephemeral_storage.and_then(|storage| storage.size)),
-            log_group,
+            log_format: logging.log_format.as_deref().map(|format| match format {
+                "JSON" => LogFormat::Json,
+                _ => LogFormat::Text,
+            }),
+            application_level: logging.application_log_level.as_deref().map(application_level),
+            system_level: logging.system_log_level.as_deref().map(|level| match level {
+                "DEBUG" => SystemLevel::Debug,
+                "WARN" => SystemLevel::Warn,
+                _ => SystemLevel::Info,
+            }),
+            log_group: logging.log_group,
             layers: None,
         })
     }
@@ -205,6 +233,13 @@ impl Logging {
         if let Some(format) = &self.log_format {
             violations.one_of("loggingConfig.logFormat", format, &["JSON", "Text"]);
         }
+        if let Some(level) = &self.application_log_level {
+            let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+            violations.one_of("loggingConfig.applicationLogLevel", level, &levels);
+        }
+        if let Some(level) = &self.system_log_level {
+            violations.one_of("loggingConfig.systemLogLevel", level, &["DEBUG", "INFO", "WARN"]);
+        }
         if let Some(group) = &self.log_group {
             violations.length_max("loggingConfig.logGroup", group, 512);
             let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_/#".contains(&byte);
@@ -212,15 +247,17 @@ impl Logging {
             violations.pattern("loggingConfig.logGroup", group, is_valid, r"[\.\-_/#A-Za-z0-9]+");
         }
     }
+}
 
-    fn into_group(self) -> Result<Option<String>, Error> {
-        if self.log_format.as_deref() == Some("JSON") {
-            return Err(Error::unsupported_member("LoggingConfig.LogFormat JSON"));
-        }
-        if self.application_log_level.is_some() || self.system_log_level.is_some() {
-            return Err(Error::unsupported_member("A log level in LoggingConfig"));
-        }
-        Ok(self.log_group)
+/// A level that has been checked.
+fn application_level(level: &str) -> ApplicationLevel {
+    match level {
+        "TRACE" => ApplicationLevel::Trace,
+        "DEBUG" => ApplicationLevel::Debug,
+        "WARN" => ApplicationLevel::Warn,
+        "ERROR" => ApplicationLevel::Error,
+        "FATAL" => ApplicationLevel::Fatal,
+        _ => ApplicationLevel::Info,
     }
 }
 
@@ -294,6 +331,30 @@ mod tests {
         assert_eq!(read("{}"), Ok(Change::default()));
         assert!(read(r#"{"Runtime":"web","Handler":"node server.js"}"#).is_ok());
         assert!(read(r#"{"Runtime":"python3.12","Handler":"a b"}"#).is_err());
+    }
+
+    /// As in AWS's recorded test_advanced_logging_configuration_format_switch and its partial updates.
+    #[test]
+    fn log_formats_and_levels_change_as_recorded() {
+        let mut current = crate::lambda::view::tests::function().configuration;
+        let mut change = |text: &str| {
+            let change = read(&format!(r#"{{"LoggingConfig":{text}}}"#))?;
+            change.check(&current)?;
+            change.apply(&mut current);
+            Ok::<_, Error>((current.logging, current.log_group.clone()))
+        };
+        let json = LoggingOf { format: LogFormat::Json, ..LoggingOf::default() };
+        assert!(change(r#"{"ApplicationLogLevel":"DEBUG"}"#).is_err(), "in text there are no levels");
+        assert_eq!(change(r#"{"LogFormat":"JSON"}"#), Ok((json, None)));
+        let debug = LoggingOf { application: ApplicationLevel::Debug, ..json };
+        assert_eq!(change(r#"{"ApplicationLogLevel":"DEBUG"}"#), Ok((debug, None)));
+        let quiet = LoggingOf { system: SystemLevel::Warn, ..debug };
+        assert_eq!(change(r#"{"SystemLogLevel":"WARN","LogGroup":"/g"}"#), Ok((quiet, Some("/g".into()))));
+        assert!(change(r#"{"LogFormat":"Text","SystemLogLevel":"WARN"}"#).is_err());
+        assert_eq!(change(r#"{"LogFormat":"Text"}"#), Ok((LoggingOf::default(), Some("/g".into()))));
+        for bad in [r#"{"LogFormat":"json"}"#, r#"{"ApplicationLogLevel":"ALL"}"#, r#"{"SystemLogLevel":"TRACE"}"#] {
+            assert!(change(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

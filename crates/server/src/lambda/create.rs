@@ -73,9 +73,11 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
         architecture: architecture.unwrap_or(Architecture::X86_64),
         tracing: TracingMode::PassThrough,
         log_group: None,
+        logging: Default::default(),
         egress: None,
         layers: Vec::new(),
     };
+    change.check(&configuration)?;
     change.apply(&mut configuration);
     let draft = Draft { id: scope.id(name.clone()), configuration, tags };
     let arn = draft.id.arn(scope.node.region());

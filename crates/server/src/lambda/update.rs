@@ -81,6 +81,7 @@ pub(super) async fn configuration(scope: &Scope<'_>, segment: &str, body: &Held)
     let arns = request.members.layers.clone();
     let mut change = request.members.into_change()?;
     let current = current.ok_or_else(|| Error::function_not_found(&arn))?;
+    change.check(&current.configuration)?;
     let expected = expected(request.revision_id.as_deref(), &current)?;
     if let Some(arns) = &arns {
         change.layers = Some(layers::resolve(scope, arns).await?);

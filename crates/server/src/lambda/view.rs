@@ -8,6 +8,7 @@ use updraft_node::Deployed;
 use updraft_types::{
     Body, Function, Region, Version,
     function::{Architecture, LastUpdate, State, TracingMode},
+    logging::{ApplicationLevel, LogFormat, SystemLevel},
 };
 
 use crate::{respond, scope::Scope};
@@ -100,8 +101,12 @@ struct LayerView {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct LoggingView {
-    log_format: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application_log_level: Option<ApplicationLevel>,
+    log_format: LogFormat,
     log_group: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_log_level: Option<SystemLevel>,
 }
 
 #[derive(Debug, Serialize)]
@@ -146,6 +151,8 @@ pub(super) fn configuration<'a>(
         Detail::Listed => nothing,
     };
     let variables = &configuration.environment;
+    let logging = configuration.logging;
+    let is_json = logging.format == LogFormat::Json;
     ConfigurationView {
         architectures: [configuration.architecture],
         code_sha256: &function.code.sha256,
@@ -170,8 +177,10 @@ pub(super) fn configuration<'a>(
             .map(|layer| LayerView { arn: layer.id.arn(region), code_size: layer.code.size_bytes })
             .collect(),
         logging_config: LoggingView {
-            log_format: "Text",
+            application_log_level: is_json.then_some(logging.application),
+            log_format: logging.format,
             log_group: configuration.log_group.clone().unwrap_or_else(|| format!("/aws/lambda/{name}")),
+            system_log_level: is_json.then_some(logging.system),
         },
         memory_size: configuration.memory_mb,
         package_type: "Zip",
@@ -247,6 +256,7 @@ pub(super) mod tests {
                 architecture: Architecture::X86_64,
                 tracing: TracingMode::PassThrough,
                 log_group: None,
+                logging: Default::default(),
                 egress: None,
                 layers: Vec::new(),
             },
@@ -295,6 +305,18 @@ pub(super) mod tests {
             "Version": "$LATEST",
         });
         assert_eq!(shown(&function(), Detail::Full), expected);
+    }
+
+    /// The fields of AWS's recorded test_function_advanced_logging_configuration.
+    #[test]
+    fn levels_are_shown_with_json_alone() {
+        let mut changed = function();
+        changed.configuration.logging.format = LogFormat::Json;
+        changed.configuration.log_group = Some("cool_lambda".into());
+        let expected = json!({
+            "ApplicationLogLevel": "INFO", "LogFormat": "JSON", "LogGroup": "cool_lambda", "SystemLogLevel": "INFO",
+        });
+        assert_eq!(shown(&changed, Detail::Full)["LoggingConfig"], expected);
     }
 
     #[test]

@@ -92,6 +92,7 @@ pub(crate) fn function(name: &str, number: u64) -> Function {
             architecture: Architecture::X86_64,
             tracing: TracingMode::PassThrough,
             log_group: None,
+            logging: Default::default(),
             egress: (number % 2 == 1).then(updraft_types::Egress::all),
             layers: (1..=number % 3).map(layer_use).collect(),
         },

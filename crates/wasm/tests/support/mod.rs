@@ -121,6 +121,7 @@ pub(crate) fn function() -> Function {
             architecture: Architecture::X86_64,
             tracing: TracingMode::PassThrough,
             log_group: None,
+            logging: Default::default(),
             egress: None,
             layers: Vec::new(),
         },
