@@ -525,7 +525,7 @@ impl Pool {
         tokio::spawn(async move {
             let id = InstanceId::random();
             let stream = logs::stream_name(id, Timestamp::now());
-            let sink = pool.shared.logs.sink(pool.function.id.clone(), &stream);
+            let sink = pool.shared.logs.sink((&*pool.function).into(), &stream);
             let began = Instant::now();
             let starting = Arc::new(Starting::new(began, Output(sink.clone())));
             let start = AssertUnwindSafe(pool.start(id, stream, starting.clone())).catch_unwind();

@@ -10,6 +10,7 @@ mod fixture;
 mod full_disk;
 mod functions;
 mod kill;
+mod log_groups;
 mod logs;
 mod model;
 mod opening;
