@@ -52,6 +52,13 @@ impl Invalid {
     }
 }
 
+/// The one that selects every line.
+impl Default for FilterPattern {
+    fn default() -> Self {
+        Self { kind: Kind::Terms(terms::Terms::default()) }
+    }
+}
+
 impl FilterPattern {
     /// Reads a pattern. The empty one selects every line.
     pub fn parse(text: &str) -> Result<Self, Invalid> {

@@ -17,7 +17,7 @@ use crate::{
     connection::Peer,
     error::Error,
     function_url::{self, Target},
-    guard, lambda, metrics, respond,
+    guard, lambda, logs, metrics, respond,
     route::{self, Door},
     scope::Scope,
     service::Service,
@@ -115,6 +115,7 @@ impl Doors {
         }
         match &service {
             Service::Lambda => lambda::serve(&scope, &head, &body).await.unwrap_or_else(Error::into_response),
+            Service::Logs => logs::serve(&scope, &head, &body).await.unwrap_or_else(|error| error.into_response(protocol)),
             Service::Other(name) => ApiError::not_implemented(&format!("The service {name}")).into_response(protocol),
         }
     }
@@ -156,6 +157,7 @@ impl Doors {
 fn body_bytes_max(service: &Service, head: &Parts) -> usize {
     match service {
         Service::Lambda => lambda::body_bytes_max(head),
+        Service::Logs => logs::BODY_BYTES_MAX,
         Service::Other(_) => OTHER_BODY_BYTES_MAX,
     }
 }

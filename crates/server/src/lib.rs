@@ -10,6 +10,7 @@
 mod admin;
 mod api_error;
 mod authenticate;
+mod aws_json;
 mod body;
 mod call;
 mod connection;
@@ -19,6 +20,7 @@ mod function_url;
 mod guard;
 mod json;
 mod lambda;
+mod logs;
 mod metrics;
 mod patience;
 mod respond;

@@ -9,6 +9,8 @@ use crate::api_error::Protocol;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Service {
     Lambda,
+    /// CloudWatch Logs.
+    Logs,
     /// Not part of this platform; the name is cut to 40 characters.
     Other(String),
 }
@@ -18,6 +20,7 @@ impl Service {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         match scope_service(headers) {
             None | Some("lambda") => Service::Lambda,
+            Some("logs") => Service::Logs,
             Some(other) => Service::Other(other.chars().take(40).collect()),
         }
     }
@@ -25,6 +28,7 @@ impl Service {
     /// How it words its answers and errors.
     pub(crate) fn protocol(&self) -> Protocol {
         match self {
+            Service::Logs => Protocol::Json,
             Service::Lambda | Service::Other(_) => Protocol::RestJson,
         }
     }

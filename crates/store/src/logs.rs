@@ -225,6 +225,20 @@ impl Logs {
         self.look_up(move |connection| groups::streams(connection, &group, &prefix, order, after.as_ref(), limit)).await
     }
 
+    /// [`Change::Done`] if the group has all of these streams.
+    pub async fn find_streams(&self, group: LogGroupId, names: Vec<String>) -> Result<Change, Error> {
+        self.look_up(move |connection| {
+            for name in &names {
+                match groups::has_stream(connection, &group, name)? {
+                    Change::Done => {}
+                    missing => return Ok(missing),
+                }
+            }
+            Ok(Change::Done)
+        })
+        .await
+    }
+
     /// Stores the lines of one stream, as [`Logs::append`] does, if the stream is there.
     pub async fn put(&self, entry: Entry) -> Result<Change, Error> {
         let (group, stream) = (entry.group.clone(), entry.stream.clone());
