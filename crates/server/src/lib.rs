@@ -16,6 +16,7 @@ mod call;
 mod connection;
 mod doors;
 mod error;
+mod event_stream;
 mod function_url;
 mod guard;
 mod json;
