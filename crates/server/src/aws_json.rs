@@ -364,7 +364,9 @@ mod tests {
         let any = Rule::length(0..=5);
         let all = || input(r#"{"x":{"a":[1]},"y":[1],"z":1.5}"#);
         let mut read = all().await.unwrap();
-        assert!(read.text("x", &any).is_err() && read.texts("y", 0..=5, &any).is_err() && read.number("z", 0..=5).is_err());
+        assert!(
+            read.text("x", &any).is_err() && read.texts("y", 0..=5, &any).is_err() && read.number("z", 0..=5).is_err()
+        );
         let mut read = all().await.unwrap();
         assert!(read.map("x", 0..=5, &any, &any).is_err() && read.flag("z").is_err());
         assert!(read.structures("y", 0..=5, |_| Ok(())).is_err());

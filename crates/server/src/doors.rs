@@ -115,7 +115,9 @@ impl Doors {
         }
         match &service {
             Service::Lambda => lambda::serve(&scope, &head, &body).await.unwrap_or_else(Error::into_response),
-            Service::Logs => logs::serve(&scope, &head, &body).await.unwrap_or_else(|error| error.into_response(protocol)),
+            Service::Logs => {
+                logs::serve(&scope, &head, &body).await.unwrap_or_else(|error| error.into_response(protocol))
+            }
             Service::Other(name) => ApiError::not_implemented(&format!("The service {name}")).into_response(protocol),
         }
     }

@@ -58,6 +58,7 @@ mod tests {
             )
         };
         assert_eq!(service(&scope("sqs")), Service::Other("sqs".into()));
+        assert_eq!(service(&scope("logs")), Service::Logs);
         assert_eq!(service(&scope("lambda")), Service::Lambda);
         assert_eq!(service("Bearer x"), Service::Lambda);
         assert_eq!(service("Credential="), Service::Lambda);

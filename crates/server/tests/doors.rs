@@ -1,5 +1,6 @@
 //! The doors over real connections, in front of a real node whose instances are closures.
 
+mod logs_door;
 mod platform;
 
 use std::{convert::Infallible, time::Duration};

@@ -1,6 +1,7 @@
 //! Everything the platform remembers, behind domain verbs.
 //!
-//! Owns the data directory: `platform.db` ([`Functions`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
+//! Owns the data directory: `platform.db` ([`Functions`], [`Parameters`],
+//! [`Secrets`]), `master.key` ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
 //! `lock` that keeps a second process out. Decides nothing: which change is allowed, when to retry and what to
 //! keep is for `engine`; here a verb either happens whole or not at all. SQL and file names do not leave this
 //! crate, so that the same verbs can be spoken to PostgreSQL and an S3-compatible store.
@@ -16,13 +17,19 @@ pub mod functions;
 mod lock;
 pub mod logs;
 pub mod open;
+pub mod parameters;
 mod readers;
 mod schema;
+pub mod seal;
+pub mod secrets;
 mod writer;
 
 pub use blobs::Blobs;
 pub use functions::Functions;
 pub use logs::Logs;
+pub use parameters::Parameters;
+pub use seal::{MasterKey, Seal};
+pub use secrets::Secrets;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -47,26 +54,41 @@ struct Inner {
     functions: Functions,
     blobs: Blobs,
     logs: Logs,
+    parameters: Parameters,
+    secrets: Secrets,
+    master_key: MasterKey,
 }
 
 impl Store {
     /// Opens the data directory, making or migrating what is in it. Must run inside a Tokio runtime.
+    ///
+    /// Its secrets are sealed under the master key in it, which is made with the directory.
     pub async fn open(config: Config) -> Result<Self, open::Error> {
+        Self::open_with(config, None).await
+    }
+
+    /// The same, with a master key that is kept elsewhere.
+    pub async fn open_with(config: Config, master_key: Option<MasterKey>) -> Result<Self, open::Error> {
         let directory = config.directory.clone();
-        tokio::task::spawn_blocking(move || Self::open_blocking(&config))
+        tokio::task::spawn_blocking(move || Self::open_blocking(&config, master_key))
             .await
             .unwrap_or_else(|error| Err(open::Error::Io { path: directory, source: std::io::Error::other(error) }))
     }
 
-    fn open_blocking(config: &Config) -> Result<Self, open::Error> {
+    fn open_blocking(config: &Config, master_key: Option<MasterKey>) -> Result<Self, open::Error> {
         let directory = open::directory(&config.directory)?;
         let lock = Arc::new(lock::Lock::acquire(&directory)?);
+        let known = seal::known(&directory, master_key)?;
         let platform = Arc::new(database::Database::open(&directory, &schema::PLATFORM, lock.clone())?);
+        let master_key = seal::settle(&directory, known)?;
         let inner = Inner {
+            parameters: Parameters::new(platform.clone(), Seal::new(&master_key, "parameters")),
+            secrets: Secrets::new(platform.clone(), Seal::new(&master_key, "secrets")),
             functions: Functions::new(platform.clone()),
             blobs: Blobs::open_local(&directory)?,
             logs: Logs::open(&directory, &lock)?,
             platform,
+            master_key,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -74,6 +96,21 @@ impl Store {
     /// Functions.
     pub fn functions(&self) -> &Functions {
         &self.inner.functions
+    }
+
+    /// The seal for secrets of one purpose.
+    pub fn seal(&self, purpose: &str) -> Seal {
+        Seal::new(&self.inner.master_key, purpose)
+    }
+
+    /// SSM's parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.inner.parameters
+    }
+
+    /// Secrets Manager's secrets.
+    pub fn secrets(&self) -> &Secrets {
+        &self.inner.secrets
     }
 
     /// Code packages and other large bytes.

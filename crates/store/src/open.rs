@@ -53,6 +53,26 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The directory's secrets were sealed with a master key that is not there.
+    #[error("{} is not there, and the secrets in this data directory were sealed with it: put it back from a backup, \
+        give the key in UPDRAFT_MASTER_KEY, or choose another directory", path.display())]
+    MasterKeyMissing {
+        /// Where the key should be.
+        path: PathBuf,
+    },
+    /// The directory's secrets were sealed with another master key.
+    #[error("the secrets in the data directory {} were sealed with another master key than the one given: put the \
+        right one back, or choose another directory", directory.display())]
+    MasterKeyWrong {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// The file holds no master key.
+    #[error("{} is not a master key, which is 64 hexadecimal digits: put it back from a backup", path.display())]
+    MasterKeyInvalid {
+        /// The file.
+        path: PathBuf,
+    },
     /// SQLite refused, for a reason other than those above.
     #[error("cannot open {}: {reason}", path.display())]
     Database {

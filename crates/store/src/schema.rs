@@ -29,7 +29,8 @@ pub(crate) const PLATFORM: Schema = Schema {
     synchronous: "FULL",
     auto_vacuum: "NONE",
     checkpoint_pages: 1_000,
-    migrations: &["
+    migrations: &[
+        "
         -- One row a function. The document is types::Function as JSON; the columns beside it repeat what verbs
         -- look at. Fields added to the document later need a serde default, or a migration here.
         CREATE TABLE function (
@@ -39,7 +40,43 @@ pub(crate) const PLATFORM: Schema = Schema {
             document TEXT NOT NULL,
             PRIMARY KEY (account, name)
         ) STRICT;
-    "],
+    ",
+        "
+        -- What shows whether a master key is the one that secrets here were sealed with; one row once there is one.
+        CREATE TABLE IF NOT EXISTS master_key (
+            one   INTEGER PRIMARY KEY CHECK (one = 1),
+            proof BLOB NOT NULL
+        ) STRICT;
+
+        -- One row a version of a parameter, the newest of which is the parameter. The document is
+        -- parameters::Version as JSON; a SecureString's value is sealed for account, name and version.
+        CREATE TABLE parameter (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            version  INTEGER NOT NULL,
+            document TEXT NOT NULL,
+            value    BLOB NOT NULL,
+            PRIMARY KEY (account, name, version)
+        ) STRICT;
+
+        -- One row a secret and one a version of it. Documents are secrets::Secret and secrets::Version as JSON; values
+        -- are sealed for account, secret and version.
+        CREATE TABLE secret (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name)
+        ) STRICT;
+        CREATE TABLE secret_version (
+            account  TEXT NOT NULL,
+            secret   TEXT NOT NULL,
+            id       TEXT NOT NULL,
+            document TEXT NOT NULL,
+            value    BLOB NOT NULL,
+            PRIMARY KEY (account, secret, id)
+        ) STRICT;
+    ",
+    ],
 };
 
 /// Log lines: many, and no great loss. In a file of their own so that they never delay a commit of the platform's.

@@ -12,9 +12,7 @@ use updraft_node::logs::{
 };
 use updraft_types::{Body, Timestamp};
 
-use super::{
-    FILTER_PATTERN, STREAM_NAME, TIME, TOKEN, internal, invalid, named_or_identified, not_found, settled,
-};
+use super::{FILTER_PATTERN, STREAM_NAME, TIME, TOKEN, internal, invalid, named_or_identified, not_found, settled};
 use crate::{
     api_error::ApiError,
     aws_json::{Input, answer},

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use updraft_node::logs::stored::{Group, Pattern};
 use updraft_types::{Body, Timestamp};
 
-use super::{GROUP_IDENTIFIER, GROUP_NAME, TOKEN, group_arn, identified, internal, invalid, named, not_found, settled, tags};
+use super::{
+    GROUP_IDENTIFIER, GROUP_NAME, TOKEN, group_arn, identified, internal, invalid, named, not_found, settled, tags,
+};
 use crate::{
     api_error::ApiError,
     aws_json::{Input, Rule, answer, nothing},

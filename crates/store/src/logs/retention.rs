@@ -102,10 +102,12 @@ pub(super) fn trim(connection: &Connection, group: i64, retention: Retention) ->
 
     connection.prepare_cached("UPDATE log_group SET size_bytes = ?2 WHERE id = ?1")?.execute((group, left_bytes))?;
     streams.into_iter().try_for_each(|(stream, removed_bytes)| shrink(connection, group, &stream, removed_bytes))?;
-    let sql = "DELETE FROM log_group WHERE id = ?1 AND is_kept = 0
+    let sql = "SELECT 1 FROM log_group WHERE id = ?1 AND is_kept = 0
                    AND NOT EXISTS (SELECT 1 FROM chunk WHERE log_group = ?1)";
-    if connection.prepare_cached(sql)?.execute([group])? > 0 {
+    if connection.prepare_cached(sql)?.exists([group])? {
+        // The streams first: each refers to its group.
         connection.prepare_cached("DELETE FROM log_stream WHERE log_group = ?1")?.execute([group])?;
+        connection.prepare_cached("DELETE FROM log_group WHERE id = ?1")?.execute([group])?;
     }
     Ok(sweep)
 }

@@ -14,3 +14,4 @@ mod log_groups;
 mod logs;
 mod model;
 mod opening;
+mod parameters;
