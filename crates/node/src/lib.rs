@@ -49,6 +49,12 @@ pub use updraft_engine::{
 };
 pub use updraft_executor::{Framing, Reply};
 use updraft_store::Store;
+/// SSM's parameters, as the store keeps them.
+pub use updraft_store::parameters;
+/// Random bytes from the operating system, fit for keys.
+pub use updraft_store::seal::random;
+/// Secrets Manager's secrets, as the store keeps them.
+pub use updraft_store::secrets;
 use updraft_types::{Function, FunctionId, Region};
 
 use crate::{
@@ -112,6 +118,16 @@ impl Handle {
     /// The functions as they are now; a snapshot that never changes.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.inner.catalog.load_full()
+    }
+
+    /// SSM's parameters.
+    pub fn parameters(&self) -> &updraft_store::Parameters {
+        self.inner.store.parameters()
+    }
+
+    /// Secrets Manager's secrets.
+    pub fn secrets(&self) -> &updraft_store::Secrets {
+        self.inner.store.secrets()
     }
 
     /// Log lines of functions.

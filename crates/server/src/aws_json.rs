@@ -92,6 +92,11 @@ impl Input {
         self.members.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 
+    /// How many elements a list has, without taking it or checking it.
+    pub(crate) fn peek_count(&self, name: &str) -> usize {
+        self.members.get(name).and_then(Value::as_array).map_or(0, Vec::len)
+    }
+
     /// Whether a member is there, for those that are not supported.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(|value| !value.is_null())

@@ -20,7 +20,9 @@ use crate::{
     guard, lambda, logs, metrics, respond,
     route::{self, Door},
     scope::Scope,
+    secretsmanager,
     service::Service,
+    ssm,
 };
 
 /// The largest body of a service that says nothing else, bytes.
@@ -118,6 +120,12 @@ impl Doors {
             Service::Logs => {
                 logs::serve(&scope, &head, &body).await.unwrap_or_else(|error| error.into_response(protocol))
             }
+            Service::Ssm => {
+                ssm::serve(&scope, &head, &body).await.unwrap_or_else(|error| error.into_response(protocol))
+            }
+            Service::SecretsManager => {
+                secretsmanager::serve(&scope, &head, &body).await.unwrap_or_else(|error| error.into_response(protocol))
+            }
             Service::Other(name) => ApiError::not_implemented(&format!("The service {name}")).into_response(protocol),
         }
     }
@@ -160,6 +168,8 @@ fn body_bytes_max(service: &Service, head: &Parts) -> usize {
     match service {
         Service::Lambda => lambda::body_bytes_max(head),
         Service::Logs => logs::BODY_BYTES_MAX,
+        Service::Ssm => ssm::BODY_BYTES_MAX,
+        Service::SecretsManager => secretsmanager::BODY_BYTES_MAX,
         Service::Other(_) => OTHER_BODY_BYTES_MAX,
     }
 }

@@ -27,7 +27,9 @@ mod patience;
 mod respond;
 mod route;
 mod scope;
+mod secretsmanager;
 mod service;
+mod ssm;
 mod stall;
 mod trace;
 

@@ -11,6 +11,10 @@ pub(crate) enum Service {
     Lambda,
     /// CloudWatch Logs.
     Logs,
+    /// Systems Manager: its Parameter Store.
+    Ssm,
+    /// Secrets Manager.
+    SecretsManager,
     /// Not part of this platform; the name is cut to 40 characters.
     Other(String),
 }
@@ -21,6 +25,8 @@ impl Service {
         match scope_service(headers) {
             None | Some("lambda") => Service::Lambda,
             Some("logs") => Service::Logs,
+            Some("ssm") => Service::Ssm,
+            Some("secretsmanager") => Service::SecretsManager,
             Some(other) => Service::Other(other.chars().take(40).collect()),
         }
     }
@@ -28,7 +34,7 @@ impl Service {
     /// How it words its answers and errors.
     pub(crate) fn protocol(&self) -> Protocol {
         match self {
-            Service::Logs => Protocol::Json,
+            Service::Logs | Service::Ssm | Service::SecretsManager => Protocol::Json,
             Service::Lambda | Service::Other(_) => Protocol::RestJson,
         }
     }
