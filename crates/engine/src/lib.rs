@@ -8,6 +8,7 @@ pub mod burst;
 pub mod contention;
 pub mod eviction;
 pub mod fair;
+pub mod filter_pattern;
 pub mod keep_alive;
 pub mod placement;
 pub mod policy;

@@ -57,6 +57,12 @@ pub use updraft_engine::{
 };
 pub use updraft_executor::{Framing, Reply};
 use updraft_store::Store;
+/// SSM's parameters, as the store keeps them.
+pub use updraft_store::parameters;
+/// Random bytes from the operating system, fit for keys.
+pub use updraft_store::seal::random;
+/// Secrets Manager's secrets, as the store keeps them.
+pub use updraft_store::secrets;
 use updraft_types::{AccountId, Function, FunctionId, Region};
 
 use crate::{
@@ -134,6 +140,16 @@ impl Handle {
             return Err(identity::Error::HasFunctions);
         }
         self.inner.identity.delete_account(id).await
+    }
+
+    /// SSM's parameters.
+    pub fn parameters(&self) -> &updraft_store::Parameters {
+        self.inner.store.parameters()
+    }
+
+    /// Secrets Manager's secrets.
+    pub fn secrets(&self) -> &updraft_store::Secrets {
+        self.inner.store.secrets()
     }
 
     /// Log lines of functions.

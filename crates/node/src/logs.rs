@@ -4,6 +4,10 @@
 //! to followers and, in few large rows, to the store. Writing never waits: a sink that is full loses lines and
 //! says how many. Reading flushes first, so a reader sees everything written before it asked.
 
+mod groups;
+
+pub use groups::{FilterPattern, stored};
+
 use std::{collections::HashMap, fmt, io::Write, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -15,7 +19,7 @@ use updraft_store::{
     logs::{Entry, Lines, Retention, Sweep},
 };
 use updraft_types::{
-    FunctionId, InstanceId, Timestamp, Version,
+    InstanceId, LogGroupId, Timestamp, Version,
     limits::{LOG_LINE_BYTES_MAX, LOG_TAIL_BYTES},
     logging::Logging,
 };
@@ -34,9 +38,9 @@ const FOLLOW_LINES_MAX: usize = 4_096;
 /// How long logs are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Lines older than this are removed.
+    /// Lines older than this are removed from groups that do not say for themselves.
     pub age_max: Duration,
-    /// Each function's oldest lines are removed beyond this size, bytes.
+    /// Each group's oldest lines are removed beyond this size, bytes.
     pub bytes_max_per_function: u64,
 }
 
@@ -73,7 +77,7 @@ struct Hub {
     store: Store,
     /// Sinks with lines to flush, each here once.
     dirty: Mutex<Vec<Arc<Sink>>>,
-    followers: Mutex<HashMap<FunctionId, broadcast::Sender<Line>>>,
+    followers: Mutex<HashMap<LogGroupId, broadcast::Sender<Line>>>,
     /// Held while flushing, so a reader that flushed sees what a flush under way was moving.
     flushing: tokio::sync::Mutex<()>,
 }
@@ -108,10 +112,10 @@ impl Handle {
         tokio::join!(flushing, retaining);
     }
 
-    /// The newest `limit` lines since `since`, oldest first.
-    pub async fn read(&self, id: &FunctionId, since: Timestamp, limit: usize) -> Vec<Line> {
+    /// The newest `limit` lines of a group since `since`, oldest first.
+    pub async fn read(&self, group: impl Into<LogGroupId>, since: Timestamp, limit: usize) -> Vec<Line> {
         self.flush().await;
-        match self.hub.store.logs().read(id, since, limit).await {
+        match self.hub.store.logs().read(group, since, limit).await {
             Ok(lines) => lines
                 .into_iter()
                 .map(|line| Line { at: line.at, stream: line.stream.as_str().into(), text: line.text })
@@ -123,9 +127,9 @@ impl Handle {
         }
     }
 
-    /// Lines from now on. A reader that falls behind misses lines and is told so by a line saying how many.
-    pub fn follow(&self, id: &FunctionId) -> impl Stream<Item = Line> + Send + 'static {
-        let receiver = match self.hub.followers.lock().entry(id.clone()) {
+    /// A group's lines from now on. A reader that falls behind misses lines and is told so by a line saying how many.
+    pub fn follow(&self, group: LogGroupId) -> impl Stream<Item = Line> + Send + use<> + 'static {
+        let receiver = match self.hub.followers.lock().entry(group) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.get().subscribe(),
             std::collections::hash_map::Entry::Vacant(entry) => {
                 let (sender, receiver) = broadcast::channel(FOLLOW_LINES_MAX);
@@ -147,8 +151,8 @@ impl Handle {
     }
 
     /// A sink for one instance.
-    pub(crate) fn sink(&self, function: FunctionId, stream: &str, logging: Logging) -> Arc<Sink> {
-        Arc::new(Sink { function, stream: stream.into(), logging, hub: self.hub.clone(), state: Mutex::default() })
+    pub(crate) fn sink(&self, group: LogGroupId, stream: &str, logging: Logging) -> Arc<Sink> {
+        Arc::new(Sink { group, stream: stream.into(), logging, hub: self.hub.clone(), state: Mutex::default() })
     }
 
     /// Moves everything written so far to followers and the store.
@@ -172,7 +176,7 @@ impl Handle {
             return;
         }
         for entry in entries {
-            let Some(sender) = followers.get(&entry.function) else { continue };
+            let Some(sender) = followers.get(&entry.group) else { continue };
             for (at, text) in entry.lines.iter() {
                 let text = Bytes::copy_from_slice(text);
                 // An error means that the last follower has just left.
@@ -184,8 +188,9 @@ impl Handle {
     async fn retain(&self) {
         let config = self.hub.config;
         let age_max_ms = u64::try_from(config.age_max.as_millis()).unwrap_or(u64::MAX);
-        let older_than = Timestamp::from_ms(Timestamp::now().as_ms().saturating_sub(age_max_ms));
-        let retention = Retention { older_than, bytes_max_per_function: config.bytes_max_per_function };
+        let now = Timestamp::now();
+        let older_than = Timestamp::from_ms(now.as_ms().saturating_sub(age_max_ms));
+        let retention = Retention { now, older_than, bytes_max_per_function: config.bytes_max_per_function };
         loop {
             match self.hub.store.logs().retain(retention).await {
                 Ok(Sweep::Finished) => return,
@@ -199,7 +204,7 @@ impl Handle {
 
 /// One instance's output.
 pub(crate) struct Sink {
-    function: FunctionId,
+    group: LogGroupId,
     stream: Arc<str>,
     /// How the platform's own lines are written to it.
     pub(crate) logging: Logging,
@@ -260,7 +265,12 @@ impl Sink {
         // As much as this time is the best guess for the next.
         let next = Lines::expecting(state.lines.size_bytes());
         let lines = std::mem::replace(&mut state.lines, next);
-        (!lines.is_empty()).then(|| Entry { function: self.function.clone(), stream: self.stream.clone(), lines })
+        (!lines.is_empty()).then(|| Entry {
+            group: self.group.clone(),
+            stream: self.stream.clone(),
+            ingested_at: Timestamp::now(),
+            lines,
+        })
     }
 }
 

@@ -549,7 +549,7 @@ impl Pool {
             let id = InstanceId::random();
             let stream = logs::stream_name(pool.function.version, id, Timestamp::now());
             let logging = pool.function.configuration.logging;
-            let sink = pool.shared.logs.sink(pool.function.id.clone(), &stream, logging);
+            let sink = pool.shared.logs.sink((&*pool.function).into(), &stream, logging);
             let began = Instant::now();
             let starting = Arc::new(Starting::new(began, Output(sink.clone())));
             let start = AssertUnwindSafe(pool.start(id, stream, starting.clone())).catch_unwind();

@@ -188,6 +188,7 @@ fn draft(name: &str, layers: &[&LayerVersion]) -> Draft {
             tracing: TracingMode::PassThrough,
             log_group: None,
             egress: None,
+            logging: Default::default(),
             layers: layers.iter().map(|layer| (*layer).clone().into()).collect(),
         },
         tags: Default::default(),

@@ -226,6 +226,7 @@ fn draft() -> Draft {
             log_group: None,
             egress: None,
             layers: Vec::new(),
+            logging: Default::default(),
         },
         tags: Default::default(),
     }

@@ -133,8 +133,8 @@ struct LineView<'a> {
 
 async fn logs(scope: &Scope<'_>, function: Arc<Function>, query: LogQuery) -> Result<Response<Body>, Error> {
     // Following begins before reading, so no line falls between the two; what comes twice is told once.
-    let following = query.follow.then(|| scope.node.logs().follow(&function.id));
-    let kept = scope.node.logs().read(&function.id, query.since, query.limit).await;
+    let following = query.follow.then(|| scope.node.logs().follow((&*function).into()));
+    let kept = scope.node.logs().read(&*function, query.since, query.limit).await;
     let lines = match following {
         None => stream::iter(kept).boxed(),
         Some(following) => {

@@ -86,6 +86,11 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure", public)
     }
 
+    /// Whether the platform is to blame, or does not know how.
+    pub(crate) fn is_server_error(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     /// The answer, as the protocol words it.
     pub(crate) fn into_response(self, protocol: Protocol) -> Response<Body> {
         let Self { status, code, message } = self;

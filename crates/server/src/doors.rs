@@ -20,12 +20,13 @@ use crate::{
     function_url::{self, Target},
     guard, iam, lambda,
     link::Links,
-    metrics, respond,
+    logs, metrics, respond,
     route::{self, Door},
     scope::Scope,
+    secretsmanager,
     service::Service,
     signature::Keys,
-    sts,
+    ssm, sts,
 };
 
 /// The largest body of a service that says nothing else, bytes.
@@ -233,6 +234,11 @@ async fn serve_service(
         Service::Lambda => lambda::serve(scope, head, body).await.unwrap_or_else(Error::into_response),
         Service::Iam => iam::serve(scope, head, body).await.unwrap_or_else(|error| error.into_response(protocol)),
         Service::Sts => sts::serve(scope, head, body).await.unwrap_or_else(|error| error.into_response(protocol)),
+        Service::Logs => logs::serve(scope, head, body).await.unwrap_or_else(|error| error.into_response(protocol)),
+        Service::Ssm => ssm::serve(scope, head, body).await.unwrap_or_else(|error| error.into_response(protocol)),
+        Service::SecretsManager => {
+            secretsmanager::serve(scope, head, body).await.unwrap_or_else(|error| error.into_response(protocol))
+        }
         Service::Other(name) => ApiError::not_implemented(&format!("The service {name}")).into_response(protocol),
     }
 }
@@ -242,6 +248,9 @@ fn body_bytes_max(service: &Service, head: &Parts) -> usize {
     match service {
         Service::Lambda => lambda::body_bytes_max(head),
         Service::Iam | Service::Sts | Service::Other(_) => OTHER_BODY_BYTES_MAX,
+        Service::Logs => logs::BODY_BYTES_MAX,
+        Service::Ssm => ssm::BODY_BYTES_MAX,
+        Service::SecretsManager => secretsmanager::BODY_BYTES_MAX,
     }
 }
 

@@ -10,6 +10,7 @@
 mod admin;
 mod api_error;
 mod authenticate;
+mod aws_json;
 mod body;
 mod call;
 mod connection;
@@ -22,15 +23,18 @@ mod iam;
 mod json;
 mod lambda;
 mod link;
+mod logs;
 mod metrics;
 mod patience;
 mod query_protocol;
 mod respond;
 mod route;
 mod scope;
+mod secretsmanager;
 mod service;
 #[doc(hidden)]
 pub mod signature;
+mod ssm;
 mod stall;
 mod sts;
 mod tls;

@@ -11,6 +11,12 @@ pub(crate) enum Service {
     Lambda,
     Iam,
     Sts,
+    /// CloudWatch Logs.
+    Logs,
+    /// Systems Manager: its Parameter Store.
+    Ssm,
+    /// Secrets Manager.
+    SecretsManager,
     /// Not part of this platform; the name is cut to 40 characters.
     Other(String),
 }
@@ -27,6 +33,9 @@ impl Service {
             None | Some("lambda") => Service::Lambda,
             Some("iam") => Service::Iam,
             Some("sts") => Service::Sts,
+            Some("logs") => Service::Logs,
+            Some("ssm") => Service::Ssm,
+            Some("secretsmanager") => Service::SecretsManager,
             Some(other) => Service::Other(other.chars().take(40).collect()),
         }
     }
@@ -34,6 +43,7 @@ impl Service {
     /// How it words its answers and errors.
     pub(crate) fn protocol(&self) -> Protocol {
         match self {
+            Service::Logs | Service::Ssm | Service::SecretsManager => Protocol::Json,
             Service::Lambda | Service::Other(_) => Protocol::RestJson,
             Service::Iam => Protocol::Query { namespace: iam::NAMESPACE },
             Service::Sts => Protocol::Query { namespace: sts::NAMESPACE },
@@ -65,6 +75,7 @@ mod tests {
             )
         };
         assert_eq!(service(&scope("sqs")), Service::Other("sqs".into()));
+        assert_eq!(service(&scope("logs")), Service::Logs);
         assert_eq!(service(&scope("lambda")), Service::Lambda);
         assert_eq!((service(&scope("iam")), service(&scope("sts"))), (Service::Iam, Service::Sts));
         assert_eq!(service("Bearer x"), Service::Lambda);

@@ -1,6 +1,7 @@
 //! The doors over real connections, in front of a real node whose instances are closures.
 
 mod identity;
+mod logs_door;
 mod platform;
 
 use std::{convert::Infallible, time::Duration};

@@ -1,7 +1,7 @@
 //! Everything the platform remembers, behind domain verbs.
 //!
-//! Owns the data directory: `platform.db` ([`Functions`], [`Versions`], [`Aliases`], [`Layers`], [`Identity`]), `master.key`
-//! ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
+//! Owns the data directory: `platform.db` ([`Functions`], [`Versions`], [`Aliases`], [`Layers`], [`Identity`],
+//! [`Parameters`], [`Secrets`]), `master.key` ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
 //! `lock` that keeps a second process out. Decides nothing: which change is allowed, when to retry and what to
 //! keep is for `engine`; here a verb either happens whole or not at all. SQL and file names do not leave this
 //! crate, so that the same verbs can be spoken to PostgreSQL and an S3-compatible store.
@@ -20,9 +20,11 @@ pub mod layers;
 mod lock;
 pub mod logs;
 pub mod open;
+pub mod parameters;
 mod readers;
 mod schema;
 pub mod seal;
+pub mod secrets;
 pub mod versions;
 mod writer;
 
@@ -32,7 +34,9 @@ pub use functions::Functions;
 pub use identity::Identity;
 pub use layers::Layers;
 pub use logs::Logs;
+pub use parameters::Parameters;
 pub use seal::{MasterKey, Seal};
+pub use secrets::Secrets;
 pub use versions::Versions;
 
 use std::{path::PathBuf, sync::Arc};
@@ -62,6 +66,8 @@ struct Inner {
     layers: Layers,
     blobs: Blobs,
     logs: Logs,
+    parameters: Parameters,
+    secrets: Secrets,
     master_key: MasterKey,
 }
 
@@ -89,6 +95,8 @@ impl Store {
         let master_key = seal::settle(&directory, known)?;
         let inner = Inner {
             identity: Identity::new(platform.clone(), Seal::new(&master_key, "access keys")),
+            parameters: Parameters::new(platform.clone(), Seal::new(&master_key, "parameters")),
+            secrets: Secrets::new(platform.clone(), Seal::new(&master_key, "secrets")),
             functions: Functions::new(platform.clone()),
             versions: Versions::new(platform.clone()),
             aliases: Aliases::new(platform.clone()),
@@ -129,6 +137,16 @@ impl Store {
     /// Layers.
     pub fn layers(&self) -> &Layers {
         &self.inner.layers
+    }
+
+    /// SSM's parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.inner.parameters
+    }
+
+    /// Secrets Manager's secrets.
+    pub fn secrets(&self) -> &Secrets {
+        &self.inner.secrets
     }
 
     /// Code packages and other large bytes.

@@ -1,6 +1,7 @@
 //! Remembers log lines, many at a time.
 //!
-//! What a function's stream wrote between two flushes is one row (a chunk), so that a burst of lines costs little.
+//! Lines belong to a group of an account; each function has one. What a stream of a group wrote between two flushes is
+//! one row (a chunk), so that a burst of lines costs little.
 //! Kept in `logs.db`, whose writer shares nothing with the platform's. Lines survive the process being killed; the
 //! machine losing power may lose the last few seconds of them, and never damages what is older.
 //!
@@ -9,15 +10,20 @@
 //! verbs fail until the next start.
 
 mod chunk;
+mod groups;
 mod lines;
+mod page;
 mod read;
 mod retention;
 
+pub use groups::{Change, GROUPS_MAX, Group, Order, Pattern, STREAMS_MAX, Stream, StreamCursor};
 pub use lines::Lines;
+pub use page::{Direction, Event, Filter, PAGE_BYTES_MAX, Page, Place, Query, Streams};
 pub use read::READ_BYTES_MAX;
 pub use retention::{Retention, Sweep};
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
@@ -27,7 +33,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
-use updraft_types::{FunctionId, Timestamp};
+use updraft_types::{AccountId, LogGroupId, Timestamp};
 
 use crate::{
     database::Database,
@@ -39,7 +45,7 @@ use crate::{
 /// Most bytes of lines in appends that have not returned yet; further appends wait.
 pub const APPENDING_BYTES_MAX: u32 = 64 << 20;
 
-/// The logs of every function.
+/// The logs of every group.
 pub struct Logs {
     directory: PathBuf,
     lock: Weak<Lock>,
@@ -49,13 +55,15 @@ pub struct Logs {
     room: Arc<Semaphore>,
 }
 
-/// What one stream of one function wrote.
+/// What one stream of one group wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Whose lines they are.
-    pub function: FunctionId,
+    /// The group the lines belong to; made if it is not there.
+    pub group: LogGroupId,
     /// The log stream: `2026/11/23/[$LATEST]` and 32 hexadecimal digits.
     pub stream: Arc<str>,
+    /// When they came here.
+    pub ingested_at: Timestamp,
     /// The lines in the order they were written.
     pub lines: Lines,
 }
@@ -113,8 +121,7 @@ impl Logs {
     pub async fn append(&self, entries: Vec<Entry>) -> Result<(), Error> {
         let chunks: Arc<[_]> = entries.into_iter().flat_map(chunk::rows).collect();
         let size_bytes = chunks.iter().map(chunk::Chunk::size_bytes).sum::<u64>();
-        let permits = u32::try_from(size_bytes).unwrap_or(u32::MAX).min(APPENDING_BYTES_MAX);
-        let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| Failure::Closed)?;
+        let room = self.room.clone().acquire_many_owned(room_for(size_bytes)).await.map_err(|_| Failure::Closed)?;
         // The verb keeps its room, for it stays queued even if this future is dropped.
         let room = Arc::new(room);
         self.write(move |connection| {
@@ -125,22 +132,23 @@ impl Logs {
         Ok(())
     }
 
-    /// The newest `limit` lines of a function written at `since` or later, oldest first. Fewer if they come to more
+    /// The newest `limit` lines of a group written at `since` or later, oldest first. Fewer if they come to more
     /// than [`READ_BYTES_MAX`]: then the oldest are left out.
-    pub async fn read(&self, function: &FunctionId, since: Timestamp, limit: usize) -> Result<Vec<Line>, Error> {
-        let function = function.clone();
-        self.look_up(move |connection| read::newest(connection, &function, since, limit)).await
+    pub async fn read(&self, group: impl Into<LogGroupId>, since: Timestamp, limit: usize) -> Result<Vec<Line>, Error> {
+        let group = group.into();
+        self.look_up(move |connection| read::newest(connection, &group, since, limit)).await
     }
 
-    /// Removes every line of a function. Lines appended meanwhile may go too or stay.
-    pub async fn delete(&self, function: &FunctionId) -> Result<(), Error> {
-        let function = function.clone();
-        let Some(id) = self.look_up(move |connection| retention::find(connection, &function)).await? else {
-            return Ok(());
+    /// Deletes a group with its streams and lines; answers whether it was there. Lines appended afterwards make it anew.
+    pub async fn delete(&self, group: impl Into<LogGroupId>) -> Result<bool, Error> {
+        let group = group.into();
+        let Some(id) = self.write(move |connection| groups::hide(connection, &group)).await? else {
+            return Ok(false);
         };
+        // From here on nobody sees it. Should this end early, retention goes on with it.
         let trim = move |connection: &Connection| retention::trim(connection, id, Retention::NOTHING);
         while self.write(trim).await? == Sweep::Unfinished {}
-        Ok(())
+        Ok(true)
     }
 
     /// Removes what `retention` does not keep, oldest first and whole chunks at a time. Does a bounded amount of
@@ -149,14 +157,103 @@ impl Logs {
         let overdue = self.look_up(move |connection| retention::overdue(connection, retention)).await?;
         let mut left = overdue.into_iter().peekable();
         for _ in 0..retention::SWEEP_VERBS_MAX {
-            let Some(&function) = left.peek() else { break };
-            let trim = move |connection: &Connection| retention::trim(connection, function, retention);
+            let Some(&group) = left.peek() else { break };
+            let trim = move |connection: &Connection| retention::trim(connection, group, retention);
             if self.write(trim).await? == Sweep::Finished {
                 left.next();
             }
         }
         self.write(retention::give_back_pages).await?;
         Ok(if left.peek().is_none() { Sweep::Finished } else { Sweep::Unfinished })
+    }
+
+    /// A page of a group's lines; `None` if there is no such group.
+    pub async fn page(&self, query: Query) -> Result<Option<Page>, Error> {
+        self.look_up(move |connection| page::find(connection, &query)).await
+    }
+
+    /// Makes a group.
+    pub async fn create_group(
+        &self,
+        group: LogGroupId,
+        tags: BTreeMap<String, String>,
+        at: Timestamp,
+    ) -> Result<Change, Error> {
+        self.write(move |connection| groups::create(connection, &group, &tags, at)).await
+    }
+
+    /// A group, if it is there.
+    pub async fn group(&self, group: LogGroupId) -> Result<Option<Group>, Error> {
+        self.look_up(move |connection| groups::get(connection, &group)).await
+    }
+
+    /// At most `limit` groups of an account in order of their names, those after `after`.
+    pub async fn groups(
+        &self,
+        account: AccountId,
+        pattern: Pattern,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<Group>, Error> {
+        self.look_up(move |connection| groups::list(connection, &account, &pattern, after.as_deref(), limit)).await
+    }
+
+    /// Says how long a group's lines are kept, days; `None`: as long as the platform keeps them.
+    pub async fn set_retention(&self, group: LogGroupId, days: Option<u32>) -> Result<Change, Error> {
+        self.write(move |connection| groups::set_retention(connection, &group, days)).await
+    }
+
+    /// Replaces a group's tags.
+    pub async fn set_tags(&self, group: LogGroupId, tags: BTreeMap<String, String>) -> Result<Change, Error> {
+        self.write(move |connection| groups::set_tags(connection, &group, &tags)).await
+    }
+
+    /// Makes a stream in a group.
+    pub async fn create_stream(&self, group: LogGroupId, name: String, at: Timestamp) -> Result<Change, Error> {
+        self.write(move |connection| groups::create_stream(connection, &group, &name, at)).await
+    }
+
+    /// At most `limit` streams of a group, those after `after`; `None` if there is no such group.
+    pub async fn streams(
+        &self,
+        group: LogGroupId,
+        prefix: String,
+        order: Order,
+        after: Option<StreamCursor>,
+        limit: usize,
+    ) -> Result<Option<Vec<Stream>>, Error> {
+        self.look_up(move |connection| groups::streams(connection, &group, &prefix, order, after.as_ref(), limit)).await
+    }
+
+    /// [`Change::Done`] if the group has all of these streams.
+    pub async fn find_streams(&self, group: LogGroupId, names: Vec<String>) -> Result<Change, Error> {
+        self.look_up(move |connection| {
+            for name in &names {
+                match groups::has_stream(connection, &group, name)? {
+                    Change::Done => {}
+                    missing => return Ok(missing),
+                }
+            }
+            Ok(Change::Done)
+        })
+        .await
+    }
+
+    /// Stores the lines of one stream, as [`Logs::append`] does, if the stream is there.
+    pub async fn put(&self, entry: Entry) -> Result<Change, Error> {
+        let (group, stream) = (entry.group.clone(), entry.stream.clone());
+        let room = self.room.clone().acquire_many_owned(room_for(entry.lines.size_bytes() as u64)).await;
+        let room = Arc::new(room.map_err(|_| Failure::Closed)?);
+        let chunks: Arc<[_]> = chunk::rows(entry).collect();
+        self.write(move |connection| {
+            let _room = room;
+            let found = groups::has_stream(connection, &group, &stream)?;
+            if found == Change::Done {
+                chunks.iter().try_for_each(|chunk| chunk::insert(connection, chunk))?;
+            }
+            Ok(found)
+        })
+        .await
     }
 
     /// Carries out what is queued and ends the writer.
@@ -212,6 +309,11 @@ impl Logs {
         *self.database.lock() = database.clone();
         Ok(database)
     }
+}
+
+/// What lines of so many bytes take of the room for appends.
+fn room_for(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX).min(APPENDING_BYTES_MAX)
 }
 
 /// Sets a damaged `logs.db` aside and begins a new one.

@@ -159,6 +159,35 @@ pub(crate) const PLATFORM: Schema = Schema {
             UNIQUE (account, name, version, sid)
         ) STRICT;
     ",
+        "
+        -- One row a version of a parameter, the newest of which is the parameter. The document is
+        -- parameters::Version as JSON; a SecureString's value is sealed for account, name and version.
+        CREATE TABLE parameter (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            version  INTEGER NOT NULL,
+            document TEXT NOT NULL,
+            value    BLOB NOT NULL,
+            PRIMARY KEY (account, name, version)
+        ) STRICT;
+
+        -- One row a secret and one a version of it. Documents are secrets::Secret and secrets::Version as JSON; values
+        -- are sealed for account, secret and version.
+        CREATE TABLE secret (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name)
+        ) STRICT;
+        CREATE TABLE secret_version (
+            account  TEXT NOT NULL,
+            secret   TEXT NOT NULL,
+            id       TEXT NOT NULL,
+            document TEXT NOT NULL,
+            value    BLOB NOT NULL,
+            PRIMARY KEY (account, secret, id)
+        ) STRICT;
+    ",
     ],
 };
 
@@ -168,7 +197,8 @@ pub(crate) const LOGS: Schema = Schema {
     synchronous: "NORMAL",
     auto_vacuum: "INCREMENTAL",
     checkpoint_pages: 4_000,
-    migrations: &["
+    migrations: &[
+        "
         -- One row a function with lines. Ids are never used again, nor are those of chunks: they are their order.
         CREATE TABLE function (
             id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -190,7 +220,44 @@ pub(crate) const LOGS: Schema = Schema {
             lines      BLOB NOT NULL
         ) STRICT;
         CREATE INDEX chunk_by_function_and_last_at ON chunk (function, last_at);
-    "],
+    ",
+        "
+        -- Lines belong to groups, of which a function's is one. A group of account '' is deleted and its lines are
+        -- on their way out.
+        ALTER TABLE function RENAME TO log_group;
+        ALTER TABLE log_group ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE log_group ADD COLUMN is_kept INTEGER NOT NULL DEFAULT 0; -- stays when it has no lines
+        ALTER TABLE log_group ADD COLUMN retention_days INTEGER;             -- NULL: the platform's
+        ALTER TABLE log_group ADD COLUMN tags TEXT NOT NULL DEFAULT '{}';    -- a JSON object of texts
+        ALTER TABLE log_group ADD COLUMN span_ms INTEGER NOT NULL DEFAULT 0; -- no chunk spans more, first to last line
+        UPDATE log_group SET name = '/aws/lambda/' || name;
+
+        ALTER TABLE chunk RENAME COLUMN function TO log_group;
+        ALTER TABLE chunk ADD COLUMN ingested_at INTEGER NOT NULL DEFAULT 0; -- 0: about when its last line was written
+        UPDATE log_group SET (created_at, span_ms) =
+            (SELECT coalesce(min(first_at), 0), coalesce(max(last_at - first_at), 0)
+             FROM chunk WHERE chunk.log_group = log_group.id);
+        DROP INDEX chunk_by_function_and_last_at;
+        CREATE INDEX chunk_by_log_group ON chunk (log_group, last_at);
+        CREATE INDEX chunk_by_stream ON chunk (log_group, stream, last_at);
+
+        -- One row a stream, made by its first lines or by hand.
+        CREATE TABLE log_stream (
+            log_group   INTEGER NOT NULL REFERENCES log_group (id),
+            name        TEXT NOT NULL,
+            created_at  INTEGER NOT NULL,
+            is_kept     INTEGER NOT NULL,
+            first_at    INTEGER NOT NULL, -- about the earliest line, the latest line,
+            last_at     INTEGER NOT NULL,
+            ingested_at INTEGER NOT NULL, -- and when it came; each 0 while there is none
+            size_bytes  INTEGER NOT NULL, -- the sum over its chunks
+            PRIMARY KEY (log_group, name)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX log_stream_by_last_at ON log_stream (log_group, last_at, name);
+        INSERT INTO log_stream SELECT log_group, stream, min(first_at), 0, min(first_at), max(last_at), max(last_at),
+            sum(size_bytes) FROM chunk GROUP BY log_group, stream;
+    ",
+    ],
 };
 
 /// Why a database could not be brought to the version known here.

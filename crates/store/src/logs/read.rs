@@ -1,4 +1,4 @@
-//! Finds the newest lines of a function.
+//! Finds the newest lines of a group.
 //!
 //! Chunks are read latest first. Chunks of different streams overlap in time, so lines are gathered until no chunk left
 //! can hold one newer than the oldest that was dropped. Order is by time, then by when the chunk was appended, then by
@@ -8,27 +8,27 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rusqlite::Connection;
-use updraft_types::{FunctionId, Timestamp};
+use updraft_types::{LogGroupId, Timestamp};
 
 use super::{Line, chunk, lines};
 
 /// Most bytes of text one read answers.
 pub const READ_BYTES_MAX: usize = 64 << 20;
 
-/// A line's place in the order of all lines of a function.
+/// A line's place in the order of all lines of a group.
 type Place = (Timestamp, i64, usize);
 
 /// The newest `limit` lines written at `since` or later, oldest first.
 pub(super) fn newest(
     connection: &Connection,
-    function: &FunctionId,
+    group: &LogGroupId,
     since: Timestamp,
     limit: usize,
 ) -> rusqlite::Result<Vec<Line>> {
-    let sql = "SELECT chunk.id, stream, last_at, lines FROM chunk JOIN function ON function.id = chunk.function
+    let sql = "SELECT chunk.id, stream, last_at, lines FROM chunk JOIN log_group ON log_group.id = chunk.log_group
                WHERE account = ?1 AND name = ?2 AND last_at >= ?3 ORDER BY last_at DESC, chunk.id DESC";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query((function.account.as_str(), function.name.as_str(), chunk::column(since)))?;
+    let mut rows = statement.query((group.account.as_str(), group.name.as_str(), chunk::column(since)))?;
     let mut window = Window::new(limit, READ_BYTES_MAX);
     while let Some(row) = rows.next()? {
         let (id, stream): (i64, String) = (row.get(0)?, row.get(1)?);
@@ -40,7 +40,7 @@ pub(super) fn newest(
                 Ok((at, text)) if at >= since => window.add((at, id, index), &stream, text),
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%function, chunk = id, %error, "the rest of a chunk of log lines is left out");
+                    tracing::warn!(%group, chunk = id, %error, "the rest of a chunk of log lines is left out");
                 }
             }
         }

@@ -1,10 +1,12 @@
 //! Removes old log lines.
 //!
 //! Works on whole chunks, oldest first, in verbs small enough that appends pass between them. The size kept with each
-//! function is the sum over its chunks, changed in the same savepoint as they are.
+//! group and stream is the sum over its chunks, changed in the same savepoint as they are.
+
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension};
-use updraft_types::{FunctionId, Timestamp};
+use updraft_types::Timestamp;
 
 use super::chunk;
 
@@ -20,15 +22,18 @@ const SWEEP_PAGES_MAX: u32 = 4_096;
 /// What to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Chunks whose latest line is before this go.
+    /// What a group's own retention, in days, is counted back from.
+    pub now: Timestamp,
+    /// Chunks whose latest line is before this go, from groups without a retention of their own.
     pub older_than: Timestamp,
-    /// The oldest chunks of a function go until it has at most this many bytes.
+    /// The oldest chunks of a group go until it has at most this many bytes.
     pub bytes_max_per_function: u64,
 }
 
 impl Retention {
     /// Keeps no chunk at all.
-    pub(super) const NOTHING: Self = Self { older_than: Timestamp::from_ms(0), bytes_max_per_function: 0 };
+    pub(super) const NOTHING: Self =
+        Self { now: Timestamp::from_ms(0), older_than: Timestamp::from_ms(0), bytes_max_per_function: 0 };
 }
 
 /// How far a sweep came.
@@ -41,43 +46,48 @@ pub enum Sweep {
     Unfinished,
 }
 
-/// Functions that have chunks to remove, as `logs.db` numbers them; one more than a sweep can finish with, at most.
+/// Before what chunks go that belong to a group: `?2` is `now`, `?3` is `older_than`.
+const CUTOFF: &str = "coalesce(?2 - retention_days * 86400000, ?3)";
+
+/// Groups that have chunks to remove, as `logs.db` numbers them; one more than a sweep can finish with, at most.
 pub(super) fn overdue(connection: &Connection, retention: Retention) -> rusqlite::Result<Vec<i64>> {
-    let sql = "SELECT id FROM function WHERE size_bytes > ?1 OR ?2 >
-                   (SELECT last_at FROM chunk WHERE chunk.function = function.id ORDER BY last_at LIMIT 1)
-               LIMIT ?3";
-    let values = (bytes_max(retention), chunk::column(retention.older_than), SWEEP_VERBS_MAX + 1);
-    connection.prepare_cached(sql)?.query_map(values, |row| row.get(0))?.collect()
+    let sql = format!(
+        "SELECT id FROM log_group WHERE account = '' OR size_bytes > ?1 OR {CUTOFF} >
+             (SELECT last_at FROM chunk WHERE chunk.log_group = log_group.id ORDER BY last_at LIMIT 1)
+         LIMIT ?4"
+    );
+    let (now, older_than) = (chunk::column(retention.now), chunk::column(retention.older_than));
+    let values = (bytes_max(retention), now, older_than, SWEEP_VERBS_MAX + 1);
+    connection.prepare_cached(&sql)?.query_map(values, |row| row.get(0))?.collect()
 }
 
-/// A function's number in `logs.db`, if it has lines.
-pub(super) fn find(connection: &Connection, function: &FunctionId) -> rusqlite::Result<Option<i64>> {
-    let sql = "SELECT id FROM function WHERE account = ?1 AND name = ?2";
-    let key = (function.account.as_str(), function.name.as_str());
-    connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()
-}
-
-/// Removes a function's oldest chunks, as far as `retention` does not keep them and one verb goes.
-pub(super) fn trim(connection: &Connection, function: i64, retention: Retention) -> rusqlite::Result<Sweep> {
-    let mut select = connection.prepare_cached("SELECT size_bytes FROM function WHERE id = ?1")?;
-    let Some(before_bytes) = select.query_row([function], |row| row.get::<_, i64>(0)).optional()? else {
+/// Removes a group's oldest chunks, as far as `retention` does not keep them and one verb goes; with the last chunk,
+/// a group that nobody made by hand, and of any group the streams that nobody made.
+pub(super) fn trim(connection: &Connection, group: i64, retention: Retention) -> rusqlite::Result<Sweep> {
+    let sql = format!("SELECT size_bytes, account = '', {CUTOFF} FROM log_group WHERE id = ?1");
+    let values = (group, chunk::column(retention.now), chunk::column(retention.older_than));
+    let mut select = connection.prepare_cached(&sql)?;
+    let row =
+        select.query_row(values, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?, row.get::<_, i64>(2)?)));
+    let Some((before_bytes, is_deleted, older_than)) = row.optional()? else {
         return Ok(Sweep::Finished);
     };
-    let (older_than, bytes_max) = (chunk::column(retention.older_than), bytes_max(retention));
+    let bytes_max = bytes_max(retention);
     let mut left_bytes = before_bytes;
     let mut sweep = Sweep::Unfinished;
 
-    let sql = "SELECT id, last_at, size_bytes FROM chunk WHERE function = ?1 ORDER BY last_at, id LIMIT ?2";
+    let sql = "SELECT id, last_at, size_bytes, stream FROM chunk WHERE log_group = ?1 ORDER BY last_at, id LIMIT ?2";
     let mut oldest = connection.prepare_cached(sql)?;
-    let chunks: Vec<(i64, i64, i64)> = oldest
-        .query_map((function, VERB_CHUNKS_MAX), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+    let chunks: Vec<(i64, i64, i64, String)> = oldest
+        .query_map((group, VERB_CHUNKS_MAX), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
         .collect::<Result<_, _>>()?;
     if chunks.len() < VERB_CHUNKS_MAX as usize {
         sweep = Sweep::Finished;
     }
     let mut delete = connection.prepare_cached("DELETE FROM chunk WHERE id = ?1")?;
-    for (id, last_at, size_bytes) in chunks {
-        if last_at >= older_than && left_bytes <= bytes_max {
+    let mut streams: BTreeMap<String, i64> = BTreeMap::new();
+    for (id, last_at, size_bytes, stream) in chunks {
+        if !is_deleted && last_at >= older_than && left_bytes <= bytes_max {
             sweep = Sweep::Finished;
             break;
         }
@@ -87,12 +97,38 @@ pub(super) fn trim(connection: &Connection, function: i64, retention: Retention)
         }
         delete.execute([id])?;
         left_bytes -= size_bytes;
+        *streams.entry(stream).or_default() += size_bytes;
     }
 
-    connection.prepare_cached("UPDATE function SET size_bytes = ?2 WHERE id = ?1")?.execute((function, left_bytes))?;
-    let sql = "DELETE FROM function WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM chunk WHERE function = ?1)";
-    connection.prepare_cached(sql)?.execute([function])?;
+    connection.prepare_cached("UPDATE log_group SET size_bytes = ?2 WHERE id = ?1")?.execute((group, left_bytes))?;
+    streams.into_iter().try_for_each(|(stream, removed_bytes)| shrink(connection, group, &stream, removed_bytes))?;
+    let sql = "SELECT 1 FROM log_group WHERE id = ?1 AND is_kept = 0
+                   AND NOT EXISTS (SELECT 1 FROM chunk WHERE log_group = ?1)";
+    if connection.prepare_cached(sql)?.exists([group])? {
+        // The streams first: each refers to its group.
+        connection.prepare_cached("DELETE FROM log_stream WHERE log_group = ?1")?.execute([group])?;
+        connection.prepare_cached("DELETE FROM log_group WHERE id = ?1")?.execute([group])?;
+    }
     Ok(sweep)
+}
+
+/// Tells a stream that chunks of it are gone; with the last of them it goes too, unless somebody made it.
+fn shrink(connection: &Connection, group: i64, stream: &str, removed_bytes: i64) -> rusqlite::Result<()> {
+    let sql = "SELECT first_at FROM chunk WHERE log_group = ?1 AND stream = ?2 ORDER BY last_at LIMIT 1";
+    let first_at = connection.prepare_cached(sql)?.query_row((group, stream), |row| row.get::<_, i64>(0)).optional()?;
+    if let Some(first_at) = first_at {
+        let sql =
+            "UPDATE log_stream SET size_bytes = size_bytes - ?3, first_at = ?4 WHERE log_group = ?1 AND name = ?2";
+        connection.prepare_cached(sql)?.execute((group, stream, removed_bytes, first_at))?;
+        return Ok(());
+    }
+    let sql = "DELETE FROM log_stream WHERE log_group = ?1 AND name = ?2 AND is_kept = 0";
+    if connection.prepare_cached(sql)?.execute((group, stream))? == 0 {
+        let sql = "UPDATE log_stream SET size_bytes = 0, first_at = 0, last_at = 0, ingested_at = 0
+                   WHERE log_group = ?1 AND name = ?2";
+        connection.prepare_cached(sql)?.execute((group, stream))?;
+    }
+    Ok(())
 }
 
 /// Gives free pages back to the file system once they are a quarter of the file; fewer will soon be used again.
@@ -115,6 +151,8 @@ fn bytes_max(retention: Retention) -> i64 {
 #[cfg(test)]
 mod tests {
 
+    use updraft_types::FunctionId;
+
     use crate::{Config, Store, logs::Entry};
 
     use super::*;
@@ -122,8 +160,9 @@ mod tests {
     fn entry(name: &str, at: u64, length: usize) -> Entry {
         let function = FunctionId { account: "000000000000".parse().unwrap(), name: name.parse().unwrap() };
         Entry {
-            function,
+            group: (&function).into(),
             stream: "s".into(),
+            ingested_at: Timestamp::from_ms(at),
             lines: [(Timestamp::from_ms(at), vec![b'x'; length])].into_iter().collect(),
         }
     }
@@ -137,12 +176,17 @@ mod tests {
         }
         let pages = || store.logs().look_up(|c| c.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0)));
         let before = pages().await.unwrap();
-        let retention = Retention { older_than: Timestamp::from_ms(30), bytes_max_per_function: 200_000 };
+        let retention = Retention {
+            now: Timestamp::from_ms(0),
+            older_than: Timestamp::from_ms(30),
+            bytes_max_per_function: 200_000,
+        };
         assert_eq!(store.logs().retain(retention).await.unwrap(), Sweep::Finished);
         assert!(pages().await.unwrap() < before / 2);
 
-        let sizes = "SELECT name, function.size_bytes, sum(chunk.size_bytes), count(*) FROM function
-                     LEFT JOIN chunk ON chunk.function = function.id GROUP BY function.id ORDER BY name";
+        let sizes = "SELECT log_group.name, log_stream.size_bytes, sum(chunk.size_bytes), count(*) FROM log_group
+                     JOIN log_stream ON log_stream.log_group = log_group.id AND log_stream.size_bytes = log_group.size_bytes
+                     LEFT JOIN chunk ON chunk.log_group = log_group.id GROUP BY log_group.id ORDER BY log_group.name";
         let sizes = store.logs().look_up(move |connection| {
             let mut statement = connection.prepare(sizes)?;
             let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
@@ -151,11 +195,11 @@ mod tests {
         let sizes = sizes.await.unwrap();
         assert!(sizes.iter().all(|(_, kept, sum, _)| kept == sum), "{sizes:?}");
         let counts: Vec<_> = sizes.iter().map(|(name, _, _, count)| (name.as_str(), *count)).collect();
-        assert_eq!(counts, [("a", 3), ("b", 10)]);
+        assert_eq!(counts, [("/aws/lambda/a", 3), ("/aws/lambda/b", 10)]);
 
-        store.logs().delete(&entry("a", 0, 0).function).await.unwrap();
+        store.logs().delete(entry("a", 0, 0).group).await.unwrap();
         let left =
-            store.logs().look_up(|c| c.query_row("SELECT count(*) FROM function", (), |row| row.get::<_, i64>(0)));
+            store.logs().look_up(|c| c.query_row("SELECT count(*) FROM log_group", (), |row| row.get::<_, i64>(0)));
         assert_eq!(left.await.unwrap(), 1);
         store.close().await;
     }

@@ -110,5 +110,6 @@ pub(crate) fn function(name: &str, number: u64) -> Function {
 /// Lines of one stream: `(at in ms, text)`.
 pub(crate) fn entry(name: &str, stream: &str, lines: &[(u64, &str)]) -> Entry {
     let line = |&(at, text): &(u64, &str)| (Timestamp::from_ms(at), Bytes::copy_from_slice(text.as_bytes()));
-    Entry { function: id(name), stream: stream.into(), lines: lines.iter().map(line).collect() }
+    let ingested_at = Timestamp::from_ms(lines.last().map_or(0, |(at, _)| *at));
+    Entry { group: (&id(name)).into(), stream: stream.into(), ingested_at, lines: lines.iter().map(line).collect() }
 }

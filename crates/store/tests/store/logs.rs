@@ -17,7 +17,7 @@ async fn read(store: &Store, name: &str, since: u64, limit: usize) -> Vec<String
 }
 
 fn keep(older_than: u64, bytes_max_per_function: u64) -> Retention {
-    Retention { older_than: Timestamp::from_ms(older_than), bytes_max_per_function }
+    Retention { now: Timestamp::from_ms(0), older_than: Timestamp::from_ms(older_than), bytes_max_per_function }
 }
 
 #[tokio::test]
@@ -52,8 +52,8 @@ async fn any_bytes_and_any_times_come_back() {
     let fixture = Fixture::open().await;
     let times = [0, 1, i64::MAX as u64, u64::MAX, 5];
     let lines: Vec<_> = times.iter().map(|&at| (Timestamp::from_ms(at), Bytes::from_static(b"\0\n\xff\xfe"))).collect();
-    let entry =
-        Entry { function: id("a"), stream: "2026/11/23/[$LATEST]0".into(), lines: lines.iter().cloned().collect() };
+    let (ingested_at, stream) = (Timestamp::from_ms(0), "2026/11/23/[$LATEST]0".into());
+    let entry = Entry { group: (&id("a")).into(), stream, ingested_at, lines: lines.iter().cloned().collect() };
     fixture.store.logs().append(vec![entry]).await.unwrap();
     let mut expected = lines;
     expected.sort();
@@ -67,7 +67,8 @@ async fn a_burst_larger_than_a_chunk_is_kept_whole() {
     let lines: Vec<_> = (0..50_000_u64)
         .map(|at| (Timestamp::from_ms(at), Bytes::from(format!("line {at}: {}", "x".repeat(60)))))
         .collect();
-    let entry = Entry { function: id("a"), stream: "s".into(), lines: lines.iter().cloned().collect() };
+    let (ingested_at, stream) = (Timestamp::from_ms(0), "s".into());
+    let entry = Entry { group: (&id("a")).into(), stream, ingested_at, lines: lines.iter().cloned().collect() };
     fixture.store.logs().append(vec![entry]).await.unwrap();
     let read = fixture.store.logs().read(&id("a"), Timestamp::from_ms(0), usize::MAX).await.unwrap();
     assert!(read.iter().map(|line| (line.at, line.text.clone())).eq(lines));

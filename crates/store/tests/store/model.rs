@@ -249,8 +249,9 @@ async fn apply(fixture: &mut Fixture, model: &mut Model, step: Step) {
             let mut appended = Vec::new();
             for (name, stream, texts) in entries {
                 let entry = Entry {
-                    function: id(&format!("f{name}")),
+                    group: (&id(&format!("f{name}"))).into(),
                     stream: format!("s{stream}").into(),
+                    ingested_at: Timestamp::from_ms(1),
                     lines: lines(texts),
                 };
                 appended.push(entry.clone());
@@ -269,7 +270,7 @@ async fn apply(fixture: &mut Fixture, model: &mut Model, step: Step) {
         }
         Step::Retain { older_than } => {
             let older_than = Timestamp::from_ms(older_than);
-            let retention = Retention { older_than, bytes_max_per_function: u64::MAX };
+            let retention = Retention { now: Timestamp::from_ms(0), older_than, bytes_max_per_function: u64::MAX };
             while store.logs().retain(retention).await.unwrap() == Sweep::Unfinished {}
             for chunks in model.logs.values_mut() {
                 chunks.retain(|chunk| chunk.lines.iter().any(|(at, _)| at >= older_than));

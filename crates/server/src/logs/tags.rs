@@ -1,0 +1,77 @@
+//! Tags of log groups, by their ARN and, for clients of earlier days, by their name.
+
+use std::collections::BTreeMap;
+
+use http::Response;
+use serde_json::json;
+use updraft_types::{Body, LogGroupId};
+
+use super::{GROUP_IDENTIFIER, group_arn, identified, internal, named, not_found, or_complained, settled};
+use crate::{
+    api_error::ApiError,
+    aws_json::{Input, Rule, answer, nothing},
+    scope::Scope,
+};
+
+/// Most tags of a group.
+const TAGS_MAX: usize = 50;
+const KEY: Rule = Rule::length(1..=128);
+const VALUE: Rule = Rule::length(0..=256);
+
+/// The tags in a request.
+pub(super) fn given(input: &mut Input) -> Result<Option<BTreeMap<String, String>>, ApiError> {
+    input.map("tags", 1..=TAGS_MAX, &KEY, &VALUE)
+}
+
+/// The group whose tags a request is about.
+fn group(scope: &Scope<'_>, input: &mut Input) -> Result<LogGroupId, ApiError> {
+    if input.has("logGroupName") {
+        return named(scope, input);
+    }
+    let arn = input.required_text("resourceArn", &GROUP_IDENTIFIER)?;
+    or_complained(scope, input, identified(scope, &arn).filter(|_| arn.starts_with("arn:")))
+}
+
+async fn present(scope: &Scope<'_>, group: &LogGroupId) -> Result<BTreeMap<String, String>, ApiError> {
+    let found = scope.node.logs().groups().await.group(group.clone()).await.map_err(internal)?;
+    found.map(|group| group.tags).ok_or_else(|| not_found("group"))
+}
+
+pub(super) async fn tag(scope: &Scope<'_>, mut input: Input) -> Result<Response<Body>, ApiError> {
+    let group = group(scope, &mut input)?;
+    let added = given(&mut input)?;
+    if added.is_none() {
+        input.missing("tags");
+    }
+    input.finish()?;
+    let _annotating = scope.annotating.lock().await;
+    let mut tags = present(scope, &group).await?;
+    tags.extend(added.unwrap_or_default());
+    if tags.len() > TAGS_MAX {
+        let text = format!("Too many tags for {}: {TAGS_MAX} at most", group_arn(scope, group.name.as_str()));
+        return Err(ApiError::bad_request("TooManyTagsException", text));
+    }
+    settled(scope.node.logs().groups().await.set_tags(group, tags).await.map_err(internal)?, "group")?;
+    Ok(nothing())
+}
+
+pub(super) async fn untag(scope: &Scope<'_>, mut input: Input) -> Result<Response<Body>, ApiError> {
+    let group = group(scope, &mut input)?;
+    let name = if input.has("tags") { "tags" } else { "tagKeys" };
+    let removed = input.texts(name, 0..=TAGS_MAX, &KEY)?;
+    if removed.is_none() {
+        input.missing(name);
+    }
+    input.finish()?;
+    let _annotating = scope.annotating.lock().await;
+    let mut tags = present(scope, &group).await?;
+    removed.iter().flatten().for_each(|key| drop(tags.remove(key)));
+    settled(scope.node.logs().groups().await.set_tags(group, tags).await.map_err(internal)?, "group")?;
+    Ok(nothing())
+}
+
+pub(super) async fn list(scope: &Scope<'_>, mut input: Input) -> Result<Response<Body>, ApiError> {
+    let group = group(scope, &mut input)?;
+    input.finish()?;
+    Ok(answer(&json!({ "tags": present(scope, &group).await? })))
+}
