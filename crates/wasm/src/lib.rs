@@ -105,6 +105,6 @@ impl Executor for WasmExecutor {
         let handler = &start.function.configuration.handler;
         let component =
             self.cache.get(&start.package, handler).await.map_err(|Rejected(reason)| Fault::Entrypoint { reason })?;
-        Ok(WasmInstance::start(&self.platform, &component, &start, &self.region).await?)
+        Ok(WasmInstance::start(&self.platform, component, &start, &self.region).await?)
     }
 }

@@ -1,7 +1,7 @@
 //! How a function scales: `GET functions/NAME` shows it, `PUT functions/NAME/scaling` sets it.
 //!
-//! `PUT` takes `{"instances_max", "instances_min", "instance_concurrency", "weight"}`, each optional, and answers as `GET`
-//! does. It says all there is to say: what is left out goes back to the default. Lambda's API has no place for these;
+//! `PUT` takes `{"instances_max", "instances_min", "instance_concurrency", "weight", "instances"}`, each optional, and
+//! answers as `GET` does. It says all there is to say: what is left out goes back to the default. Lambda's API has no place for these;
 //! reserved concurrency is Lambda's and is only shown here. Counts are since the platform started.
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +13,10 @@ use updraft_node::{
     dispatch::Limit,
     figures::{Figures, Instances, PHASES},
 };
-use updraft_types::{Body, Function, function::Scaling};
+use updraft_types::{
+    Body, Function,
+    function::{Reuse, Scaling},
+};
 
 use crate::{doors::Doors, error::Error, lambda::read_json, respond};
 
@@ -24,6 +27,7 @@ struct Request {
     instances_min: u32,
     instance_concurrency: Option<u32>,
     weight: Option<u32>,
+    instances: Reuse,
 }
 
 #[derive(Serialize)]
@@ -127,9 +131,10 @@ fn cold_starts(figures: &Figures) -> ColdStarts {
 
 /// Sets how a function scales.
 pub(super) async fn put(doors: &Doors, function: Arc<Function>, body: Incoming) -> Result<Response<Body>, Error> {
-    let Request { instances_max, instances_min, instance_concurrency, weight } =
+    let Request { instances_max, instances_min, instance_concurrency, weight, instances } =
         read_json(doors, body, "PutScaling").await?;
-    let scaling = Scaling { instances_max, instances_min, instance_concurrency, weight, ..Scaling::default() };
+    let scaling =
+        Scaling { instances_max, instances_min, instance_concurrency, weight, instances, ..Scaling::default() };
     let changed = doors.node.set_scaling(&function.id, scaling).await;
     let arn = function.id.arn(doors.node.region());
     let changed = changed.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;

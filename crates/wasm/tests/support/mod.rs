@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use updraft_executor::{Call, Executor, Guest, Instance, Rejected, Reply, Start};
 use updraft_types::{
     Body, Fault, Function, InstanceId, Payload, RevisionId, Runtime, Timestamp, body,
-    function::{Architecture, Code, Configuration, State, TracingMode},
+    function::{Architecture, Code, Configuration, Reuse, State, TracingMode},
     invocation::Context,
 };
 use updraft_wasm::{Config, WasmExecutor};
@@ -73,10 +73,19 @@ impl Place {
     }
 
     pub(crate) async fn start(&self, executor: &WasmExecutor) -> Result<(Arc<dyn Instance>, Arc<Log>), Fault> {
+        self.start_as(executor, function()).await
+    }
+
+    /// Starts an instance of the package as `function` says.
+    pub(crate) async fn start_as(
+        &self,
+        executor: &WasmExecutor,
+        function: Function,
+    ) -> Result<(Arc<dyn Instance>, Arc<Log>), Fault> {
         let log = Arc::new(Log::default());
         let start = Start {
             id: InstanceId::random(),
-            function: Arc::new(function()),
+            function: Arc::new(function),
             package: self.package().into(),
             log_stream: "2026/11/23/[$LATEST]0123".into(),
             guest: log.clone(),
@@ -99,6 +108,13 @@ impl Guest for Log {
     fn log(&self, output: &[u8]) {
         self.0.lock().extend_from_slice(output);
     }
+}
+
+/// The function with a fresh guest for each call.
+pub(crate) fn fresh() -> Function {
+    let mut function = function();
+    function.scaling.instances = Reuse::Fresh;
+    function
 }
 
 pub(crate) fn function() -> Function {
