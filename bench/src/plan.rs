@@ -9,6 +9,7 @@ pub(crate) const SERVERS: [(&str, &str); 12] = [
     ("hyper", "bare hyper"),
     ("updraft-wasm", "**Updraft**, wasm, function URL"),
     ("updraft-wasm-api", "**Updraft**, wasm, Invoke"),
+    ("updraft-wasm-fresh", "**Updraft**, wasm, function URL, a fresh guest for each request"),
     ("wasmtime", "`wasmtime serve`, same component"),
     ("wasmtime-reuse", "`wasmtime serve`, pooled and reusing instances"),
     ("workerd", "workerd, JavaScript"),

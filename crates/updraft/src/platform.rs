@@ -88,6 +88,7 @@ fn executors(config: &Config, directory: &Path) -> anyhow::Result<Executors> {
     process.prewarmed_max = config.prewarmed_max;
     let mut wasm = updraft_wasm::Config::new(directory.join("wasm"), config.region.clone());
     wasm.instances_max = config.capacity.instances_max;
+    wasm.egress = process.egress.clone();
     Ok(Executors {
         process: Arc::new(ProcessExecutor::new(process, spawner)?),
         wasm: Arc::new(WasmExecutor::new(wasm)?),

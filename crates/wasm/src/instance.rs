@@ -37,6 +37,7 @@ use wasmtime_wasi_http::{
 use crate::{
     engine::Platform,
     host::{Host, environment, memory::Limits},
+    outgoing::{Client, Gate},
     reply,
 };
 
@@ -61,6 +62,7 @@ struct Mould {
     component: ProxyPre<Host>,
     variables: Vec<(String, String)>,
     guest: Arc<dyn Guest>,
+    client: Arc<Client>,
     memory_mb: u32,
     memory_peak: Arc<AtomicU64>,
 }
@@ -69,7 +71,7 @@ impl Mould {
     /// Instantiates the component, running its start functions.
     async fn make(&self) -> Result<Made, Fault> {
         let memory = Limits::new(self.memory_mb, self.memory_peak.clone());
-        let mut store = Host::store(&self.platform, &self.variables, self.guest.clone(), memory);
+        let mut store = Host::store(&self.platform, &self.variables, self.guest.clone(), self.client.clone(), memory);
         let _ticking = self.platform.ticker.enter();
         match self.component.instantiate_async(&mut store).await {
             Ok(proxy) => Ok(Made { store, proxy }),
@@ -103,12 +105,14 @@ impl WasmInstance {
         component: ProxyPre<Host>,
         start: &Start,
         region: &Region,
+        gate: &Gate,
     ) -> Result<Arc<Self>, Fault> {
         let mould = Mould {
             platform: platform.clone(),
             component,
             variables: environment::variables(&start.function, &start.log_stream, region),
             guest: start.guest.clone(),
+            client: Arc::new(gate.client(start.function.configuration.egress.as_ref(), start.guest.clone())),
             memory_mb: start.function.configuration.memory_mb,
             memory_peak: Arc::default(),
         };
@@ -136,15 +140,15 @@ impl WasmInstance {
                 Idle::ToBeMade => Box::new(mould.make().await?),
             };
             let _ticking = mould.platform.ticker.enter();
-            let (request, reply_to) =
-                ending.instance.hand_over(&mut made.store, request).map_err(|error| Fault::Platform {
-                    reason: format!("a request could not be handed to a component: {error:#}"),
-                })?;
+            let (request, reply_to) = ending.instance.hand_over(&mut made.store, request).map_err(|error| {
+                Fault::Platform { reason: format!("a request could not be handed to a component: {error:#}") }
+            })?;
             made.store.set_epoch_deadline(1);
             let handler = made.proxy.wasi_http_incoming_handler();
             if let Err(error) = handler.call_handle(&mut made.store, request, reply_to).await {
                 return Err(fault(&error, made.store.data()));
             }
+            made.store.data_mut().end_call();
             match ending.instance.reuse {
                 Reuse::Fresh => {
                     drop(made);

@@ -2,7 +2,7 @@
 //!
 //! All of WASI 0.2 is linked, because language runtimes import it whether they use it or not, but nothing
 //! behind it is granted: no directories are open, every address is refused. What works is the guest's
-//! [`environment`], its [`output`], clocks, randomness, and `wasi:http`'s types; [`outgoing_http`] refuses.
+//! [`environment`], its [`output`], clocks, randomness, and `wasi:http`; [`outgoing_http`] goes by the function's rules.
 //! Everything a guest can make the host hold (handles, headers, buffers) is bounded here.
 
 pub(crate) mod environment;
@@ -20,7 +20,7 @@ use wasmtime::{
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::engine::Platform;
+use crate::{engine::Platform, outgoing::Client};
 
 /// Most handles (headers, bodies, streams) one guest may hold at once.
 const HANDLES_MAX: usize = 4_096;
@@ -49,6 +49,7 @@ impl Host {
         platform: &Platform,
         variables: &[(String, String)],
         guest: Arc<dyn Guest>,
+        client: Arc<Client>,
         memory: memory::Limits,
     ) -> Store<Host> {
         let output = output::Output(guest.clone());
@@ -64,7 +65,7 @@ impl Host {
         http.set_field_size_limit(HEADER_BYTES_MAX);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
-        let hooks = outgoing_http::Hooks(guest.clone());
+        let hooks = outgoing_http::Hooks::new(client);
         let mut store = Store::new(&platform.engine, Host { table, memory, guest, wasi, http, hooks });
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
@@ -74,6 +75,11 @@ impl Host {
         // one that merely wakes itself would be polled again dozens of times first.
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
         store
+    }
+
+    /// Ends what the call still has under way outside.
+    pub(crate) fn end_call(&mut self) {
+        self.hooks.end_call();
     }
 
     /// Whether earlier calls left so many handles open that another would only add to them.

@@ -31,7 +31,15 @@ pub(crate) fn edge() -> Vec<u8> {
 
 /// A component whose handler does `body`, in WebAssembly text; see `guest.wat` for what it can call.
 pub(crate) fn guest(body: &str) -> Vec<u8> {
-    let text = include_str!("../guest.wat").replace(";; BODY", body);
+    guest_asking("", body)
+}
+
+/// The same where `$ask` makes requests to `authority`.
+pub(crate) fn guest_asking(authority: &str, body: &str) -> Vec<u8> {
+    let (length, text) = (authority.len(), include_str!("../guest.wat"));
+    assert!(length < 256);
+    let data = format!("(data (i32.const 8188) \"\\{length:02x}\\00\\00\\00{authority}\")\n  (global $body");
+    let text = text.replace(";; BODY", body).replacen("(global $body", &data, 1);
     let mut module = wat::parse_str(&text).unwrap();
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_source("guest.wit", include_str!("../guest.wit")).unwrap();
