@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 /// Every server under load, in the order of their turns: its short name, and its name for people.
-pub(crate) const SERVERS: [(&str, &str); 12] = [
+pub(crate) const SERVERS: [(&str, &str); 13] = [
     ("hyper", "bare hyper"),
     ("updraft-wasm", "**Updraft**, wasm, function URL"),
     ("updraft-wasm-api", "**Updraft**, wasm, Invoke"),
