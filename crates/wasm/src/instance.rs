@@ -60,7 +60,7 @@ struct Made {
 struct Mould {
     platform: Arc<Platform>,
     component: ProxyPre<Host>,
-    variables: Vec<(String, String)>,
+    variables: Arc<[(String, String)]>,
     guest: Arc<dyn Guest>,
     client: Arc<Client>,
     memory_mb: u32,
@@ -71,7 +71,8 @@ impl Mould {
     /// Instantiates the component, running its start functions.
     async fn make(&self) -> Result<Made, Fault> {
         let memory = Limits::new(self.memory_mb, self.memory_peak.clone());
-        let mut store = Host::store(&self.platform, &self.variables, self.guest.clone(), self.client.clone(), memory);
+        let mut store =
+            Host::store(&self.platform, self.variables.clone(), self.guest.clone(), self.client.clone(), memory);
         let _ticking = self.platform.ticker.enter();
         match self.component.instantiate_async(&mut store).await {
             Ok(proxy) => Ok(Made { store, proxy }),

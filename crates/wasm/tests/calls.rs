@@ -233,7 +233,14 @@ async fn an_error_code_is_the_handlers_failure() {
 
 #[tokio::test]
 async fn an_unfinished_body_is_a_crash() {
-    let (result, ..) = outcome("(call $begin (local.get $reply) (i32.const 200)) (call $write)").await;
+    let unfinished = "(call $begin (local.get $reply) (i32.const 200)) (call $write)";
+    let (result, ..) = outcome(unfinished).await;
+    let Err(Fault::Crash { reason }) = result else { panic!("{result:?}") };
+    assert!(reason.contains("never finished"), "{reason}");
+    // A fresh guest is gone by then, and with it whoever might have said so.
+    let place = Place::new(&guest(unfinished));
+    let (instance, _) = place.start_as(&place.executor(), fresh()).await.unwrap();
+    let result = answer(&instance, get("/")).await;
     let Err(Fault::Crash { reason }) = result else { panic!("{result:?}") };
     assert!(reason.contains("never finished"), "{reason}");
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod environment;
 pub(crate) mod memory;
+mod outgoing_body;
 pub(crate) mod outgoing_http;
 pub(crate) mod output;
 
@@ -38,6 +39,7 @@ pub(crate) struct Host {
     pub(crate) table: ResourceTable,
     pub(crate) memory: memory::Limits,
     pub(crate) guest: Arc<dyn Guest>,
+    variables: Arc<[(String, String)]>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: outgoing_http::Hooks,
@@ -47,14 +49,13 @@ impl Host {
     /// A store for a guest that sees `variables`, writes to `guest` and may have `memory`.
     pub(crate) fn store(
         platform: &Platform,
-        variables: &[(String, String)],
+        variables: Arc<[(String, String)]>,
         guest: Arc<dyn Guest>,
         client: Arc<Client>,
         memory: memory::Limits,
     ) -> Store<Host> {
         let output = output::Output(guest.clone());
         let wasi = WasiCtx::builder()
-            .envs(variables)
             .stdout(output.clone())
             .stderr(output)
             .max_random_size(RANDOM_BYTES_MAX)
@@ -66,7 +67,7 @@ impl Host {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let hooks = outgoing_http::Hooks::new(client);
-        let mut store = Store::new(&platform.engine, Host { table, memory, guest, wasi, http, hooks });
+        let mut store = Store::new(&platform.engine, Host { table, memory, guest, variables, wasi, http, hooks });
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
         store.set_max_component_handles(HANDLES_MAX);
@@ -111,5 +112,9 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    linker.allow_shadowing(true);
+    environment::link(&mut linker)?;
+    outgoing_body::link(&mut linker)?;
+    linker.allow_shadowing(false);
     Ok(linker)
 }

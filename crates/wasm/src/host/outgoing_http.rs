@@ -9,12 +9,6 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::outgoing::{Answer, Client, OfCall};
 
-/// Most bytes a guest writes to a body at once.
-const CHUNK_BYTES_MAX: usize = 32 << 10;
-/// Most chunks that wait for a body's reader, less the one that is always allowed. A guest that writes a few lines
-/// one by one ends without having waited once.
-const CHUNKS_WAITING_MAX: usize = 3;
-
 /// What `wasi:http` asks its host.
 pub(crate) struct Hooks {
     client: Arc<Client>,
@@ -59,13 +53,5 @@ impl WasiHttpHooks for Hooks {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Answer, Error>> + Send> {
         Box::new(self.client.clone().send(request, options.unwrap_or_default(), self.of_call()))
-    }
-
-    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
-        CHUNKS_WAITING_MAX
-    }
-
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_BYTES_MAX
     }
 }
