@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 /// Every server under load, in the order of their turns: its short name, and its name for people.
-pub(crate) const SERVERS: [(&str, &str); 12] = [
+pub(crate) const SERVERS: [(&str, &str); 13] = [
     ("hyper", "bare hyper"),
     ("updraft-wasm", "**Updraft**, wasm, function URL"),
     ("updraft-wasm-api", "**Updraft**, wasm, Invoke"),
+    ("updraft-wasm-fresh", "**Updraft**, wasm, function URL, a fresh guest for each request"),
     ("wasmtime", "`wasmtime serve`, same component"),
     ("wasmtime-reuse", "`wasmtime serve`, pooled and reusing instances"),
     ("workerd", "workerd, JavaScript"),

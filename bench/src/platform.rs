@@ -149,6 +149,13 @@ impl<'a> Platform<'a> {
         Ok(())
     }
 
+    /// Gives each call of a component a fresh guest.
+    pub(crate) fn refresh(&self, function: &str) -> Result<()> {
+        let path = format!("/_updraft/v1/functions/{function}/scaling");
+        let mut client = Client::connect(self.address())?;
+        call(&mut client, "PUT", &path, &json!({ "instances": "fresh" }), 200).map(drop)
+    }
+
     /// The function's URL, by path.
     pub(crate) fn url(&self, function: &str, kind: Kind) -> Target {
         let path = format!("/fn/{function}/");

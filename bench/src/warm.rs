@@ -144,6 +144,10 @@ impl<'a> Field<'a> {
             .map(|(name, kind)| Function { name: name.to_owned(), kind, number: 0 })
             .collect();
         platform.deploy(&functions)?;
+        if plan.wants_server("updraft-wasm-fresh") {
+            platform.deploy(&[Function { name: "fresh".to_owned(), kind: Kind::Wasm, number: 0 }])?;
+            platform.refresh("fresh")?;
+        }
         for (name, version) in [("python", "Python"), ("node", "Node.js")].into_iter().filter(|(name, _)| wanted(name))
         {
             notes.version(version, platform.interpreter(name)?.1);
@@ -152,6 +156,7 @@ impl<'a> Field<'a> {
             let target = match *id {
                 "updraft-wasm" => platform.url("wasm", Kind::Wasm),
                 "updraft-wasm-api" => platform.invoke("wasm", Kind::Wasm),
+                "updraft-wasm-fresh" => platform.url("fresh", Kind::Wasm),
                 "updraft-web" => platform.url("web", Kind::Web),
                 "updraft-python-api" => platform.invoke("python", Kind::Python),
                 "updraft-python-url" => platform.url("python", Kind::Python),

@@ -5,6 +5,8 @@
 //! the connection goes to exactly a judged address, so a name server that changes its answer gains nothing; an
 //! address of this very host is refused at the moment of connecting, whatever it is.
 
+mod grant;
+
 use std::{
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket},
@@ -15,6 +17,8 @@ use std::{
 use async_trait::async_trait;
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 use updraft_types::egress::{Denial, Host, HostName, Policy, Why};
+
+pub use self::grant::{Config, Grant};
 
 /// Most lookups under way for one guest, and for all guests of the host together. The latter take a thread each.
 const GUEST_LOOKUPS_MAX: usize = 4;

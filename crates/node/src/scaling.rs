@@ -1,14 +1,14 @@
 //! Changes to how far a function may scale: reserved concurrency, and bounds of its instances.
 //!
 //! Like every change they are durable before they count. They leave revision and instances alone, save that another
-//! concurrency of instances needs new ones.
+//! concurrency or reuse of instances needs new ones.
 
 use std::sync::Arc;
 
 use updraft_engine::admission;
 use updraft_types::{
     Function, FunctionId,
-    function::Scaling,
+    function::{Reuse, Scaling},
     limits::{FUNCTION_INSTANCES, FUNCTION_WEIGHT, UNRESERVED_CONCURRENCY_MIN},
 };
 
@@ -53,7 +53,8 @@ impl Handle {
             let mut next = Function::clone(&current);
             next.scaling = Scaling { reserved_concurrency: current.scaling.reserved_concurrency, ..asked };
             let function = handle.replace(&current, next).await?;
-            if function.scaling.instance_concurrency != current.scaling.instance_concurrency {
+            let lives = |scaling: &Scaling| (scaling.instance_concurrency, scaling.instances);
+            if lives(&function.scaling) != lives(&current.scaling) {
                 handle.inner.pools.close_function(&id);
             }
             Ok(function)
@@ -81,6 +82,9 @@ fn check(asked: &Scaling, function: &Function) -> Result<(), Error> {
             1 => format!("an instance of {runtime} takes one call at a time: instance_concurrency can only be 1"),
             max => format!("instance_concurrency goes from 1 to {max}"),
         });
+    }
+    if asked.instances == Reuse::Fresh && !runtime.may_be_fresh() {
+        return refuse(format!("instances of {runtime} are always reused; only a component's can be fresh"));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ mod relay;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, io, net::TcpListener as StdListener, sync::Arc, time::Duration};
+use std::{io, net::TcpListener as StdListener, sync::Arc, time::Duration};
 
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::{
@@ -26,13 +26,14 @@ use tokio::{
 };
 use updraft_executor::{
     Guest,
-    egress::{Dialer, Error, Outside, System},
+    egress::{Dialer, Error, Outside},
 };
-use updraft_types::egress::{Egress, Host, Network, Policy};
+use updraft_types::egress::Host;
 
 pub use self::endpoint::Endpoint;
 pub(crate) use self::plan::Plan;
 use self::{notes::Notes, plan::Way, relay::Totals};
+pub use updraft_executor::egress::{Config, Grant};
 
 /// Most connections of one instance at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 128;
@@ -44,55 +45,6 @@ const IDLE_MAX: Duration = Duration::from_secs(350);
 /// How long a guest may take to say what it wants of the proxy.
 const ASK_MAX: Duration = Duration::from_secs(60);
 
-/// Where functions may connect to, as far as the whole host is concerned.
-#[derive(Clone)]
-pub struct Config {
-    /// What counts.
-    pub grant: Grant,
-    /// Networks that no function reaches, whatever its rules.
-    pub denied: Vec<Network>,
-    /// The world outside; tests have another.
-    pub outside: Arc<dyn Outside>,
-    /// The platform's own services, for functions to call; `None`: they reach none.
-    pub endpoint: Option<Endpoint>,
-}
-
-/// Whose word counts about egress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grant {
-    /// Nobody's: no function reaches anything.
-    Off,
-    /// The function's rules; one without any reaches nothing.
-    Rules,
-    /// The function's rules; one without any reaches every public address.
-    RulesOrAll,
-}
-
-impl Default for Config {
-    /// The function's rules, on this host's network.
-    fn default() -> Self {
-        Self { grant: Grant::Rules, denied: Vec::new(), outside: Arc::new(System::new()), endpoint: None }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("grant", &self.grant).field("denied", &self.denied).finish_non_exhaustive()
-    }
-}
-
-impl Config {
-    /// What a function that says `said` may reach.
-    pub(crate) fn policy(&self, said: Option<&Egress>) -> Policy {
-        let egress = match (self.grant, said) {
-            (Grant::Off, _) | (Grant::Rules, None) => Egress::none(),
-            (Grant::RulesOrAll, None) => Egress::all(),
-            (_, Some(said)) => said.clone(),
-        };
-        Policy::new(egress, self.denied.as_slice().into())
-    }
-}
-
 /// What all instances of a host share.
 #[derive(Clone)]
 pub(crate) struct Gate {
@@ -103,11 +55,11 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// For all instances of the host.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, endpoint: Option<Endpoint>) -> Self {
         Self {
             outside: config.outside.clone(),
             connections: Arc::new(Semaphore::new(host_connections_max())),
-            endpoint: config.endpoint.clone(),
+            endpoint,
         }
     }
 }

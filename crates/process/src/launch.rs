@@ -49,7 +49,7 @@ impl ProcessExecutor {
         let configuration = &start.function.configuration;
         let taken = if configuration.runtime == Runtime::Web { WEB_PORT } else { RUNTIME_API_PORT };
         let plan = Plan::new(self.config.egress.policy(configuration.egress.as_ref()), taken);
-        if self.config.egress.endpoint.is_some() { plan.with_endpoint() } else { plan }
+        if self.config.endpoint.is_some() { plan.with_endpoint() } else { plan }
     }
 
     /// The sandbox of an instance.

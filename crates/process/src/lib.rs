@@ -72,6 +72,8 @@ pub struct Config {
     pub credentials: Option<Credentials>,
     /// Where functions may connect to.
     pub egress: egress::Config,
+    /// The platform's own services, for functions to call; `None`: they reach none.
+    pub endpoint: Option<egress::Endpoint>,
     /// The least processor time an instance may use, in thousandths of one core. Above it the quota follows
     /// memory as Lambda's does: 1,769 MB are one core. Lambda gives every function a whole core while it
     /// starts; a quota stays for life, and below one core it would stall cold starts and the short bursts that
@@ -133,6 +135,7 @@ impl Config {
             versions: Policy::Exact,
             credentials: None,
             egress: egress::Config::default(),
+            endpoint: None,
             cpu_millis_min: 1000,
             freeze_after: FREEZE_AFTER,
             prewarmed_max: PREWARMED_MAX_DEFAULT,
@@ -178,7 +181,7 @@ impl ProcessExecutor {
         let files = RuntimeFiles::write(&config.directory)
             .map_err(|source| NewError { directory: config.directory.clone(), source })?;
         let mounts = mounts::shared(files.directory(), files.no_package());
-        let gate = egress::Gate::new(&config.egress);
+        let gate = egress::Gate::new(&config.egress, config.endpoint.clone());
         let prewarm = Prewarm::new(spawner.clone(), updraft_engine::prewarm::Policy::new(config.prewarmed_max));
         let bytecode = Bytecode::new(spawner.clone(), mounts.clone());
         let interpreters = Arc::default();

@@ -131,8 +131,13 @@ async fn how_a_function_scales_is_set_shown_and_counted() {
     let changed = set(json!({ "instances_max": 3, "instance_concurrency": 20, "weight": 2 })).await;
     assert_eq!(changed.status, 200);
     assert_eq!(changed.json()["in_force"], json!({ "instances_max": 3, "instance_concurrency": 20 }));
-    for wrong in [json!({ "instances_max": 0 }), json!({ "instance_concurrency": 2_000 }), json!({ "instance_max": 1 })]
-    {
+    for wrong in [
+        json!({ "instances_max": 0 }),
+        json!({ "instance_concurrency": 2_000 }),
+        json!({ "instance_max": 1 }),
+        json!({ "instances": "fresh" }),
+        json!({ "instances": "new" }),
+    ] {
         assert_eq!(set(wrong).await.status, 400);
     }
     assert_eq!(set(json!({})).await.json()["scaling"]["instances_max"], Value::Null, "what is left out is unset");
@@ -156,6 +161,19 @@ async fn how_a_function_scales_is_set_shown_and_counted() {
     assert!(text.contains(&format!("updraft_cold_starts_total{labels} 1\n")), "{text}");
     assert_eq!(platform.send("POST", "/metrics", &[], "").await.status, 404);
     assert_eq!(platform.get("/_updraft/v1/functions/none").await.status, 404);
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_components_instances_can_be_fresh() {
+    let platform = Platform::start().await;
+    platform.create("component", "wasm", json!({ "Handler": "a.wasm" })).await;
+    platform.settled("component").await;
+    let target = "/_updraft/v1/functions/component/scaling";
+    let set = async |body: &str| platform.send("PUT", target, &[], body).await.json()["scaling"]["instances"].clone();
+    assert_eq!(set(r#"{"instances": "fresh"}"#).await, "fresh");
+    assert_eq!(platform.get("/_updraft/v1/functions/component").await.json()["scaling"]["instances"], "fresh");
+    assert_eq!(set("{}").await, "reused");
     platform.stop().await;
 }
 
@@ -388,9 +406,8 @@ async fn egress_is_set_shown_and_taken_back() {
     platform.create("component", "wasm", json!({ "Handler": "a.wasm" })).await;
     platform.settled("component").await;
     let target = "/_updraft/v1/functions/component/egress";
-    let refused = platform.send("PUT", target, &[], "\"all\"").await;
-    assert!(refused.status == 400 && refused.json()["message"].as_str().unwrap().contains("wasm"));
-    assert_eq!(platform.send("PUT", target, &[], "\"none\"").await.status, 200);
+    let said = r#"{"allow":["a.example:443"]}"#;
+    assert_eq!(platform.send("PUT", target, &[], said).await.json()["egress"]["allow"][0], "a.example:443");
     platform.stop().await;
 }
 

@@ -107,6 +107,19 @@ pub struct Scaling {
     pub weight: Option<u32>,
     /// Calls one instance takes at once, at most [`crate::Runtime::instance_concurrency_max`]. Ours.
     pub instance_concurrency: Option<u32>,
+    /// What of an instance is left for its next call. Ours.
+    pub instances: Reuse,
+}
+
+/// Whether calls find what earlier ones left. As JSON `"reused"` or `"fresh"`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reuse {
+    /// An instance's memory lasts from call to call, as on Lambda.
+    #[default]
+    Reused,
+    /// Each call finds the component as it was deployed. Components only, see [`crate::Runtime::may_be_fresh`].
+    Fresh,
 }
 
 /// A resource policy as `AddPermission` builds it up.

@@ -55,6 +55,11 @@ impl Runtime {
             Runtime::Python { .. } | Runtime::Nodejs { .. } | Runtime::Provided { .. } | Runtime::Wasm => 1,
         }
     }
+
+    /// Whether each call can be given a fresh guest: where starting one costs microseconds.
+    pub fn may_be_fresh(self) -> bool {
+        self == Runtime::Wasm
+    }
 }
 
 /// Text that names no runtime of this platform.

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use updraft_node::{Executors, Service};
 use updraft_process::{ProcessExecutor, egress::Endpoint};
 use updraft_sandbox::Spawner;
-use updraft_server::{RootKey, Server, Transport};
+use updraft_server::{Authentication, RootKey, Server, Transport};
 use updraft_store::Store;
 use updraft_wasm::WasmExecutor;
 
@@ -101,10 +101,11 @@ fn executors(config: &Config, directory: &Path, endpoint: Endpoint) -> anyhow::R
     };
     process.egress.grant = config.egress;
     process.egress.denied.clone_from(&config.egress_deny);
-    process.egress.endpoint = (config.authentication == Authentication::Required).then_some(endpoint);
+    process.endpoint = (config.authentication == Authentication::Required).then_some(endpoint);
     process.prewarmed_max = config.prewarmed_max;
     let mut wasm = updraft_wasm::Config::new(directory.join("wasm"), config.region.clone());
     wasm.instances_max = config.capacity.instances_max;
+    wasm.egress = process.egress.clone();
     Ok(Executors {
         process: Arc::new(ProcessExecutor::new(process, spawner)?),
         wasm: Arc::new(WasmExecutor::new(wasm)?),

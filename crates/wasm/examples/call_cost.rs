@@ -1,5 +1,5 @@
-//! Prints what a call costs, ns of wall clock and of processor time: into a reused instance, into a fresh one,
-//! and starting alone. On a busy machine only the second number means anything.
+//! Prints what a call costs, ns of wall clock and of processor time: into a reused instance, into a fresh guest, into a
+//! new instance, and starting alone. On a busy machine only the second number means anything.
 //!
 //!     cargo run --release -p updraft-wasm --example call_cost [CALLS]
 
@@ -8,7 +8,7 @@ mod support;
 
 use std::time::Instant;
 
-use support::{Place, answer, edge, get};
+use support::{Place, answer, edge, fresh, get};
 use updraft_types::Payload;
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,6 +17,7 @@ async fn main() {
     let place = Place::new(&edge());
     let executor = place.executor();
     let (instance, _) = place.start(&executor).await.expect("the edge example starts");
+    let (anew, _) = place.start_as(&executor, fresh()).await.expect("the edge example starts");
 
     let report = |what: &str, count: u32, (wall, processor): (Instant, u64)| {
         let wall_ns = wall.elapsed().as_nanos() / u128::from(count);
@@ -37,10 +38,16 @@ async fn main() {
 
         let since = (Instant::now(), processor_ns());
         for _ in 0..calls / 10 {
+            answer(&anew, get("/")).await.expect("the edge example answers");
+        }
+        report("fresh guest, GET /", calls / 10, since);
+
+        let since = (Instant::now(), processor_ns());
+        for _ in 0..calls / 10 {
             let (instance, _) = place.start(&executor).await.expect("the edge example starts");
             answer(&instance, get("/")).await.expect("the edge example answers");
         }
-        report("fresh instance with a call", calls / 10, since);
+        report("new instance with a call", calls / 10, since);
 
         let since = (Instant::now(), processor_ns());
         for _ in 0..calls / 10 {

@@ -1,8 +1,8 @@
-//! One guest: a store and what was instantiated in it, kept from call to call.
+//! One instance: a guest (a store and what was instantiated in it), kept from call to call or made anew for each.
 //!
-//! The store lives in one of two places: here while the guest is idle, inside the call's future while it runs.
-//! A call that ends well puts it back; one that traps or is dropped takes it down with it. So there is no state
-//! in which a half-run guest could be entered again.
+//! The guest lives in one of two places: here while it is idle, inside the call's future while it runs. A call that
+//! ends well puts it back, or ends it where calls are to find a fresh one; one that traps or is dropped takes it down
+//! with it. So there is no state in which a half-run guest could be entered again.
 
 use std::{
     future::poll_fn,
@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use updraft_executor::{Call, Guest, Instance, Reply, Start};
-use updraft_types::{Body, ExitStatus, Fault, Payload, Region, body};
+use updraft_types::{Body, ExitStatus, Fault, Payload, Region, body, function::Reuse};
 use wasmtime::{PoolConcurrencyLimitError, Store, component::Resource};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::{
@@ -37,6 +37,7 @@ use wasmtime_wasi_http::{
 use crate::{
     engine::Platform,
     host::{Host, environment, memory::Limits},
+    outgoing::{Client, Gate},
     reply,
 };
 
@@ -50,65 +51,112 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>
 type Head = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 /// A guest ready to be called, and all that belongs to it.
-struct Idle {
+struct Made {
     store: Store<Host>,
     proxy: Proxy,
 }
 
-/// An instance of a component.
-pub(crate) struct WasmInstance {
+/// What it takes to make a guest.
+struct Mould {
     platform: Arc<Platform>,
-    idle: Mutex<Option<Idle>>,
-    head: Arc<Mutex<Option<Head>>>,
-    alive: AtomicBool,
+    component: ProxyPre<Host>,
+    variables: Arc<[(String, String)]>,
+    guest: Arc<dyn Guest>,
+    client: Arc<Client>,
+    memory_mb: u32,
     memory_peak: Arc<AtomicU64>,
 }
 
+impl Mould {
+    /// Instantiates the component, running its start functions.
+    async fn make(&self) -> Result<Made, Fault> {
+        let memory = Limits::new(self.memory_mb, self.memory_peak.clone());
+        let mut store =
+            Host::store(&self.platform, self.variables.clone(), self.guest.clone(), self.client.clone(), memory);
+        let _ticking = self.platform.ticker.enter();
+        match self.component.instantiate_async(&mut store).await {
+            Ok(proxy) => Ok(Made { store, proxy }),
+            Err(error) => Err(fault(&error, store.data())),
+        }
+    }
+}
+
+/// The guest of an instance that is not being called.
+enum Idle {
+    /// It is there: none was called yet, or it is kept from call to call.
+    Made(Box<Made>),
+    /// The next call makes its own.
+    ToBeMade,
+}
+
+/// An instance of a component.
+pub(crate) struct WasmInstance {
+    mould: Mould,
+    reuse: Reuse,
+    /// Nothing during a call and after the end.
+    idle: Mutex<Option<Idle>>,
+    head: Arc<Mutex<Option<Head>>>,
+    alive: AtomicBool,
+}
+
 impl WasmInstance {
-    /// Instantiates `component`, running its start functions.
+    /// An instance with its first guest in it.
     pub(crate) async fn start(
         platform: &Arc<Platform>,
-        component: &ProxyPre<Host>,
+        component: ProxyPre<Host>,
         start: &Start,
         region: &Region,
+        gate: &Gate,
     ) -> Result<Arc<Self>, Fault> {
-        let memory_peak = Arc::new(AtomicU64::new(0));
-        let memory = Limits::new(start.function.configuration.memory_mb, memory_peak.clone());
-        let variables = environment::variables(&start.function, &start.log_stream, region);
-        let mut store = Host::store(platform, &variables, start.guest.clone(), memory);
-        let ticking = platform.ticker.enter();
-        let proxy = match component.instantiate_async(&mut store).await {
-            Ok(proxy) => proxy,
-            Err(error) => return Err(fault(&error, store.data())),
-        };
-        drop(ticking);
-        Ok(Arc::new(Self {
+        let mould = Mould {
             platform: platform.clone(),
-            idle: Mutex::new(Some(Idle { store, proxy })),
+            component,
+            variables: environment::variables(&start.function, &start.log_stream, region),
+            guest: start.guest.clone(),
+            client: Arc::new(gate.client(start.function.configuration.egress.as_ref(), start.guest.clone())),
+            memory_mb: start.function.configuration.memory_mb,
+            memory_peak: Arc::default(),
+        };
+        let made = mould.make().await?;
+        Ok(Arc::new(Self {
+            mould,
+            reuse: start.function.scaling.instances,
+            idle: Mutex::new(Some(Idle::Made(Box::new(made)))),
             head: Arc::default(),
             alive: AtomicBool::new(true),
-            memory_peak,
         }))
     }
 
     /// Hands `request` to the guest and runs it to its end.
     fn run(self: &Arc<Self>, request: Request<Body>) -> Result<Running, Fault> {
-        let mut idle = self.idle.lock().take().ok_or_else(|| Fault::Platform {
+        let idle = self.idle.lock().take().ok_or_else(|| Fault::Platform {
             reason: "a wasm instance was called while busy or after its end".into(),
         })?;
+        *self.head.lock() = None;
         let ending = Ending { instance: self.clone(), well: false };
-        let (request, reply_to) = self.hand_over(&mut idle.store, request).map_err(|error| Fault::Platform {
-            reason: format!("a request could not be handed to a component: {error:#}"),
-        })?;
         Ok(Box::pin(async move {
-            let _ticking = ending.instance.platform.ticker.enter();
-            idle.store.set_epoch_deadline(1);
-            let handler = idle.proxy.wasi_http_incoming_handler();
-            if let Err(error) = handler.call_handle(&mut idle.store, request, reply_to).await {
-                return Err(fault(&error, idle.store.data()));
+            let mould = &ending.instance.mould;
+            let mut made = match idle {
+                Idle::Made(made) => made,
+                Idle::ToBeMade => Box::new(mould.make().await?),
+            };
+            let _ticking = mould.platform.ticker.enter();
+            let (request, reply_to) = ending.instance.hand_over(&mut made.store, request).map_err(|error| {
+                Fault::Platform { reason: format!("a request could not be handed to a component: {error:#}") }
+            })?;
+            made.store.set_epoch_deadline(1);
+            let handler = made.proxy.wasi_http_incoming_handler();
+            if let Err(error) = handler.call_handle(&mut made.store, request, reply_to).await {
+                return Err(fault(&error, made.store.data()));
             }
-            if !idle.store.data_mut().leaks() {
-                ending.well(idle);
+            made.store.data_mut().end_call();
+            match ending.instance.reuse {
+                Reuse::Fresh => {
+                    drop(made);
+                    ending.well(Idle::ToBeMade);
+                }
+                Reuse::Reused if made.store.data_mut().leaks() => {}
+                Reuse::Reused => ending.well(Idle::Made(made)),
             }
             Ok(())
         }))
@@ -133,7 +181,6 @@ impl WasmInstance {
         let request = request.map(|body| body.map_err(|error| HttpError::InternalError(Some(error.to_string()))));
         let request = host.http().new_incoming_request(scheme, request)?;
         let head = self.head.clone();
-        *head.lock() = None;
         let reply_to = host.http().new_response_outparam_from_callback(move |reply| *head.lock() = Some(reply))?;
         Ok((request, reply_to))
     }
@@ -217,7 +264,7 @@ impl Instance for WasmInstance {
     }
 
     fn memory_bytes_max(&self) -> u64 {
-        self.memory_peak.load(Ordering::Relaxed)
+        self.mould.memory_peak.load(Ordering::Relaxed)
     }
 
     async fn stop(&self) {

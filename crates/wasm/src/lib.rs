@@ -1,7 +1,7 @@
 //! Runs `wasi:http` 0.2 components in wasmtime: an [`Executor`] whose instances are wasm stores.
 //!
 //! Owns compiling ([`component`]), the compiled code on disk and in memory ([`cache`]), what a guest may reach
-//! ([`host`]: its variables, its output, clocks, randomness; no files, no network) and calls
+//! ([`host`]: its variables, its output, clocks, randomness; no files), its requests to the outside ([`outgoing`]) and calls
 //! ([`instance`], [`reply`]). Refuses everything else a component could import, and any judgement of who may
 //! call whom: queues, timeouts and metering are the caller's.
 //!
@@ -14,16 +14,17 @@ mod component;
 mod engine;
 mod host;
 mod instance;
+mod outgoing;
 mod reply;
 mod ticker;
 
 use std::{path::Path, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use updraft_executor::{Executor, Instance, Rejected, Start, Support, Unsupported};
+use updraft_executor::{Executor, Instance, Rejected, Start, Support, Unsupported, egress};
 use updraft_types::{Fault, Function, Region, Runtime, function::Configuration};
 
-use crate::{cache::Cache, engine::Platform, instance::WasmInstance};
+use crate::{cache::Cache, engine::Platform, instance::WasmInstance, outgoing::Gate};
 
 /// What the executor is given.
 #[derive(Debug, Clone)]
@@ -40,6 +41,10 @@ pub struct Config {
     pub component_bytes_max: u64,
     /// Shown to guests as `AWS_REGION`.
     pub region: Region,
+    /// Where components may connect to.
+    pub egress: egress::Config,
+    /// Certificate authorities they trust besides Mozilla's, DER.
+    pub authorities: Vec<Vec<u8>>,
 }
 
 impl Config {
@@ -52,6 +57,8 @@ impl Config {
             instances_max: 1_000,
             component_bytes_max: 64 << 20,
             region,
+            egress: egress::Config::default(),
+            authorities: Vec::new(),
         }
     }
 }
@@ -65,6 +72,9 @@ pub enum Error {
     /// wasmtime refused its configuration, or this host's address space is too small for it.
     #[error("the WebAssembly engine could not be started: {0}")]
     Engine(String),
+    /// A certificate authority is none.
+    #[error("TLS for outgoing requests could not be set up: {0}")]
+    Tls(String),
 }
 
 /// Runs components. Cheap to share behind an [`Arc`].
@@ -72,6 +82,7 @@ pub struct WasmExecutor {
     platform: Arc<Platform>,
     cache: Cache,
     region: Region,
+    gate: Gate,
 }
 
 impl WasmExecutor {
@@ -79,7 +90,8 @@ impl WasmExecutor {
     pub fn new(config: Config) -> Result<Self, Error> {
         let platform = Arc::new(Platform::new(config.instances_max).map_err(|e| Error::Engine(format!("{e:#}")))?);
         let cache = Cache::open(&config, platform.clone())?;
-        Ok(Self { platform, cache, region: config.region })
+        let gate = Gate::new(config.egress, &config.authorities).map_err(|error| Error::Tls(error.to_string()))?;
+        Ok(Self { platform, cache, region: config.region, gate })
     }
 }
 
@@ -105,6 +117,6 @@ impl Executor for WasmExecutor {
         let handler = &start.function.configuration.handler;
         let component =
             self.cache.get(&start.package, handler).await.map_err(|Rejected(reason)| Fault::Entrypoint { reason })?;
-        Ok(WasmInstance::start(&self.platform, &component, &start, &self.region).await?)
+        Ok(WasmInstance::start(&self.platform, component, &start, &self.region, &self.gate).await?)
     }
 }

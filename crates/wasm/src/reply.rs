@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, Waker},
 };
 
@@ -60,7 +60,7 @@ pub(crate) async fn discard(outgoing: HyperOutgoingBody, guest: Option<Running>)
             return Poll::Ready(result);
         }
         while let Some(body) = &mut outgoing {
-            match poll_unconstrained(body, context) {
+            match Pin::new(body).poll_frame(context) {
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(_)) | None) => outgoing = None,
                 Poll::Pending => break,
@@ -94,7 +94,7 @@ impl Written {
             self.failure = result.err();
         }
         if let Some(outgoing) = &mut self.outgoing {
-            match poll_unconstrained(outgoing, context) {
+            match Pin::new(outgoing).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
                 Poll::Ready(None) => self.outgoing = None,
                 Poll::Ready(Some(Err(_))) => self.break_off("short of its content-length, or never finished"),
@@ -125,15 +125,6 @@ impl Written {
         self.outgoing = None;
         self.failure.get_or_insert_with(|| Fault::Crash { reason: format!("the response body was {how}") });
     }
-}
-
-/// Polls past tokio's cooperative budget: here `Pending` has to mean that nothing has been written. The chunks a
-/// guest can have written are few.
-fn poll_unconstrained(
-    outgoing: &mut HyperOutgoingBody,
-    context: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, wasmtime_wasi_http::Error>>> {
-    pin!(tokio::task::unconstrained(outgoing.frame())).poll(context)
 }
 
 impl HttpBody for Written {

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
-use support::{Place, answer, call, edge, get, guest, request};
+use support::{Place, answer, call, edge, fresh, get, guest, request};
 use tokio::sync::mpsc;
 use updraft_executor::{Instance, Reply};
 use updraft_types::{BoxError, ExitStatus, Fault, Payload, body};
@@ -42,6 +42,47 @@ async fn an_instance_is_reused_and_sees_its_variables() {
     }
     assert!(instance.is_alive());
     assert!(instance.memory_bytes_max() >= 65_536);
+}
+
+#[tokio::test]
+async fn a_fresh_guest_finds_nothing_of_earlier_calls() {
+    let place = Place::new(&edge());
+    let executor = place.executor();
+    let (instance, _) = place.start_as(&executor, fresh()).await.unwrap();
+    // More calls than there is room for guests: each ends before the next.
+    for _ in 0..50 {
+        let (_, text) = answer(&instance, get("/")).await.unwrap();
+        assert_eq!(text, "{\"greeting\":\"Good \\\"day\\\"\",\"served\":1}\n");
+        assert!(instance.is_alive());
+    }
+    let (send, mut reply) = echo(&instance).await;
+    send.send("one").await.unwrap();
+    assert_eq!(reply.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
+    assert!(matches!(answer(&instance, get("/")).await, Err(Fault::Platform { .. })), "one call at a time");
+    drop(send);
+    assert!(reply.frame().await.is_none());
+    assert!(answer(&instance, get("/")).await.is_ok());
+
+    // What a guest that keeps its memory remembers, a fresh one reads where the image has zeros.
+    let remember = "(if (i32.load8_u (i32.const 2048)) (then unreachable)) (i32.store8 (i32.const 2048) (i32.const 1))";
+    let place = Place::new(&guest(&format!("{remember} {OK}")));
+    let (instance, _) = place.start_as(&executor, fresh()).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(answer(&instance, get("/")).await.unwrap().1, "some words");
+    }
+    let (reused, _) = place.start(&executor).await.unwrap();
+    assert!(answer(&reused, get("/")).await.is_ok() && answer(&reused, get("/")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_fresh_instance_ends_with_a_guest_that_traps_and_frees_its_place() {
+    let place = Place::new(&guest("unreachable"));
+    let executor = place.executor();
+    for _ in 0..30 {
+        let (instance, _) = place.start_as(&executor, fresh()).await.unwrap();
+        assert!(matches!(answer(&instance, get("/")).await, Err(Fault::Crash { .. })));
+        assert!(!instance.is_alive());
+    }
 }
 
 #[tokio::test]
@@ -192,7 +233,14 @@ async fn an_error_code_is_the_handlers_failure() {
 
 #[tokio::test]
 async fn an_unfinished_body_is_a_crash() {
-    let (result, ..) = outcome("(call $begin (local.get $reply) (i32.const 200)) (call $write)").await;
+    let unfinished = "(call $begin (local.get $reply) (i32.const 200)) (call $write)";
+    let (result, ..) = outcome(unfinished).await;
+    let Err(Fault::Crash { reason }) = result else { panic!("{result:?}") };
+    assert!(reason.contains("never finished"), "{reason}");
+    // A fresh guest is gone by then, and with it whoever might have said so.
+    let place = Place::new(&guest(unfinished));
+    let (instance, _) = place.start_as(&place.executor(), fresh()).await.unwrap();
+    let result = answer(&instance, get("/")).await;
     let Err(Fault::Crash { reason }) = result else { panic!("{result:?}") };
     assert!(reason.contains("never finished"), "{reason}");
 }
@@ -247,7 +295,8 @@ async fn outgoing_http_is_denied() {
     let (_place, instance, log) = started(&guest(fetch)).await;
     let (parts, _) = answer(&instance, get("/")).await.unwrap();
     assert_eq!(parts.status, 215);
-    assert!(log.text().contains("\"api.example\" refused: no egress is granted"), "{}", log.text());
+    let why = "egress refused: api.example:443: no egress rule of this function allows it; the rule \"api.example:443\" would";
+    assert!(log.text().contains(why), "{}", log.text());
 }
 
 /// One thread runs both: were the loop not to yield, neither the other call nor the test would go on.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use updraft_types::egress::{Egress, Policy};
 
 use super::*;
 use crate::testing::{Lines, World};

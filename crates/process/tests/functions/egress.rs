@@ -61,7 +61,7 @@ def tunnel(target):
 
 fn in_world(world: &Arc<World>, grant: Grant) -> Host {
     let denied = vec!["203.0.113.0/24".parse().unwrap()];
-    let egress = Config { grant, denied, outside: world.clone(), endpoint: None };
+    let egress = Config { grant, denied, outside: world.clone() };
     Host::with(|config| config.egress = egress)
 }
 
@@ -115,7 +115,7 @@ async fn the_platforms_services_are_reached_where_the_environment_says(_: Host) 
     let door = Endpoint::default();
     door.announce(listener.local_addr().unwrap());
     serve_first_lines(listener);
-    let host = Host::with(|config| config.egress.endpoint = Some(door));
+    let host = Host::with(|config| config.endpoint = Some(door));
     let fetch = "urllib.request.urlopen(os.environ['AWS_ENDPOINT_URL'] + '/x').read().decode()";
     // Without a rule, and past the proxy where there is one.
     for rules in [None, Some(&["*:*"][..])] {
@@ -136,7 +136,7 @@ async fn the_platforms_services_are_reached_where_the_environment_says(_: Host) 
     door.announce(listener.local_addr().unwrap());
     serve_first_lines(listener);
     let host = Host::with(|config| {
-        config.egress.endpoint = Some(door);
+        config.endpoint = Some(door);
         config.prewarmed_max = 2;
     });
     let running = runner(&host.starting(Starts::Prewarmed), None).start().await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::{Method, Response, StatusCode};
 use serde::Serialize;
-use updraft_types::{Body, Egress, Function, Runtime};
+use updraft_types::{Body, Egress, Function};
 
 use crate::{
     body::{self, Held},
@@ -46,22 +46,10 @@ pub(super) async fn serve(
     if function.configuration.egress == wanted {
         return Ok(view(&function));
     }
-    refuse_unsupported(&function, wanted.as_ref())?;
     let changed = scope.node.update_configuration(&function.id, None, |to| to.egress = wanted).await;
     let arn = function.id.arn(scope.node.region());
     let deployed = changed.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;
     Ok(view(&deployed.function))
-}
-
-/// Rules that nothing would heed are not accepted.
-fn refuse_unsupported(function: &Function, wanted: Option<&Egress>) -> Result<(), Error> {
-    let asks = wanted.is_some_and(|egress| !egress.is_none());
-    match function.configuration.runtime {
-        Runtime::Wasm if asks => Err(Error::invalid_parameter(
-            "Egress of wasm functions is not supported by Updraft yet: their outgoing requests are refused",
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn view(function: &Function) -> Response<Body> {

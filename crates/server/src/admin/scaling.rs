@@ -1,7 +1,7 @@
 //! How a function scales: `GET functions/NAME` shows it, `PUT functions/NAME/scaling` sets it.
 //!
-//! `PUT` takes `{"instances_max", "instances_min", "instance_concurrency", "weight"}`, each optional, and answers as `GET`
-//! does. It says all there is to say: what is left out goes back to the default. Lambda's API has no place for these;
+//! `PUT` takes `{"instances_max", "instances_min", "instance_concurrency", "weight", "instances"}`, each optional, and
+//! answers as `GET` does. It says all there is to say: what is left out goes back to the default. Lambda's API has no place for these;
 //! reserved concurrency is Lambda's and is only shown here. Counts are since the platform started.
 
 use std::{sync::Arc, time::Duration};
@@ -12,7 +12,10 @@ use updraft_node::{
     dispatch::Limit,
     figures::{Figures, Instances, PHASES},
 };
-use updraft_types::{Body, Function, function::Scaling};
+use updraft_types::{
+    Body, Function,
+    function::{Reuse, Scaling},
+};
 
 use crate::{body::Held, error::Error, lambda::read_json, respond, scope::Scope};
 
@@ -23,6 +26,7 @@ struct Request {
     instances_min: u32,
     instance_concurrency: Option<u32>,
     weight: Option<u32>,
+    instances: Reuse,
 }
 
 #[derive(Serialize)]
@@ -126,8 +130,9 @@ fn cold_starts(figures: &Figures) -> ColdStarts {
 
 /// Sets how a function scales.
 pub(super) async fn put(scope: &Scope<'_>, function: Arc<Function>, body: &Held) -> Result<Response<Body>, Error> {
-    let Request { instances_max, instances_min, instance_concurrency, weight } = read_json(body).await?;
-    let scaling = Scaling { instances_max, instances_min, instance_concurrency, weight, ..Scaling::default() };
+    let Request { instances_max, instances_min, instance_concurrency, weight, instances } = read_json(body).await?;
+    let scaling =
+        Scaling { instances_max, instances_min, instance_concurrency, weight, instances, ..Scaling::default() };
     let changed = scope.node.set_scaling(&function.id, scaling).await;
     let arn = function.id.arn(scope.node.region());
     let changed = changed.map_err(|error| Error::change(error, function.id.name.as_str(), &arn))?;

@@ -3,6 +3,7 @@
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use updraft_types::function::Reuse;
 
 use super::{Call, Client, Error, segment};
 
@@ -18,6 +19,8 @@ pub struct Scaling {
     pub instance_concurrency: Option<u32>,
     /// Share of a full node.
     pub weight: Option<u32>,
+    /// What of an instance is left for its next call.
+    pub instances: Reuse,
 }
 
 /// How a function scales, and what it came to.

@@ -3,6 +3,7 @@
 use comfy_table::Cell;
 use serde::Deserialize;
 use serde_json::Value;
+use updraft_types::function::Reuse;
 
 use super::client;
 use crate::{
@@ -78,6 +79,9 @@ fn scaling_rows(shown: &Shown) -> Vec<Vec<Cell>> {
     let mut rows = vec![line("instances", Cell::new(now))];
     if scaling.instances_min > 0 {
         rows.push(line("", Cell::new(format!("{} are always there", scaling.instances_min))));
+    }
+    if scaling.instances == Reuse::Fresh {
+        rows.push(line("", Cell::new("fresh for every call")));
     }
     rows.push(line("cold starts", Cell::new(cold_starts.count)));
     for (what, times) in [("mean", cold_starts.mean_ms), ("last", cold_starts.last_ms)] {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use updraft_types::{Egress, FunctionName, Runtime, egress::Rule};
+use updraft_types::{Egress, FunctionName, Runtime, egress::Rule, function::Reuse};
 
 use crate::{client::scaling::Scaling, problem::Problem, suggest};
 
@@ -24,7 +24,7 @@ const KEYS: &[&str] = &[
     "scaling",
 ];
 const BUILD_KEYS: &[&str] = &["command", "package"];
-const SCALING_KEYS: &[&str] = &["instances_max", "instances_min", "instance_concurrency", "weight"];
+const SCALING_KEYS: &[&str] = &["instances_max", "instances_min", "instance_concurrency", "weight", "instances"];
 
 /// What is said about a function; `None` is unsaid. Also what the flags of `deploy` say.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -128,6 +128,11 @@ fn scaling(place: &str, table: &toml::Table) -> Result<Scaling, Problem> {
         instances_min: section.number("instances_min")?.unwrap_or(0),
         instance_concurrency: section.number("instance_concurrency")?,
         weight: section.number("weight")?,
+        instances: match section.text("instances")? {
+            None | Some("reused") => Reuse::Reused,
+            Some("fresh") => Reuse::Fresh,
+            Some(_) => return Err(section.problem("instances", "expected \"reused\" or \"fresh\"")),
+        },
     })
 }
 
@@ -244,10 +249,12 @@ mod tests {
             [scaling]
             instances_max = 5
             instances_min = 1
+            instances = "fresh"
             "#,
         )
         .unwrap();
-        let scaling = Scaling { instances_max: Some(5), instances_min: 1, ..Scaling::default() };
+        let scaling =
+            Scaling { instances_max: Some(5), instances_min: 1, instances: Reuse::Fresh, ..Scaling::default() };
         assert_eq!(manifest.scaling, Some(scaling));
         assert_eq!(manifest.runtime, Some(Runtime::Python { minor: 11 }));
         assert_eq!((manifest.memory_mb, manifest.timeout_s, manifest.url), (Some(256), Some(5), Some(false)));
@@ -267,6 +274,7 @@ mod tests {
             ("name = \"a b\"", "not a valid function name"),
             ("environment = 3", "expected a table"),
             ("[scaling]\ninstances_mox = 3", "did you mean `instances_max`?"),
+            ("[scaling]\ninstances = \"new\"", "expected \"reused\" or \"fresh\""),
             ("[environment]\nA = [1]", "environment.A"),
             ("name = ", "not valid TOML"),
             ("egress = \"some\"", "rules go into `allow`"),

@@ -2,11 +2,12 @@
 //!
 //! All of WASI 0.2 is linked, because language runtimes import it whether they use it or not, but nothing
 //! behind it is granted: no directories are open, every address is refused. What works is the guest's
-//! [`environment`], its [`output`], clocks, randomness, and `wasi:http`'s types; [`outgoing_http`] refuses.
+//! [`environment`], its [`output`], clocks, randomness, and `wasi:http`; [`outgoing_http`] goes by the function's rules.
 //! Everything a guest can make the host hold (handles, headers, buffers) is bounded here.
 
 pub(crate) mod environment;
 pub(crate) mod memory;
+mod outgoing_body;
 pub(crate) mod outgoing_http;
 pub(crate) mod output;
 
@@ -20,7 +21,7 @@ use wasmtime::{
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::engine::Platform;
+use crate::{engine::Platform, outgoing::Client};
 
 /// Most handles (headers, bodies, streams) one guest may hold at once.
 const HANDLES_MAX: usize = 4_096;
@@ -38,6 +39,7 @@ pub(crate) struct Host {
     pub(crate) table: ResourceTable,
     pub(crate) memory: memory::Limits,
     pub(crate) guest: Arc<dyn Guest>,
+    variables: Arc<[(String, String)]>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: outgoing_http::Hooks,
@@ -47,13 +49,13 @@ impl Host {
     /// A store for a guest that sees `variables`, writes to `guest` and may have `memory`.
     pub(crate) fn store(
         platform: &Platform,
-        variables: &[(String, String)],
+        variables: Arc<[(String, String)]>,
         guest: Arc<dyn Guest>,
+        client: Arc<Client>,
         memory: memory::Limits,
     ) -> Store<Host> {
         let output = output::Output(guest.clone());
         let wasi = WasiCtx::builder()
-            .envs(variables)
             .stdout(output.clone())
             .stderr(output)
             .max_random_size(RANDOM_BYTES_MAX)
@@ -64,8 +66,8 @@ impl Host {
         http.set_field_size_limit(HEADER_BYTES_MAX);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
-        let hooks = outgoing_http::Hooks(guest.clone());
-        let mut store = Store::new(&platform.engine, Host { table, memory, guest, wasi, http, hooks });
+        let hooks = outgoing_http::Hooks::new(client);
+        let mut store = Store::new(&platform.engine, Host { table, memory, guest, variables, wasi, http, hooks });
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
         store.set_max_component_handles(HANDLES_MAX);
@@ -74,6 +76,11 @@ impl Host {
         // one that merely wakes itself would be polled again dozens of times first.
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
         store
+    }
+
+    /// Ends what the call still has under way outside.
+    pub(crate) fn end_call(&mut self) {
+        self.hooks.end_call();
     }
 
     /// Whether earlier calls left so many handles open that another would only add to them.
@@ -105,5 +112,9 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    linker.allow_shadowing(true);
+    environment::link(&mut linker)?;
+    outgoing_body::link(&mut linker)?;
+    linker.allow_shadowing(false);
     Ok(linker)
 }

@@ -1,26 +1,35 @@
-//! `wasi:http/outgoing-handler`: refused, as a function is granted no egress; and the header rules of `wasi:http`.
-//!
-//! The guest gets `HTTP-request-denied`, and its log says which address it wanted.
+//! `wasi:http/outgoing-handler`: what a guest asks of the outside goes to its [`Client`]; and the header rules of
+//! `wasi:http`.
 
 use std::sync::Arc;
 
 use http::{HeaderName, header};
-use updraft_executor::Guest;
+use tokio::sync::watch;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-/// Most characters of an address repeated in the log.
-const AUTHORITY_CHARACTERS_MAX: usize = 100;
-/// Most bytes a guest writes to a body at once.
-const CHUNK_BYTES_MAX: usize = 32 << 10;
-/// Most chunks that wait for a body's reader, less the one that is always allowed. A guest that writes a few lines
-/// one by one ends without having waited once.
-const CHUNKS_WAITING_MAX: usize = 3;
+use crate::outgoing::{Answer, Client, OfCall};
 
 /// What `wasi:http` asks its host.
-pub(crate) struct Hooks(pub(crate) Arc<dyn Guest>);
+pub(crate) struct Hooks {
+    client: Arc<Client>,
+    /// Made by a call's first request, dropped with the call.
+    call: Option<watch::Sender<()>>,
+}
 
-/// An answer from outside, and what keeps its connection going.
-type Answer = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+impl Hooks {
+    pub(crate) fn new(client: Arc<Client>) -> Self {
+        Self { client, call: None }
+    }
+
+    /// Ends what the call has begun outside.
+    pub(crate) fn end_call(&mut self) {
+        self.call = None;
+    }
+
+    fn of_call(&mut self) -> OfCall {
+        self.call.get_or_insert_with(|| watch::Sender::new(())).subscribe()
+    }
+}
 
 impl WasiHttpHooks for Hooks {
     /// The connection is the door's, so is what governs it (RFC 9110, 7.6.1).
@@ -40,20 +49,9 @@ impl WasiHttpHooks for Hooks {
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
+        options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Answer, Error>> + Send> {
-        let authority = request.uri().authority().map_or("", |authority| authority.as_str());
-        let authority: String = authority.chars().take(AUTHORITY_CHARACTERS_MAX).collect();
-        self.0.log(format!("outgoing HTTP request to {authority:?} refused: no egress is granted\n").as_bytes());
-        Box::new(async { Err(Error::HttpRequestDenied) })
-    }
-
-    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
-        CHUNKS_WAITING_MAX
-    }
-
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        CHUNK_BYTES_MAX
+        Box::new(self.client.clone().send(request, options.unwrap_or_default(), self.of_call()))
     }
 }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use updraft_executor::{Call, Executor, Guest, Instance, Rejected, Reply, Start};
 use updraft_types::{
     Body, Fault, Function, InstanceId, Payload, RevisionId, Runtime, Timestamp, body,
-    function::{Architecture, Code, Configuration, State, TracingMode},
+    function::{Architecture, Code, Configuration, Reuse, State, TracingMode},
     invocation::Context,
 };
 use updraft_wasm::{Config, WasmExecutor};
@@ -31,7 +31,15 @@ pub(crate) fn edge() -> Vec<u8> {
 
 /// A component whose handler does `body`, in WebAssembly text; see `guest.wat` for what it can call.
 pub(crate) fn guest(body: &str) -> Vec<u8> {
-    let text = include_str!("../guest.wat").replace(";; BODY", body);
+    guest_asking("", body)
+}
+
+/// The same where `$ask` makes requests to `authority`.
+pub(crate) fn guest_asking(authority: &str, body: &str) -> Vec<u8> {
+    let (length, text) = (authority.len(), include_str!("../guest.wat"));
+    assert!(length < 256);
+    let data = format!("(data (i32.const 8188) \"\\{length:02x}\\00\\00\\00{authority}\")\n  (global $body");
+    let text = text.replace(";; BODY", body).replacen("(global $body", &data, 1);
     let mut module = wat::parse_str(&text).unwrap();
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_source("guest.wit", include_str!("../guest.wit")).unwrap();
@@ -73,10 +81,19 @@ impl Place {
     }
 
     pub(crate) async fn start(&self, executor: &WasmExecutor) -> Result<(Arc<dyn Instance>, Arc<Log>), Fault> {
+        self.start_as(executor, function()).await
+    }
+
+    /// Starts an instance of the package as `function` says.
+    pub(crate) async fn start_as(
+        &self,
+        executor: &WasmExecutor,
+        function: Function,
+    ) -> Result<(Arc<dyn Instance>, Arc<Log>), Fault> {
         let log = Arc::new(Log::default());
         let start = Start {
             id: InstanceId::random(),
-            function: Arc::new(function()),
+            function: Arc::new(function),
             package: self.package().into(),
             layers: None,
             log_stream: "2026/11/23/[$LATEST]0123".into(),
@@ -101,6 +118,13 @@ impl Guest for Log {
     fn log(&self, output: &[u8]) {
         self.0.lock().extend_from_slice(output);
     }
+}
+
+/// The function with a fresh guest for each call.
+pub(crate) fn fresh() -> Function {
+    let mut function = function();
+    function.scaling.instances = Reuse::Fresh;
+    function
 }
 
 pub(crate) fn function() -> Function {
