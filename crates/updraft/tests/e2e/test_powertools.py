@@ -121,6 +121,58 @@ def test_batch_tells_which_records_failed(platform, shop):
     assert (failed.error, failed.value["errorType"]) == ("Unhandled", "BatchProcessingError")
 
 
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    ],
+}
+READS = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": ["ssm:GetParameter", "ssm:GetParametersByPath"],
+            "Resource": [f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/shop{below}" for below in ("", "/*")],
+        },
+        {
+            "Effect": "Allow",
+            "Action": "secretsmanager:GetSecretValue",
+            "Resource": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:shop/*",
+        },
+    ],
+}
+
+
+def test_parameters(platform, client, shop):
+    """From the Parameter Store and Secrets Manager inside the sandbox, as far as the function's role allows."""
+    iam, ssm, secrets = (platform.client(service) for service in ("iam", "ssm", "secretsmanager"))
+    role = iam.create_role(RoleName="powertools", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]
+    iam.put_role_policy(RoleName="powertools", PolicyName="reads", PolicyDocument=json.dumps(READS))
+    named = {"/shop/colour": ("green", "String"), "/shop/keys/api": ("k-1", "SecureString")}
+    named |= {"/office/colour": ("grey", "String")}
+    for parameter, (value, kind) in named.items():
+        ssm.put_parameter(Name=parameter, Value=value, Type=kind)
+    secrets.create_secret(Name="shop/database", SecretString='{"user": "shop", "password": "pass"}')
+    client.update_function_configuration(FunctionName=shop, Role=role["Arn"])
+    client.get_waiter("function_updated_v2").wait(FunctionName=shop)
+
+    assert platform.invoke(shop, {"to": "configure"}).expect_ok() == {
+        "plain": "green",
+        "sealed": "k-1",
+        "all": {"colour": "green", "keys/api": "k-1"},
+        "secret": {"user": "shop", "password": "pass"},
+    }
+    refused = platform.invoke(shop, {"to": "overreach"})
+    assert (refused.error, refused.value["errorType"]) == ("Unhandled", "GetParameterError")
+    assert "AccessDeniedException" in refused.value["errorMessage"]
+
+    ssm.delete_parameters(Names=[*named])
+    secrets.delete_secret(SecretId="shop/database", ForceDeleteWithoutRecovery=True)
+    iam.delete_role_policy(RoleName="powertools", PolicyName="reads")
+    iam.delete_role(RoleName="powertools")
+
+
 def test_validation_and_parser(platform, shop):
     item = {"name": "pen", "price": 1.5}
     assert platform.invoke(shop, {"to": "validate"} | item).expect_ok() == "pen"

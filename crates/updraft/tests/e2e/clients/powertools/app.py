@@ -7,6 +7,7 @@ from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Respo
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities import parameters
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.parser import BaseModel, event_parser
@@ -92,6 +93,20 @@ def take(record: SQSRecord) -> Any:
 
 def consume(event: dict, context: LambdaContext) -> dict:
     return process_partial_response(event=event, record_handler=take, processor=batch, context=context)
+
+
+def configure(event: dict, context: LambdaContext) -> dict:
+    """Asks the platform's own services, with the credentials and the endpoint a function finds in its environment."""
+    return {
+        "plain": parameters.get_parameter("/shop/colour"),
+        "sealed": parameters.get_parameter("/shop/keys/api", decrypt=True),
+        "all": parameters.get_parameters("/shop", recursive=True, decrypt=True),
+        "secret": parameters.get_secret("shop/database", transform="json"),
+    }
+
+
+def overreach(event: dict, context: LambdaContext) -> str:
+    return parameters.get_parameter("/office/colour")
 
 
 SCHEMA = {
