@@ -31,23 +31,24 @@ def test_logs(platform, name):
     platform.invoke(name, {"say": "an apple fell"}).expect_ok()
     platform.invoke(name, {"say": '{"fruit": "pear", "grams": 180}'}).expect_ok()
 
-    groups = platform.aws("logs", "describe-log-groups", "--log-group-name-prefix", group)["logGroups"]
+    describe = ("logs", "describe-log-groups", "--log-group-name-prefix", group)
+    # A line may be on its way for a moment after the answer.
+    groups = wait_until(lambda: platform.aws(*describe)["logGroups"], "the function has a log group")
     assert [one["logGroupName"] for one in groups] == [group]
     assert "retentionInDays" not in groups[0]
     platform.aws("logs", "put-retention-policy", "--log-group-name", group, "--retention-in-days", "14")
-    groups = platform.aws("logs", "describe-log-groups", "--log-group-name-prefix", group)["logGroups"]
-    assert groups[0]["retentionInDays"] == 14
+    assert platform.aws(*describe)["logGroups"][0]["retentionInDays"] == 14
 
     streams = platform.aws("logs", "describe-log-streams", "--log-group-name", group, "--order-by", "LastEventTime")
     stream = streams["logStreams"][0]["logStreamName"]
     assert "[$LATEST]" in stream
     get = ("logs", "get-log-events", "--log-group-name", group, "--log-stream-name", stream, "--start-from-head")
-    # A line may be on its way for a moment after the answer.
-    events = wait_until(
-        lambda: (events := platform.aws(*get)["events"]) and sum("REPORT" in one["message"] for one in events) and events,
-        "the log has a report",
-    )
-    messages = [one["message"].rstrip() for one in events]
+
+    def whole():
+        messages = [one["message"].rstrip() for one in platform.aws(*get)["events"]]
+        return messages if sum(message.startswith("REPORT ") for message in messages) == 2 else None
+
+    messages = wait_until(whole, "both invocations are reported")
     assert messages[0].startswith(("INIT_START", "START RequestId: "))
     assert "an apple fell" in messages
 
