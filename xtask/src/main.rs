@@ -6,6 +6,7 @@
 
 mod bench;
 mod bless;
+mod npm;
 mod setup;
 mod sim;
 mod step;

@@ -1,5 +1,6 @@
 //! Installs what the tests need and the machine may lack: a Python environment in target/venv with the clients the
-//! end-to-end suite drives the platform with, and cargo's helpers (nextest, deny) as prebuilt binaries.
+//! end-to-end suite drives the platform with, and Node.js 22 and cargo's helpers (nextest, deny) as prebuilt binaries.
+//! With that Node.js, the clients that come from npm.
 //!
 //! Invariant: a second run with the same requirements touches nothing and takes no time; a half-finished one is
 //! started over. Nothing is written outside target/.
@@ -14,9 +15,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::step;
+use crate::{npm, step};
 
 const REQUIREMENTS: [&str; 2] = ["xtask/requirements.txt", "crates/updraft/tests/e2e/requirements.txt"];
+/// Installed without what they say they need.
+const PROGRAMS: &str = "crates/updraft/tests/e2e/clients/programs.txt";
 /// Written last, with all that the environment was made from.
 const STAMP: &str = "updraft-requirements.txt";
 
@@ -45,7 +48,7 @@ impl Tools {
     }
 
     /// This process's PATH with the installed programs in front.
-    fn path(&self) -> OsString {
+    pub(crate) fn path(&self) -> OsString {
         let rest = env::var_os("PATH").unwrap_or_default();
         let paths = std::iter::once(self.venv.join("bin")).chain(env::split_paths(&rest));
         env::join_paths(paths).unwrap_or(rest)
@@ -55,11 +58,17 @@ impl Tools {
 /// Installs whatever is missing.
 pub(crate) fn run(root: &Path) -> Result<Tools> {
     let tools = Tools { venv: root.join("target/venv") };
+    environment(root, &tools)?;
+    npm::install(root, &tools)?;
+    Ok(tools)
+}
+
+fn environment(root: &Path, tools: &Tools) -> Result<()> {
     let version = python_version()?;
     let wanted = stamp(root, &version)?;
     if fs::read_to_string(tools.venv.join(STAMP)).is_ok_and(|found| found == wanted) {
         println!("   {} is up to date", tools.venv.display());
-        return Ok(tools);
+        return Ok(());
     }
     if tools.venv.exists() {
         fs::remove_dir_all(&tools.venv).context("could not remove the outdated target/venv")?;
@@ -67,14 +76,15 @@ pub(crate) fn run(root: &Path) -> Result<Tools> {
     println!("   installing into {} with {version}", tools.venv.display());
     step::run(Command::new("python3").args(["-m", "venv"]).arg(&tools.venv))
         .context("Python's venv module is needed; on Debian and Ubuntu it comes with `apt-get install python3-venv`")?;
-    let mut pip = Command::new(tools.python());
-    pip.current_dir(root).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    for file in REQUIREMENTS {
-        pip.args(["--requirement", file]);
-    }
-    step::run(&mut pip)?;
+    let pip = || {
+        let mut pip = Command::new(tools.python());
+        pip.current_dir(root).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip
+    };
+    step::run(pip().args(REQUIREMENTS.iter().flat_map(|file| ["--requirement", file])))?;
+    step::run(pip().args(["--no-deps", "--requirement", PROGRAMS]))?;
     fs::write(tools.venv.join(STAMP), wanted)?;
-    Ok(tools)
+    Ok(())
 }
 
 /// `Python 3.11.7`, or what to do if that is not to be had.
@@ -91,7 +101,7 @@ fn python_version() -> Result<String> {
 /// Everything the environment depends on, in one text.
 fn stamp(root: &Path, version: &str) -> Result<String> {
     let mut stamp = format!("{version} {}\n", env::consts::ARCH);
-    for file in REQUIREMENTS {
+    for file in REQUIREMENTS.iter().chain([&PROGRAMS]) {
         stamp += &fs::read_to_string(root.join(file)).with_context(|| format!("could not read {file}"))?;
     }
     Ok(stamp)

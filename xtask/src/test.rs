@@ -15,6 +15,7 @@ use crate::{
 
 const SUITE: &str = "crates/updraft/tests/e2e";
 const WORDS: &str = "examples/words/Cargo.toml";
+const RUST_CLIENTS: &str = "crates/updraft/tests/e2e/clients/rust/Cargo.toml";
 
 /// What to leave out.
 #[derive(Debug, Args)]
@@ -33,7 +34,8 @@ fn check(root: &Path, quick: bool) -> Result<Tools> {
     let tools = prepare(root)?;
     step("cargo fmt", "Run `cargo fmt --all`, and look at `git diff`.", || {
         step::run(tools.cargo(root).args(["fmt", "--all", "--check"]))?;
-        step::run(tools.cargo(root).args(["fmt", "--check", "--manifest-path", WORDS]))
+        step::run(tools.cargo(root).args(["fmt", "--check", "--manifest-path", WORDS]))?;
+        step::run(tools.cargo(root).args(["fmt", "--check", "--manifest-path", RUST_CLIENTS]))
     })?;
     step("tidy", "Each line above names a file and the house rule it breaks; see CONTRIBUTING.md.", || {
         tidy::run(root)
@@ -96,7 +98,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
 }
 
 fn prepare(root: &Path) -> Result<Tools> {
-    step("setup", "The tests' tools come from PyPI; check that the machine reaches it.", || setup::run(root))
+    step("setup", "The tests' tools come from PyPI and npm; check that the machine reaches both.", || setup::run(root))
 }
 
 /// Checks known vulnerabilities where the database of them has been fetched. Said aloud where it has not: it comes
