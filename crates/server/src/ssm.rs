@@ -12,7 +12,7 @@ use updraft_node::parameters::{Error, Filter, Kind, Parameter, Put, PutError, Ti
 use updraft_types::{Body, Timestamp};
 
 use crate::{
-    api_error::ApiError,
+    api_error::{ApiError, Protocol},
     aws_json::{self, Input, Rule, answer},
     body::Held,
     scope::Scope,
@@ -33,7 +33,11 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let input = Input::read(body, "ValidationException")?;
     let named = ["Name", "Path"].into_iter().filter_map(|name| input.peek(name)).chain(input.peek_all("Names"));
     let resources: Vec<_> = named.map(|name| arn(scope, name)).collect();
-    tracing::debug!(caller = %scope.caller, operation, ?resources, "SSM");
+    let action = format!("ssm:{operation}");
+    let all = [String::from("*")];
+    for resource in if resources.is_empty() { &all[..] } else { &resources[..] } {
+        scope.authorize(&action, resource).map_err(|denied| ApiError::denied(&denied, Protocol::Json))?;
+    }
     match operation {
         "PutParameter" => put(scope, input).await,
         "GetParameter" => get(scope, input).await,

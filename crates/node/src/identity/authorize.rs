@@ -40,6 +40,14 @@ pub struct Denied {
     action: String,
     resource: String,
     because: String,
+    is_explicit: bool,
+}
+
+impl Denied {
+    /// Whether a statement denies it, and nothing could allow it.
+    pub fn is_explicit(&self) -> bool {
+        self.is_explicit
+    }
 }
 
 /// Why something is allowed or not, for people.
@@ -66,6 +74,7 @@ impl Snapshot {
                 action: ask.action.to_owned(),
                 resource: ask.resource.to_owned(),
                 because: decision.because(ask.action),
+                is_explicit: matches!(decision, Decision::ExplicitDeny(_)),
             })
         })
     }

@@ -1,11 +1,12 @@
 //! Function URLs: a request from anyone, straight to a function.
 //!
 //! Functions that speak HTTP get the request as it is, streamed both ways; the rest get a payload format 2.0 event.
-//! Only URLs of AuthType NONE are served: AWS_IAM is refused, since nothing decides yet who may call. A function has to
-//! have a URL to be reached here, by host name and by `/fn/NAME/` alike.
+//! A URL of AuthType AWS_IAM takes signed requests of those who may `lambda:InvokeFunctionUrl`; one of NONE takes anyone's,
+//! also without the statement in the function's policy that AWS wants beside it. A function has to have a URL to be reached
+//! here, by host name and by `/fn/NAME/` alike.
 //!
-//! Answers that are not the function's own: 403 for AWS_IAM, 404 for no URL, 413 for a body over the limit, 429
-//! when throttled, 502 `Internal Server Error` when the function failed, 504 when it timed out, 503 while stopping.
+//! Answers that are not the function's own: 403 for a request that AWS_IAM does not let in, 404 for no URL, 413 for a body
+//! over the limit, 429 when throttled, 502 `Internal Server Error` when the function failed, 504 when it timed out, 503 while stopping.
 //! (Lambda answers 502 to a timeout, too; the gateways in front of it say 504, which tells more.)
 
 mod cors;
@@ -30,11 +31,17 @@ use updraft_types::{
 };
 
 use crate::{
+    api_error::{ApiError, Protocol},
+    authenticate::Claim,
     body::{Error as BodyError, read_reply},
     call::{self, Whole},
     connection::Peer,
     doors::{Doors, host_of},
-    respond, trace,
+    error::Error,
+    lambda::authorize,
+    respond,
+    scope::Scope,
+    trace,
 };
 
 /// A version, the alias whose URL it was found by, and, for requests by path, the target it is to see.
@@ -57,10 +64,18 @@ pub(crate) async fn serve(doors: &Doors, target: Target, request: Request<Incomi
         Some(_) => request.headers().get(header::ORIGIN).cloned(),
         None => None,
     };
-    let mut response = match admit(url, &request) {
-        Some(answer) => answer,
-        None if function.configuration.runtime.speaks_http() => pass_through(doors, target, request, peer, id).await,
-        None => Box::pin(as_event(doors, url, target, request, peer, id)).await,
+    let request = request.map(|body| BodyExt::map_err(body, Into::into).boxed_unsync());
+    let admitted = match (admit(url, &request), url.auth) {
+        (Some(answer), _) => Err(answer),
+        (None, UrlAuth::None) => Ok(request),
+        (None, UrlAuth::AwsIam) => Box::pin(signed(doors, &function, target.alias.as_deref(), request, peer)).await,
+    };
+    let mut response = match admitted {
+        Err(answer) => answer,
+        Ok(request) if function.configuration.runtime.speaks_http() => {
+            pass_through(doors, target, request, peer, id).await
+        }
+        Ok(request) => Box::pin(as_event(doors, url, target, request, peer, id)).await,
     };
     if let (Some(cors), Some(origin)) = (&url.cors, origin) {
         cors::mark(cors, &origin, response.headers_mut());
@@ -80,32 +95,40 @@ fn admit<B>(url: &FunctionUrl, request: &Request<B>) -> Option<Response<Body>> {
     {
         return Some(answer);
     }
-    match url.auth {
-        UrlAuth::None => None,
-        UrlAuth::AwsIam => {
-            let mut response = refused(
-                StatusCode::FORBIDDEN,
-                "Forbidden. This function URL takes signed requests only (AWS_IAM), which are not served yet",
-            );
-            let code = HeaderValue::from_static("AccessDeniedException");
-            response.headers_mut().insert(respond::ERROR_TYPE, code);
-            Some(response)
-        }
-    }
+    None
+}
+
+/// Lets a signed request through to a function of AuthType AWS_IAM, if its caller may call the function's URL. Its body is
+/// read whole, since the signature covers it.
+async fn signed(
+    doors: &Doors,
+    function: &Function,
+    alias: Option<&Alias>,
+    request: Request<Body>,
+    peer: &Peer,
+) -> Result<Request<Body>, Response<Body>> {
+    let (head, body) = request.into_parts();
+    let told = |(error, protocol): (ApiError, Protocol)| error.into_response(protocol);
+    let (claim, service) = Claim::read(doors, &head).map_err(told)?;
+    let held = doors.budget.read(body, PAYLOAD_BYTES_MAX).await.map_err(|error| unread(&error))?;
+    let who = claim.verify(doors, &head, &service, &held.bytes).await.map_err(told)?;
+    let scope = Scope::new(doors, who, &head, peer);
+    let qualifier = alias.map(|alias| alias.name.as_str());
+    authorize::call_url(&scope, &function.id, qualifier).map_err(Error::into_response)?;
+    Ok(Request::from_parts(head, body::full(held.bytes.clone())))
 }
 
 /// The road of functions that speak HTTP.
 async fn pass_through(
     doors: &Doors,
     target: Target,
-    request: Request<Incoming>,
+    request: Request<Body>,
     peer: &Peer,
     id: RequestId,
 ) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     headers::to_function(&mut head, target.path, peer);
     let trace = head.headers.get(trace::HEADER).and_then(|trace| trace.to_str().ok()).map(str::to_owned);
-    let body = BodyExt::map_err(body, Into::into).boxed_unsync();
     let invocation = Invocation {
         id,
         function: target.function,
@@ -128,7 +151,7 @@ async fn as_event(
     doors: &Doors,
     url: &FunctionUrl,
     target: Target,
-    request: Request<Incoming>,
+    request: Request<Body>,
     peer: &Peer,
     id: RequestId,
 ) -> Response<Body> {

@@ -11,11 +11,11 @@ mod streams;
 mod tags;
 
 use http::{Response, request::Parts};
-use updraft_node::logs::stored;
+use updraft_node::{identity::Denied, logs::stored};
 use updraft_types::{Body, LogGroupId};
 
 use crate::{
-    api_error::ApiError,
+    api_error::{ApiError, Protocol},
     aws_json::{self, Input, Rule},
     body::Held,
     scope::Scope,
@@ -46,7 +46,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let operation = aws_json::operation(head, "Logs_20140328")?;
     let input = Input::read(body, "InvalidParameterException")?;
     let resources = resources(scope, &input);
-    tracing::debug!(caller = %scope.caller, operation, ?resources, "CloudWatch Logs");
+    authorize(scope, operation, &resources).map_err(|denied| ApiError::denied(&denied, Protocol::Json))?;
     match operation {
         "CreateLogGroup" => groups::create(scope, input).await,
         "DeleteLogGroup" => groups::delete(scope, input).await,
@@ -64,6 +64,26 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "ListTagsForResource" | "ListTagsLogGroup" => tags::list(scope, input).await,
         other => Err(ApiError::not_implemented(&format!("CloudWatch Logs' {other}"))),
     }
+}
+
+/// Asks for an operation on each group that it names. Policies write a group's ARN with `:*` at its end and without
+/// (source: CloudWatch Logs' user guide, «CloudWatch Logs resources and operations»); either will do.
+fn authorize(scope: &Scope<'_>, operation: &str, groups: &[String]) -> Result<(), Denied> {
+    let action = format!("logs:{operation}");
+    if groups.is_empty() {
+        return scope.authorize(&action, "*");
+    }
+    for group in groups {
+        let plain = group.strip_suffix(":*").unwrap_or(group);
+        let of_group = scope.authorize(&action, plain);
+        let of_contents = scope.authorize(&action, &format!("{plain}:*"));
+        match (of_group, of_contents) {
+            (Err(denied), _) | (_, Err(denied)) if denied.is_explicit() => return Err(denied),
+            (Ok(()), _) | (_, Ok(())) => {}
+            (Err(denied), _) => return Err(denied),
+        }
+    }
+    Ok(())
 }
 
 /// The ARNs of what a request names, before it is checked.

@@ -15,7 +15,7 @@ use updraft_node::secrets::{ChangeError, Error, Put, Record, Secret};
 use updraft_types::{Body, Timestamp};
 
 use crate::{
-    api_error::ApiError,
+    api_error::{ApiError, Protocol},
     aws_json::{self, Input, Rule, answer},
     body::Held,
     scope::Scope,
@@ -42,7 +42,8 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         true => text.to_owned(),
         false => arn_of(scope, text),
     });
-    tracing::debug!(caller = %scope.caller, operation, ?resource, "Secrets Manager");
+    let allowed = scope.authorize(&format!("secretsmanager:{operation}"), resource.as_deref().unwrap_or("*"));
+    allowed.map_err(|denied| ApiError::denied(&denied, Protocol::Json))?;
     match operation {
         "CreateSecret" => create(scope, input).await,
         "DescribeSecret" => describe(scope, input).await,

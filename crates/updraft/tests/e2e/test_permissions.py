@@ -1,0 +1,773 @@
+"""Policies decide: of users, of roles and their sessions, of resources; and whoever may not is told who, what and on what."""
+
+import dataclasses
+import itertools
+import json
+import urllib.parse
+
+import boto3
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from harness import ACCOUNT, PYTHON, REGION, wait_until, zip_of
+
+ONE = zip_of({"app.py": "def handler(event, context):\n    return {'arn': context.invoked_function_arn, 'event': event}\n"})
+TWO = zip_of({"app.py": "def handler(event, context):\n    return 2\n"})
+NO_IDENTITY = "because no identity-based policy allows the {} action"
+NO_RESOURCE = "because no resource-based policy allows the {} action"
+DENIED_BY_IDENTITY = "with an explicit deny in an identity-based policy"
+
+
+def document(*statements):
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def allow(action, resource="*", **more):
+    return {"Effect": "Allow", "Action": action, "Resource": resource} | more
+
+
+def deny(action, resource="*", **more):
+    return allow(action, resource, **more) | {"Effect": "Deny"}
+
+
+def trust(principal, **more):
+    return document({"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"} | more)
+
+
+def arn(name, account=ACCOUNT):
+    return f"arn:aws:lambda:{REGION}:{account}:function:{name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Principal:
+    """Somebody who signs, and the ARN that refusals name."""
+
+    platform: object
+    arn: str
+    id: str
+    secret: str
+    token: str | None = None
+
+    def client(self, service="lambda"):
+        return boto3.client(
+            service,
+            endpoint_url=self.platform.url,
+            region_name=REGION,
+            aws_access_key_id=self.id,
+            aws_secret_access_key=self.secret,
+            aws_session_token=self.token,
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=120),
+        )
+
+    def request(self, method, path, *, host=None, body=b"", sign=True):
+        """One HTTP request, signed for Lambda; status and body."""
+        headers = {"host": host or urllib.parse.urlsplit(self.platform.url).netloc}
+        request = AWSRequest(method, f"http://{headers['host']}{path}", headers=headers, data=body)
+        if sign:
+            SigV4Auth(Credentials(self.id, self.secret, self.token), "lambda", REGION).add_auth(request)
+        connection = self.platform.connection()
+        try:
+            connection.request(method, path, body=body, headers=dict(request.headers.items()))
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def assume(self, role, **more):
+        """A session of a role, called like the test's."""
+        given = self.client("sts").assume_role(RoleArn=role, RoleSessionName="s1", **more)
+        keys = given["Credentials"]
+        who = given["AssumedRoleUser"]["Arn"]
+        return Principal(self.platform, who, keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+
+    def denied(self, action, resource, because, call, **arguments):
+        """Calls, and expects to hear exactly who may not do what to what, and why."""
+        with pytest.raises(ClientError) as caught:
+            call(**arguments)
+        error, status = caught.value.response["Error"], caught.value.response["ResponseMetadata"]["HTTPStatusCode"]
+        assert error["Code"].startswith("AccessDenied") and status in (400, 403), error
+        because = because.format(action)
+        expected = f"User: {self.arn} is not authorized to perform: {action} on resource: {resource} {because}"
+        assert error["Message"] == expected
+
+
+def refused(code, call, **arguments):
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    assert caught.value.response["Error"]["Code"] == code, caught.value.response
+    return caught.value.response["Error"]["Message"]
+
+
+class Identities:
+    """Makes users, roles and policies in an account, and unmakes them."""
+
+    def __init__(self, root, account, stem):
+        self.root, self.account, self.stem = root, account, stem
+        self.iam, self.numbers = root.client("iam"), itertools.count(1)
+
+    def user(self, *inline, managed=(), path="/"):
+        """A user with these statements inline and these policies attached."""
+        name = f"{self.stem}-{next(self.numbers)}"
+        made = self.iam.create_user(UserName=name, Path=path)["User"]
+        if inline:
+            self.iam.put_user_policy(UserName=name, PolicyName="inline", PolicyDocument=document(*inline))
+        for policy in managed:
+            self.iam.attach_user_policy(UserName=name, PolicyArn=policy)
+        key = self.iam.create_access_key(UserName=name)["AccessKey"]
+        return Principal(self.root.platform, made["Arn"], key["AccessKeyId"], key["SecretAccessKey"])
+
+    def again(self, user, *inline):
+        """Gives a user other statements."""
+        name = user.arn.split("/")[-1]
+        self.iam.put_user_policy(UserName=name, PolicyName="inline", PolicyDocument=document(*inline))
+
+    def policy(self, *statements):
+        name = f"{self.stem}-{next(self.numbers)}"
+        return self.iam.create_policy(PolicyName=name, PolicyDocument=document(*statements))["Policy"]["Arn"]
+
+    def role(self, trusted, *inline):
+        name = f"{self.stem}-{next(self.numbers)}"
+        made = self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=trusted)["Role"]["Arn"]
+        if inline:
+            self.iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=document(*inline))
+        return made
+
+    def end(self):
+        iam = self.iam
+        ours = lambda names: [name for name in names if name.startswith(f"{self.stem}-")]
+        every = lambda operation, **more: iam.get_paginator(operation).paginate(**more)
+        for name in ours(user["UserName"] for page in every("list_users") for user in page["Users"]):
+            for key in iam.list_access_keys(UserName=name)["AccessKeyMetadata"]:
+                iam.delete_access_key(UserName=name, AccessKeyId=key["AccessKeyId"])
+            for policy in iam.list_user_policies(UserName=name)["PolicyNames"]:
+                iam.delete_user_policy(UserName=name, PolicyName=policy)
+            for policy in iam.list_attached_user_policies(UserName=name)["AttachedPolicies"]:
+                iam.detach_user_policy(UserName=name, PolicyArn=policy["PolicyArn"])
+            iam.delete_user(UserName=name)
+        for name in ours(role["RoleName"] for page in every("list_roles") for role in page["Roles"]):
+            for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+                iam.delete_role_policy(RoleName=name, PolicyName=policy)
+            iam.delete_role(RoleName=name)
+        own = [policy for page in every("list_policies", Scope="Local") for policy in page["Policies"]]
+        for policy in own:
+            if ours([policy["PolicyName"]]):
+                for version in iam.list_policy_versions(PolicyArn=policy["Arn"])["Versions"]:
+                    if not version["IsDefaultVersion"]:
+                        iam.delete_policy_version(PolicyArn=policy["Arn"], VersionId=version["VersionId"])
+                iam.delete_policy(PolicyArn=policy["Arn"])
+
+
+@pytest.fixture(scope="module")
+def root(platform):
+    return Principal(platform, f"arn:aws:iam::{ACCOUNT}:root", "test", "test")
+
+
+@pytest.fixture
+def own(root, name):
+    """Identities of the platform's own account."""
+    made = Identities(root, ACCOUNT, name[:50])
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def tenant(platform):
+    """Another account's root user, and the account."""
+    made = json.loads(platform.updraft("--json", "account", "create", "permissions").stdout)
+    account, key = made["account"], made["key"]
+    yield account, Principal(platform, f"arn:aws:iam::{account}:root", key["access_key_id"], key["secret_access_key"])
+    platform.updraft("account", "rm", account)
+
+
+@pytest.fixture
+def others(tenant, name):
+    """Identities of another account."""
+    account, root = tenant
+    made = Identities(root, account, name[:50])
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def function(platform, name):
+    platform.create(name, ONE)
+    return name
+
+
+def called(principal, function, **more):
+    """The ARN under which a call found itself."""
+    answer = principal.client().invoke(FunctionName=function, **more)
+    assert "FunctionError" not in answer, answer["Payload"].read()
+    return json.loads(answer["Payload"].read())["arn"]
+
+
+# Users
+
+
+def test_a_user_without_policies_may_do_nothing(own, function):
+    user = own.user()
+    user.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, user.client().invoke, FunctionName=function)
+    user.denied("lambda:GetFunction", arn(function), NO_IDENTITY, user.client().get_function, FunctionName=function)
+    user.denied("lambda:ListFunctions", "*", NO_IDENTITY, user.client().list_functions)
+    user.denied("iam:ListUsers", "*", NO_IDENTITY, user.client("iam").list_users)
+    missing = arn("nobody-has-this")
+    # What is not there is refused in the same words.
+    user.denied("lambda:GetFunction", missing, NO_IDENTITY, user.client().get_function, FunctionName="nobody-has-this")
+    user.denied("lambda:DeleteFunction", missing, NO_IDENTITY, user.client().delete_function, FunctionName=missing)
+    assert user.client("sts").get_caller_identity()["Arn"] == user.arn
+
+
+def test_one_action_on_one_function(own, function):
+    user = own.user(allow("lambda:InvokeFunction", arn(function)))
+    for form in (function, arn(function), f"{ACCOUNT}:function:{function}", f"function:{function}"):
+        assert called(user, form) == arn(function)
+    lambda_ = user.client()
+    user.denied("lambda:GetFunction", arn(function), NO_IDENTITY, lambda_.get_function, FunctionName=function)
+    user.denied(
+        "lambda:UpdateFunctionCode", arn(function), NO_IDENTITY, lambda_.update_function_code,
+        FunctionName=function, ZipFile=TWO,
+    )
+    other = f"{function}-2"
+    user.denied("lambda:InvokeFunction", arn(other), NO_IDENTITY, lambda_.invoke, FunctionName=other)
+    # A policy that names the function does not name its versions.
+    latest = f"{arn(function)}:$LATEST"
+    user.denied("lambda:InvokeFunction", latest, NO_IDENTITY, lambda_.invoke, FunctionName=function, Qualifier="$LATEST")
+    user.denied("lambda:InvokeFunction", latest, NO_IDENTITY, lambda_.invoke, FunctionName=latest)
+    assert own.root.client().get_function_configuration(FunctionName=function)["CodeSize"] == len(ONE)
+
+
+def test_wildcards(own, function):
+    user = own.user(
+        allow("lambda:Get*", f"arn:aws:lambda:*:*:function:{function[:-1]}?"),
+        allow("lambda:invokefunction", f"{arn(function)}*"),
+    )
+    lambda_ = user.client()
+    assert lambda_.get_function(FunctionName=function)["Configuration"]["FunctionName"] == function
+    assert lambda_.get_function_concurrency(FunctionName=function)["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert called(user, f"{function}:$LATEST") == f"{arn(function)}:$LATEST", "the action in any case, any qualifier"
+    longer = f"{function}xx"
+    user.denied("lambda:GetFunction", arn(longer), NO_IDENTITY, lambda_.get_function, FunctionName=longer)
+    user.denied("lambda:ListTags", arn(function), NO_IDENTITY, lambda_.list_tags, Resource=arn(function))
+    user.denied("lambda:ListFunctions", "*", NO_IDENTITY, lambda_.list_functions)
+
+
+def test_an_explicit_deny_wins_wherever_it_stands(own, function):
+    forbids = own.policy(deny("lambda:DeleteFunction", arn(function)), deny("lambda:Put*"))
+    user = own.user(allow("*"), managed=[forbids])
+    lambda_ = user.client()
+    assert called(user, function) == arn(function)
+    user.denied("lambda:DeleteFunction", arn(function), DENIED_BY_IDENTITY, lambda_.delete_function, FunctionName=function)
+    user.denied(
+        "lambda:PutFunctionConcurrency", arn(function), DENIED_BY_IDENTITY, lambda_.put_function_concurrency,
+        FunctionName=function, ReservedConcurrentExecutions=1,
+    )
+    # Nor does the function's own policy outdo it.
+    barred = own.user(deny("lambda:InvokeFunction"))
+    own.root.client().add_permission(
+        FunctionName=function, StatementId="s", Action="lambda:InvokeFunction", Principal=barred.arn
+    )
+    barred.denied("lambda:InvokeFunction", arn(function), DENIED_BY_IDENTITY, barred.client().invoke, FunctionName=function)
+    own.root.client().get_function(FunctionName=function)
+
+
+def test_policies_that_aws_provides(own, function):
+    reader = own.user(managed=["arn:aws:iam::aws:policy/AWSLambda_ReadOnlyAccess"])
+    assert reader.client().get_function(FunctionName=function)["Configuration"]["FunctionName"] == function
+    assert reader.client().list_functions()["Functions"]
+    reader.denied(
+        "lambda:DeleteFunction", arn(function), NO_IDENTITY, reader.client().delete_function, FunctionName=function
+    )
+    caller = own.user(managed=["arn:aws:iam::aws:policy/service-role/AWSLambdaRole"])
+    assert called(caller, function) == arn(function)
+    caller.denied("lambda:GetFunction", arn(function), NO_IDENTITY, caller.client().get_function, FunctionName=function)
+
+
+def test_conditions_on_the_address(own, function):
+    def where(operator, addresses):
+        return {"Condition": {operator: {"aws:SourceIp": addresses}}}
+
+    user = own.user(allow("lambda:InvokeFunction", **where("IpAddress", ["10.0.0.0/8", "127.0.0.0/8"])))
+    assert called(user, function) == arn(function)
+    for elsewhere in (where("IpAddress", "10.0.0.0/8"), where("NotIpAddress", "127.0.0.1")):
+        own.again(user, allow("lambda:InvokeFunction", **elsewhere))
+        user.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, user.client().invoke, FunctionName=function)
+    own.again(user, allow("lambda:*"), deny("lambda:InvokeFunction", **where("IpAddress", "127.0.0.1/32")))
+    user.denied("lambda:InvokeFunction", arn(function), DENIED_BY_IDENTITY, user.client().invoke, FunctionName=function)
+
+
+def test_conditions_on_who_asks_when_and_how(own, function):
+    user = own.user()
+    name = user.arn.split("/")[-1]
+    lambda_ = user.client()
+    id = user.client("sts").get_caller_identity()["UserId"]
+    for holds, condition in [
+        (True, {"StringEquals": {"aws:username": ["somebody", name]}}),
+        (False, {"StringEquals": {"aws:username": "somebody"}}),
+        (False, {"StringNotEquals": {"aws:username": name}}),
+        (True, {"ArnEquals": {"aws:PrincipalArn": user.arn}}),
+        (True, {"StringEquals": {"aws:userid": id, "aws:PrincipalType": "User"}}),
+        (True, {"StringEquals": {"aws:PrincipalAccount": ACCOUNT, "aws:ResourceAccount": ACCOUNT}}),
+        (False, {"StringEquals": {"aws:PrincipalAccount": ACCOUNT, "aws:RequestedRegion": "eu-west-1"}}),
+        (True, {"StringEquals": {"aws:RequestedRegion": REGION}}),
+        (True, {"Bool": {"aws:SecureTransport": "false"}}),
+        (False, {"Bool": {"aws:SecureTransport": "true"}}),
+        (True, {"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}),
+        (False, {"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}),
+        (True, {"StringLike": {"aws:UserAgent": "*Boto3/*"}}),
+        (False, {"Null": {"aws:username": "true"}}),
+        (False, {"StringEquals": {"aws:SourceVpc": "vpc-1"}}),
+        (True, {"StringEqualsIfExists": {"aws:SourceVpc": "vpc-1"}}),
+    ]:
+        own.again(user, allow("lambda:GetFunction", Condition=condition))
+        if holds:
+            assert lambda_.get_function(FunctionName=function), condition
+        else:
+            user.denied("lambda:GetFunction", arn(function), NO_IDENTITY, lambda_.get_function, FunctionName=function)
+
+
+def test_a_variable_stands_for_who_asks(own, platform):
+    user = own.user(allow("lambda:*", arn("${aws:username}-*")), allow("iam:PassRole"))
+    name = user.arn.split("/")[-1]
+    mine = f"{name}-f"
+    platform.create(mine, ONE, client=user.client())
+    try:
+        assert called(user, mine) == arn(mine)
+        other = f"x-{name}"
+        user.denied("lambda:InvokeFunction", arn(other), NO_IDENTITY, user.client().invoke, FunctionName=other)
+        user.denied("lambda:InvokeFunction", arn("x"), NO_IDENTITY, user.client().invoke, FunctionName="x")
+    finally:
+        user.client().delete_function(FunctionName=mine)
+
+
+def test_what_is_not_named(own, function):
+    rest = {"Effect": "Allow", "NotAction": ["iam:*", "lambda:Delete*"], "Resource": "*"}
+    user = own.user(rest)
+    assert called(user, function) == arn(function)
+    user.denied("iam:ListUsers", "*", NO_IDENTITY, user.client("iam").list_users)
+    user.denied(
+        "lambda:DeleteFunction", arn(function), NO_IDENTITY, user.client().delete_function, FunctionName=function
+    )
+    but = {"Effect": "Allow", "Action": "lambda:*", "NotResource": arn(function)}
+    own.again(user, but)
+    user.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, user.client().invoke, FunctionName=function)
+    assert user.client().list_functions()["Functions"]
+    only = {"Effect": "Deny", "NotAction": "lambda:GetFunction", "Resource": "*"}
+    own.again(user, allow("*"), only)
+    assert user.client().get_function(FunctionName=function)
+    user.denied("lambda:InvokeFunction", arn(function), DENIED_BY_IDENTITY, user.client().invoke, FunctionName=function)
+
+
+def test_a_change_counts_from_the_next_request(own, function):
+    policy = own.policy(allow("lambda:GetFunction"))
+    user = own.user(managed=[policy])
+    iam, name, lambda_ = own.iam, user.arn.split("/")[-1], user.client()
+    get = ("lambda:GetFunction", arn(function), NO_IDENTITY, lambda_.get_function)
+    assert lambda_.get_function(FunctionName=function)
+    iam.create_policy_version(PolicyArn=policy, PolicyDocument=document(allow("s3:*")), SetAsDefault=True)
+    user.denied(*get, FunctionName=function)
+    iam.set_default_policy_version(PolicyArn=policy, VersionId="v1")
+    assert lambda_.get_function(FunctionName=function)
+    iam.detach_user_policy(UserName=name, PolicyArn=policy)
+    user.denied(*get, FunctionName=function)
+    own.again(user, allow("lambda:GetFunction"))
+    assert lambda_.get_function(FunctionName=function)
+    iam.delete_user_policy(UserName=name, PolicyName="inline")
+    user.denied(*get, FunctionName=function)
+
+
+def test_identities_look_after_themselves_alone(own):
+    me = f"arn:aws:iam::{ACCOUNT}:user/${{aws:username}}"
+    user, other = own.user(allow(["iam:CreateAccessKey", "iam:ListAccessKeys", "iam:DeleteAccessKey"], me)), own.user()
+    iam, name, others_name = user.client("iam"), user.arn.split("/")[-1], other.arn.split("/")[-1]
+    key = iam.create_access_key()["AccessKey"]
+    assert key["UserName"] == name
+    assert len(iam.list_access_keys(UserName=name)["AccessKeyMetadata"]) == 2
+    iam.delete_access_key(AccessKeyId=key["AccessKeyId"])
+    user.denied("iam:CreateAccessKey", other.arn, NO_IDENTITY, iam.create_access_key, UserName=others_name)
+    user.denied(
+        "iam:DeleteAccessKey", other.arn, NO_IDENTITY, iam.delete_access_key, UserName=others_name, AccessKeyId=other.id
+    )
+    # Another's key does not become one's own by leaving its user out.
+    refused("NoSuchEntity", iam.delete_access_key, AccessKeyId=other.id)
+    # Nor does anybody give itself more.
+    everything = document(allow("*"))
+    user.denied(
+        "iam:PutUserPolicy", user.arn, NO_IDENTITY, iam.put_user_policy,
+        UserName=name, PolicyName="more", PolicyDocument=everything,
+    )
+    administrator = "arn:aws:iam::aws:policy/AdministratorAccess"
+    user.denied(
+        "iam:AttachUserPolicy", user.arn, NO_IDENTITY, iam.attach_user_policy, UserName=name, PolicyArn=administrator
+    )
+    assert len(own.iam.list_access_keys(UserName=others_name)["AccessKeyMetadata"]) == 1
+
+
+# Roles and sessions
+
+
+def test_a_role_that_trusts_an_account_wants_a_policy_of_the_user_too(own, function):
+    role = own.role(trust({"AWS": ACCOUNT}), allow("lambda:InvokeFunction", arn(function)))
+    user = own.user()
+    text = refused("AccessDenied", user.client("sts").assume_role, RoleArn=role, RoleSessionName="s1")
+    assert text.startswith(f"User: {user.arn} is not authorized to perform: sts:AssumeRole on resource: {role}")
+    own.again(user, allow("sts:AssumeRole", role))
+    session = user.assume(role)
+    assert session.arn == f"arn:aws:sts::{ACCOUNT}:assumed-role/{role.split('/')[-1]}/s1"
+    assert called(session, function) == arn(function)
+    session.denied("lambda:GetFunction", arn(function), NO_IDENTITY, session.client().get_function, FunctionName=function)
+    own.again(user, allow("sts:AssumeRole"), deny("sts:AssumeRole", role))
+    refused("AccessDenied", user.client("sts").assume_role, RoleArn=role, RoleSessionName="s1")
+    # What was given out is not taken back, but does what its role may.
+    own.iam.put_role_policy(
+        RoleName=role.split("/")[-1], PolicyName="inline", PolicyDocument=document(allow("lambda:GetFunction"))
+    )
+    assert session.client().get_function(FunctionName=function)
+    session.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, session.client().invoke, FunctionName=function)
+
+
+def test_a_role_that_trusts_a_user_wants_nothing_more(own):
+    user, other = own.user(), own.user()
+    role = own.role(trust({"AWS": user.arn}))
+    assert user.assume(role).client("sts").get_caller_identity()["Account"] == ACCOUNT
+    refused("AccessDenied", other.client("sts").assume_role, RoleArn=role, RoleSessionName="s1")
+    # The trust policy has the last word, with the root user too.
+    refused("AccessDenied", own.root.client("sts").assume_role, RoleArn=role, RoleSessionName="s1")
+    own.iam.update_assume_role_policy(RoleName=role.split("/")[-1], PolicyDocument=trust({"AWS": other.arn}))
+    refused("AccessDenied", user.client("sts").assume_role, RoleArn=role, RoleSessionName="s1")
+    assert other.assume(role).arn.endswith("/s1")
+    service = own.role(trust({"Service": "lambda.amazonaws.com"}))
+    refused("AccessDenied", own.root.client("sts").assume_role, RoleArn=service, RoleSessionName="s1")
+
+
+def test_a_role_of_another_account_and_its_external_id(own, others, function):
+    condition = {"StringEquals": {"sts:ExternalId": "agreed"}}
+    role = own.role(trust({"AWS": others.account}, Condition=condition), allow("lambda:InvokeFunction", arn(function)))
+    user, plain = others.user(allow("sts:AssumeRole", role)), others.user()
+    for wrong in ({}, {"ExternalId": "guessed"}):
+        refused("AccessDenied", user.client("sts").assume_role, RoleArn=role, RoleSessionName="s1", **wrong)
+    refused("AccessDenied", plain.client("sts").assume_role, RoleArn=role, RoleSessionName="s1", ExternalId="agreed")
+    session = user.assume(role, ExternalId="agreed")
+    assert session.client("sts").get_caller_identity()["Account"] == ACCOUNT
+    assert called(session, function) == arn(function)
+    # Its own account is the role's now, and no longer the user's.
+    session.denied("iam:ListUsers", "*", NO_IDENTITY, session.client("iam").list_users)
+    refused("AccessDenied", own.user(allow("*")).client("sts").assume_role, RoleArn=role, RoleSessionName="s1")
+
+
+def test_a_session_policy_narrows_and_never_widens(own, function):
+    role = own.role(trust({"AWS": ACCOUNT}), allow("lambda:*"))
+    user = own.user(allow("sts:AssumeRole"))
+    narrowed = user.assume(role, Policy=document(allow(["lambda:InvokeFunction", "iam:ListUsers"], "*")))
+    assert called(narrowed, function) == arn(function)
+    because = "because no session policy allows the {} action"
+    narrowed.denied("lambda:GetFunction", arn(function), because, narrowed.client().get_function, FunctionName=function)
+    narrowed.denied("iam:ListUsers", "*", NO_IDENTITY, narrowed.client("iam").list_users)
+    barred = user.assume(role, Policy=document(allow("*"), deny("lambda:InvokeFunction")))
+    assert barred.client().get_function(FunctionName=function)
+    because = "with an explicit deny in a session policy"
+    barred.denied("lambda:InvokeFunction", arn(function), because, barred.client().invoke, FunctionName=function)
+    refused(
+        "MalformedPolicyDocument", user.client("sts").assume_role, RoleArn=role, RoleSessionName="s1", Policy="{}"
+    )
+
+
+def test_who_one_is(own, root, others):
+    sts = root.client("sts").get_caller_identity()
+    assert (sts["Account"], sts["Arn"], sts["UserId"]) == (ACCOUNT, f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT)
+    user = own.user(allow("sts:AssumeRole"), path="/team/")
+    who = user.client("sts").get_caller_identity()
+    assert user.arn.startswith(f"arn:aws:iam::{ACCOUNT}:user/team/")
+    made = own.iam.get_user(UserName=user.arn.split("/")[-1])["User"]
+    assert (who["Account"], who["Arn"], who["UserId"]) == (ACCOUNT, user.arn, made["UserId"])
+    assert made["UserId"].startswith("AIDA")
+    given = user.client("sts").get_session_token()["Credentials"]
+    session = dataclasses.replace(
+        user, id=given["AccessKeyId"], secret=given["SecretAccessKey"], token=given["SessionToken"]
+    )
+    assert session.client("sts").get_caller_identity()["Arn"] == user.arn, "the user's own session is the user"
+    role = own.role(trust({"AWS": ACCOUNT}))
+    assumed = user.assume(role).client("sts").get_caller_identity()
+    id = own.iam.get_role(RoleName=role.split("/")[-1])["Role"]["RoleId"]
+    assert id.startswith("AROA")
+    assert assumed["Arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/{role.split('/')[-1]}/s1"
+    assert (assumed["UserId"], assumed["Account"]) == (f"{id}:s1", ACCOUNT)
+    theirs = others.root.client("sts").get_caller_identity()
+    assert (theirs["Account"], theirs["Arn"]) == (others.account, f"arn:aws:iam::{others.account}:root")
+    # Not even a denial of everything keeps anybody from asking who it is.
+    barred = own.user(deny("*"))
+    assert barred.client("sts").get_caller_identity()["Arn"] == barred.arn
+
+
+# Resources
+
+
+def test_a_function_lets_in_a_user_of_another_account(own, others, function):
+    root, user = own.root.client(), others.user(allow("lambda:*", "*"))
+    bare, lambda_ = others.user(), user.client()
+    user.denied("lambda:InvokeFunction", arn(function), NO_RESOURCE, lambda_.invoke, FunctionName=arn(function))
+    root.add_permission(
+        FunctionName=function, StatementId="them", Action="lambda:InvokeFunction", Principal=others.account
+    )
+    for form in (arn(function), f"{ACCOUNT}:function:{function}"):
+        assert called(user, form) == arn(function)
+    assert called(others.root, arn(function)) == arn(function)
+    # The account is let in; whom of its own it sends is its own affair.
+    bare.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, bare.client().invoke, FunctionName=arn(function))
+    # Nothing but that: not otherwise, not by its plain name, not another of its versions, not another function.
+    for action, call, more in [
+        ("GetFunction", lambda_.get_function, {}),
+        ("GetFunctionConfiguration", lambda_.get_function_configuration, {}),
+        ("GetPolicy", lambda_.get_policy, {}),
+        ("ListVersionsByFunction", lambda_.list_versions_by_function, {}),
+        ("UpdateFunctionCode", lambda_.update_function_code, {"ZipFile": TWO}),
+        ("UpdateFunctionConfiguration", lambda_.update_function_configuration, {"Description": "theirs"}),
+        ("DeleteFunction", lambda_.delete_function, {}),
+        ("AddPermission", lambda_.add_permission, {"StatementId": "x", "Action": "lambda:*", "Principal": "*"}),
+        ("RemovePermission", lambda_.remove_permission, {"StatementId": "them"}),
+    ]:
+        user.denied(f"lambda:{action}", arn(function), NO_RESOURCE, call, FunctionName=arn(function), **more)
+    refused("ResourceNotFoundException", lambda_.invoke, FunctionName=function)
+    other = arn(f"{function}-2")
+    user.denied("lambda:InvokeFunction", other, NO_RESOURCE, lambda_.invoke, FunctionName=other)
+    latest = f"{arn(function)}:$LATEST"
+    user.denied("lambda:InvokeFunction", latest, NO_RESOURCE, lambda_.invoke, FunctionName=latest)
+    root.remove_permission(FunctionName=function, StatementId="them")
+    user.denied("lambda:InvokeFunction", arn(function), NO_RESOURCE, lambda_.invoke, FunctionName=arn(function))
+    assert root.get_function(FunctionName=function)["Configuration"]["Description"] == ""
+
+
+def test_a_function_lets_in_one_user_of_another_account(own, others, function):
+    invited, other = others.user(allow("lambda:InvokeFunction")), others.user(allow("lambda:InvokeFunction"))
+    root = own.root.client()
+    root.add_permission(FunctionName=function, StatementId="s", Action="lambda:InvokeFunction", Principal=invited.arn)
+    assert called(invited, arn(function)) == arn(function)
+    for turned_away in (other, others.root):
+        turned_away.denied(
+            "lambda:InvokeFunction", arn(function), NO_RESOURCE, turned_away.client().invoke, FunctionName=arn(function)
+        )
+    # An account that lets in only from itself lets in nobody else, whatever its statement says of who.
+    root.remove_permission(FunctionName=function, StatementId="s")
+    root.add_permission(
+        FunctionName=function, StatementId="s3", Action="lambda:InvokeFunction", Principal="s3.amazonaws.com"
+    )
+    invited.denied(
+        "lambda:InvokeFunction", arn(function), NO_RESOURCE, invited.client().invoke, FunctionName=arn(function)
+    )
+
+
+def test_within_an_account_a_functions_policy_suffices(own, function):
+    user = own.user()
+    own.root.client().add_permission(
+        FunctionName=function, StatementId="s", Action="lambda:InvokeFunction", Principal=user.arn
+    )
+    assert called(user, function) == arn(function)
+    user.denied("lambda:GetFunction", arn(function), NO_IDENTITY, user.client().get_function, FunctionName=function)
+    # The account itself is no user: that leaves it to the users' policies.
+    other = own.user()
+    own.root.client().add_permission(
+        FunctionName=function, StatementId="account", Action="lambda:InvokeFunction", Principal=ACCOUNT
+    )
+    other.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, other.client().invoke, FunctionName=function)
+
+
+def test_each_qualifier_has_a_policy_of_its_own(own, others, function):
+    root, user = own.root.client(), others.user(allow("lambda:InvokeFunction"))
+    lambda_ = user.client()
+    root.publish_version(FunctionName=function)
+    root.create_alias(FunctionName=function, Name="live", FunctionVersion="1")
+    root.create_alias(FunctionName=function, Name="other", FunctionVersion="1")
+    root.add_permission(
+        FunctionName=function, Qualifier="live", StatementId="s", Action="lambda:InvokeFunction", Principal=others.account
+    )
+    assert called(user, f"{arn(function)}:live") == f"{arn(function)}:live"
+    assert called(user, arn(function), Qualifier="live") == f"{arn(function)}:live"
+    user.denied("lambda:InvokeFunction", arn(function), NO_RESOURCE, lambda_.invoke, FunctionName=arn(function))
+    for closed in ("1", "other", "$LATEST", "2", "none"):
+        resource = f"{arn(function)}:{closed}"
+        user.denied("lambda:InvokeFunction", resource, NO_RESOURCE, lambda_.invoke, FunctionName=resource)
+        user.denied(
+            "lambda:InvokeFunction", resource, NO_RESOURCE, lambda_.invoke, FunctionName=arn(function), Qualifier=closed
+        )
+    root.remove_permission(FunctionName=function, Qualifier="live", StatementId="s")
+    live = f"{arn(function)}:live"
+    user.denied("lambda:InvokeFunction", live, NO_RESOURCE, lambda_.invoke, FunctionName=live)
+
+
+def test_a_role_is_passed_only_by_whoever_may(own, platform, name):
+    lambda_trust = trust({"Service": "lambda.amazonaws.com"})
+    may, may_not = own.role(lambda_trust), own.role(lambda_trust, allow("*"))
+    passing = {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}
+    user = own.user(allow("lambda:*"), allow("iam:PassRole", may, Condition=passing))
+    lambda_ = user.client()
+    given = {"FunctionName": name, "Runtime": PYTHON, "Handler": "app.handler", "Code": {"ZipFile": ONE}}
+    user.denied("iam:PassRole", may_not, NO_IDENTITY, lambda_.create_function, Role=may_not, **given)
+    none = f"{may_not}-none"
+    user.denied("iam:PassRole", none, NO_IDENTITY, lambda_.create_function, Role=none, **given)
+    refused("ResourceNotFoundException", lambda_.get_function, FunctionName=name)
+    assert lambda_.create_function(Role=may, **given)["Role"] == may
+    lambda_.get_waiter("function_active_v2").wait(FunctionName=name)
+    update = lambda_.update_function_configuration
+    user.denied("iam:PassRole", may_not, NO_IDENTITY, update, FunctionName=name, Role=may_not)
+    assert lambda_.get_function_configuration(FunctionName=name)["Role"] == may
+    update(FunctionName=name, Description="the role stays")
+    lambda_.get_waiter("function_updated_v2").wait(FunctionName=name)
+    other = own.user(allow("lambda:*"), allow("iam:PassRole", may, Condition={
+        "StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}
+    }))
+    other.denied("iam:PassRole", may, NO_IDENTITY, other.client().update_function_configuration, FunctionName=name, Role=may)
+    # Another account's role is passed by nobody.
+    foreign = "arn:aws:iam::999999999999:role/theirs"
+    refused("AccessDeniedException", own.root.client().update_function_configuration, FunctionName=name, Role=foreign)
+
+
+def test_a_function_url_lets_in_whoever_may(own, others, function):
+    root = own.root.client()
+    url = root.create_function_url_config(FunctionName=function, AuthType="AWS_IAM")["FunctionUrl"]
+    host = urllib.parse.urlsplit(url).netloc
+    actions = ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"]
+    by_iam = {"Condition": {"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}}}
+    user = own.user(allow("lambda:InvokeFunctionUrl", arn(function), **by_iam), allow("lambda:InvokeFunction", arn(function)))
+    status, body = user.request("POST", "/a%20b/c?x=1&y=%2F", host=host, body=b'{"a":1}')
+    if b"not served yet" in body:
+        pytest.skip("this build does not serve URLs of AuthType AWS_IAM")
+    assert status == 200, body
+    event = json.loads(body)["event"]
+    assert (event["rawPath"], event["rawQueryString"], event["body"]) == ("/a%20b/c", "x=1&y=%2F", '{"a":1}') or (
+        event["rawPath"] == "/a b/c"
+    ), event
+    assert event["requestContext"]["authorizer"]["iam"]["userArn"] == user.arn
+    assert own.root.request("GET", "/", host=host)[0] == 200
+
+    unpermitted, elsewhere = own.user(allow("lambda:GetFunction")), own.user(allow(actions, arn(f"{function}-2")))
+    barred = own.user(allow("*"), deny("lambda:InvokeFunctionUrl"))
+    theirs = others.user(allow(actions))
+    wrong = dataclasses.replace(user, secret="wrong")
+    for who in (unpermitted, elsewhere, barred, theirs, others.root, wrong):
+        status, body = who.request("GET", "/", host=host)
+        assert status == 403 and b"event" not in body, (who.arn, body)
+    status, body = user.request("GET", "/", host=host, sign=False)
+    assert status == 403 and b"event" not in body, body
+
+    for number, action in enumerate(actions):
+        more = {"FunctionUrlAuthType": "AWS_IAM"} if action.endswith("Url") else {}
+        root.add_permission(
+            FunctionName=function, StatementId=f"s{number}", Action=action, Principal=others.account, **more
+        )
+    assert theirs.request("GET", "/", host=host)[0] == 200
+    assert others.user().request("GET", "/", host=host)[0] == 403
+    root.remove_permission(FunctionName=function, StatementId="s0")
+    assert theirs.request("GET", "/", host=host)[0] == 403
+    # As soon as it asks for no signature, anybody is let in.
+    root.update_function_url_config(FunctionName=function, AuthType="NONE")
+    assert user.request("GET", "/", host=host, sign=False)[0] == 200
+
+
+# The other doors
+
+
+def test_lines_are_read_by_whoever_may(own, function):
+    group = f"/aws/lambda/{function}"
+    group_arn = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}"
+    called(own.root, function)
+    root = own.root.client("logs")
+
+    def lines():
+        try:
+            return root.filter_log_events(logGroupName=group)["events"]
+        except root.exceptions.ResourceNotFoundException:
+            return []
+
+    wait_until(lines, "the call's lines are kept")
+    for resource in (group_arn, f"{group_arn}:*", f"{group_arn}*"):
+        user = own.user(allow("logs:FilterLogEvents", resource))
+        assert user.client("logs").filter_log_events(logGroupName=group)["events"], resource
+    for call, arguments in [
+        (user.client("logs").filter_log_events, {"logGroupName": "/aws/lambda/nobody"}),
+        (user.client("logs").describe_log_groups, {}),
+        (user.client("logs").delete_log_group, {"logGroupName": group}),
+        (user.client("logs").put_retention_policy, {"logGroupName": group, "retentionInDays": 1}),
+    ]:
+        text = refused("AccessDeniedException", call, **arguments)
+        assert text.startswith(f"User: {user.arn} is not authorized to perform: logs:"), text
+    assert lines()
+
+
+def test_parameters_are_read_by_whoever_may(own, name):
+    root, path = own.root.client("ssm"), f"/{name}/a"
+    root.put_parameter(Name=path, Value="one", Type="SecureString")
+    root.put_parameter(Name=f"/{name}/b", Value="two", Type="String")
+    try:
+        parameter_arn = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{path}"
+        user = own.user(allow(["ssm:GetParameter", "ssm:GetParameters"], parameter_arn))
+        ssm = user.client("ssm")
+        assert ssm.get_parameter(Name=path, WithDecryption=True)["Parameter"]["Value"] == "one"
+        assert len(ssm.get_parameters(Names=[path])["Parameters"]) == 1
+        other = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{name}/b"
+        user.denied("ssm:GetParameter", other, NO_IDENTITY, ssm.get_parameter, Name=f"/{name}/b")
+        user.denied("ssm:GetParameters", other, NO_IDENTITY, ssm.get_parameters, Names=[path, f"/{name}/b"])
+        user.denied("ssm:DeleteParameter", parameter_arn, NO_IDENTITY, ssm.delete_parameter, Name=path)
+        refused("AccessDeniedException", ssm.put_parameter, Name=path, Value="x", Overwrite=True)
+        refused("AccessDeniedException", ssm.get_parameters_by_path, Path=f"/{name}")
+        refused("AccessDeniedException", ssm.describe_parameters)
+    finally:
+        root.delete_parameters(Names=[path, f"/{name}/b"])
+
+
+def test_secrets_are_read_by_whoever_may(own, name):
+    root = own.root.client("secretsmanager")
+    made = root.create_secret(Name=name, SecretString="one")["ARN"]
+    try:
+        # A policy names a secret by its whole ARN, or as AWS recommends with six wildcards for its end.
+        for resource in (made, f"{made[:-6]}??????", f"{made[:-7]}-*"):
+            user = own.user(allow("secretsmanager:GetSecretValue", resource))
+            secrets = user.client("secretsmanager")
+            for id in (name, made, made[:-7]):
+                assert secrets.get_secret_value(SecretId=id)["SecretString"] == "one", (resource, id)
+        for call, arguments in [
+            (secrets.get_secret_value, {"SecretId": f"{name}-none"}),
+            (secrets.describe_secret, {"SecretId": name}),
+            (secrets.put_secret_value, {"SecretId": name, "SecretString": "x"}),
+            (secrets.delete_secret, {"SecretId": name, "ForceDeleteWithoutRecovery": True}),
+            (secrets.list_secrets, {}),
+        ]:
+            text = refused("AccessDeniedException", call, **arguments)
+            assert text.startswith(f"User: {user.arn} is not authorized to perform: secretsmanager:"), text
+        assert root.get_secret_value(SecretId=name)["SecretString"] == "one"
+    finally:
+        root.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+
+
+def test_the_platforms_own_door_asks_the_same_policies(own, function):
+    user = own.user(allow("lambda:GetFunction", arn(function)))
+    assert user.request("GET", f"/_updraft/v1/functions/{function}")[0] == 200
+    for method, path, body in [
+        ("PUT", f"functions/{function}/scaling", b"{}"),
+        ("PUT", f"functions/{function}/egress", b"{}"),
+        ("GET", f"functions/{function}-2", b""),
+        ("GET", f"logs/{function}-2", b""),
+        ("GET", f"code/{function}-2", b""),
+        ("GET", "accounts", b""),
+    ]:
+        status, answer = user.request(method, f"/_updraft/v1/{path}", body=body)
+        assert status == 403, (method, path, answer)
+
+
+def test_a_function_has_its_roles_rights(own, platform, name):
+    """Credentials inside the sandbox are a session of the function's role: what it may, they may, and nothing more."""
+    keys = "['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN']"
+    code = zip_of({"app.py": f"import os\ndef handler(event, context):\n    return [os.environ[key] for key in {keys}]\n"})
+    role = own.role(trust({"Service": "lambda.amazonaws.com"}), allow("lambda:GetFunction", arn(name)))
+    client = own.root.client()
+    client.create_function(FunctionName=name, Runtime=PYTHON, Handler="app.handler", Role=role, Code={"ZipFile": code})
+    client.get_waiter("function_active_v2").wait(FunctionName=name)
+    id, secret, token = platform.invoke(name).expect_ok()
+    inside = Principal(
+        platform, f"arn:aws:sts::{ACCOUNT}:assumed-role/{role.split('/')[-1]}/{name}", id, secret, token
+    )
+    assert inside.client("sts").get_caller_identity()["Arn"] == inside.arn
+    assert inside.client().get_function(FunctionName=name)["Configuration"]["FunctionName"] == name
+    inside.denied("lambda:InvokeFunction", arn(name), NO_IDENTITY, inside.client().invoke, FunctionName=name)
