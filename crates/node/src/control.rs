@@ -19,6 +19,7 @@ use updraft_store::functions::{CreateError, DeleteError, ReplaceError};
 use updraft_types::{
     AliasName, Fault, Function, FunctionId, RevisionId, Timestamp, Version, VersionId,
     function::{Code, Configuration, FunctionUrl, LastUpdate, PolicyStatement, ResourcePolicy, State},
+    settings::Settings,
 };
 
 use crate::{
@@ -311,6 +312,15 @@ impl Handle {
     /// Sets, changes or (with `None`) removes a function's URL. A fresh `url_id` comes from [`fresh_url_id`].
     pub async fn set_url(&self, id: &FunctionId, url: Option<FunctionUrl>) -> Result<Arc<Function>, Error> {
         self.annotate(id, move |function| function.url = url).await
+    }
+
+    /// Applies `change` to what is chosen about a function beside its configuration. It has no part in the revision.
+    pub async fn update_settings(
+        &self,
+        id: &FunctionId,
+        change: impl FnOnce(&mut Settings) + Send + 'static,
+    ) -> Result<Arc<Function>, Error> {
+        self.annotate(id, move |function| change(&mut function.settings)).await
     }
 
     /// Replaces a function's resource policy under a qualifier; one without statements is removed. `expected`, where

@@ -202,6 +202,16 @@ impl Error {
         Self::new(Kind::ResourceNotFound, "The resource you requested does not exist.")
     }
 
+    /// A function or version whose asynchronous invocations were to be configured, and that is not there.
+    pub(crate) fn function_of_events_not_found() -> Self {
+        Self::new(Kind::ResourceNotFound, "The function doesn't exist.")
+    }
+
+    /// No configuration of asynchronous invocations.
+    pub(crate) fn no_event_invoke(arn: &str) -> Self {
+        Self::new(Kind::ResourceNotFound, format!("The function {arn} doesn't have an EventInvokeConfig"))
+    }
+
     /// An alias that is not there.
     pub(crate) fn alias_arn_not_found(arn: &str) -> Self {
         Self::new(Kind::ResourceNotFound, format!("Cannot find alias arn: {arn}"))

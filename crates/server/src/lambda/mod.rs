@@ -10,6 +10,7 @@ mod concurrency;
 mod configuration;
 mod create;
 mod delete;
+mod event_invoke;
 mod invoke;
 mod invoke_stream;
 mod layer_name;
@@ -22,6 +23,8 @@ mod permissions;
 mod provisioned;
 mod query;
 mod read;
+mod recursion;
+mod runtime_management;
 mod tags;
 mod update;
 mod url_config;
@@ -121,6 +124,19 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "GetLayerVersionPolicy" => layer_policy::get(scope, name, second).await,
         "AddLayerVersionPermission" => layer_policy::add(scope, name, second, &query, body).await,
         "RemoveLayerVersionPermission" => layer_policy::remove(scope, name, second, third, &query).await,
+        "PutFunctionEventInvokeConfig" => {
+            event_invoke::set(scope, name, &query, body, event_invoke::Manner::Replace).await
+        }
+        "UpdateFunctionEventInvokeConfig" => {
+            event_invoke::set(scope, name, &query, body, event_invoke::Manner::Amend).await
+        }
+        "GetFunctionEventInvokeConfig" => event_invoke::get(scope, name, &query),
+        "DeleteFunctionEventInvokeConfig" => event_invoke::delete(scope, name, &query).await,
+        "ListFunctionEventInvokeConfigs" => event_invoke::list(scope, name, &query),
+        "PutFunctionRecursionConfig" => recursion::put(scope, name, body).await,
+        "GetFunctionRecursionConfig" => recursion::get(scope, name),
+        "PutRuntimeManagementConfig" => runtime_management::put(scope, name, &query, body).await,
+        "GetRuntimeManagementConfig" => runtime_management::get(scope, name, &query),
         "ListTags" => tags::list(scope, name),
         "TagResource" => tags::add(scope, name, body).await,
         "UntagResource" => tags::remove(scope, name, &query).await,

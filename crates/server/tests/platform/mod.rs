@@ -1,5 +1,6 @@
 //! A platform for the tests of the doors: a node on a temporary store, instances that echo.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test helper fails its test by panicking")]
 
 use std::{

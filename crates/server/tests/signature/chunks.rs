@@ -79,7 +79,9 @@ fn documented(streaming: Streaming) -> Sent {
 }
 
 /// Content and trailers of a body that arrives in pieces of a size.
-fn decoded(sent: &Sent, piece: usize) -> Result<(Vec<u8>, Vec<(String, String)>), Error> {
+type Decoded = (Vec<u8>, Vec<(String, String)>);
+
+fn decoded(sent: &Sent, piece: usize) -> Result<Decoded, Error> {
     let presented = sent.verify(SECRET, seconds(AT))?;
     let mut decoder = presented.decoder(SECRET, &Keys::default()).expect("it is in chunks");
     let mut content = Vec::new();

