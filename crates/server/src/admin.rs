@@ -5,10 +5,11 @@
 //! `{"at_ms":…,"stream":"…","text":"…"}`, text with what is not UTF-8 replaced. A followed log ends when its reader
 //! leaves or the platform stops. `GET code/NAME?sha256=…` answers the zip, as long as the function still runs it;
 //! `GET layers/ARN?sha256=…` that of a layer version.
-//! `accounts…`: see [`accounts`]. `functions/NAME/egress`: see [`egress`]. `GET functions/NAME` and `PUT functions/NAME/scaling`: see [`scaling`].
+//! `accounts…`: see [`accounts`]. `POST policy/check`: see [`policy`]. `functions/NAME/egress`: see [`egress`]. `GET functions/NAME` and `PUT functions/NAME/scaling`: see [`scaling`].
 
 mod accounts;
 mod egress;
+mod policy;
 mod scaling;
 
 use std::{collections::HashMap, sync::Arc};
@@ -42,6 +43,9 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let action = authorize::admin_action(head);
     if let Some(rest) = path.strip_prefix("accounts").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
         return accounts::serve(scope, rest, &head.method, body).await;
+    }
+    if path == "policy/check" && head.method == Method::POST {
+        return policy::check(scope, body).await;
     }
     if let Some(name) = path.strip_prefix("functions/").and_then(|rest| rest.strip_suffix("/egress")) {
         let function = function(scope, name, action)?;
@@ -96,6 +100,7 @@ async fn code(scope: &Scope<'_>, function: Arc<Function>, query: &str) -> Result
 
 async fn layer_code(scope: &Scope<'_>, arn: &str, query: &str) -> Result<Response<Body>, Error> {
     let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sha256");
+    authorize::read_layer(scope, &percent_decode_str(arn).decode_utf8_lossy())?;
     let zip = layers::read_code(scope, arn, asked.as_ref().map(|(_, sha256)| sha256.as_ref())).await?;
     Ok(respond::whole(StatusCode::OK, HeaderValue::from_static("application/zip"), zip))
 }

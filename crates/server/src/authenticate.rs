@@ -40,6 +40,13 @@ impl Authenticated {
     }
 }
 
+/// Whether a link of ours ([`link`]) counts in place of a signature: at the door that serves what links lead to, alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    Followed,
+    Nothing,
+}
+
 /// Who a request says it is from, and how that is to be shown.
 pub(crate) enum Claim {
     /// Nothing is to be shown: requests are not authenticated, or this one follows a link of ours.
@@ -50,12 +57,14 @@ pub(crate) enum Claim {
 
 impl Claim {
     /// The claim and the service it is for, before the body is read.
-    pub(crate) fn read(doors: &Doors, head: &Parts) -> Result<(Self, Service), (ApiError, Protocol)> {
+    pub(crate) fn read(doors: &Doors, head: &Parts, links: Links) -> Result<(Self, Service), (ApiError, Protocol)> {
         let said = Service::of(&head.headers);
         if doors.authentication == Authentication::Off {
             return Ok((Self::Settled(Authenticated::root(doors.account.clone())), said));
         }
-        if let Some(account) = link::follow(&doors.links, head, Timestamp::now()) {
+        if links == Links::Followed
+            && let Some(account) = link::follow(&doors.links, head, Timestamp::now())
+        {
             return Ok((Self::Settled(Authenticated::root(account)), said));
         }
         let presented = match Presented::read(Head::from(head)) {
@@ -70,6 +79,14 @@ impl Claim {
                 Ok((Self::Signed { presented, credential }, service))
             }
             Err(error) => Err(refusal(&error, &service)),
+        }
+    }
+
+    /// The access key that it is said to be signed with; empty for a settled one.
+    pub(crate) fn access_key(&self) -> &str {
+        match self {
+            Self::Settled(_) => "",
+            Self::Signed { presented, .. } => &presented.access_key_id,
         }
     }
 

@@ -13,7 +13,7 @@ use updraft_types::{AccountId, Alias, Body, Caller, FunctionId, FunctionName, Qu
 use crate::{
     Authentication, Config, RootKey, Transport, admin,
     api_error::{ApiError, Protocol},
-    authenticate::Claim,
+    authenticate::{self, Claim},
     body::{self, Budget, Held},
     connection::Peer,
     error::Error,
@@ -143,7 +143,11 @@ impl Doors {
     /// anything is done, since a signature covers them.
     async fn serve_signed(&self, request: Request<Incoming>, signed: Signed, peer: &Peer) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let (claim, service) = match Claim::read(self, &head) {
+        let (claim, service) = match Claim::read(
+            self,
+            &head,
+            if signed == Signed::Admin { authenticate::Links::Followed } else { authenticate::Links::Nothing },
+        ) {
             Ok((claim, service)) => (claim, if signed == Signed::Service { service } else { Service::Lambda }),
             Err((error, protocol)) => {
                 body::discard(body).await;

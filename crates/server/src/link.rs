@@ -47,7 +47,9 @@ impl Links {
 
 /// The account whose package a request fetches by a link that still counts.
 pub(crate) fn follow(links: &Links, head: &Parts, now: Timestamp) -> Option<AccountId> {
-    if head.method != Method::GET || !head.uri.path().starts_with("/_updraft/v1/code/") {
+    let path = head.uri.path();
+    let is_package = path.starts_with("/_updraft/v1/code/") || path.starts_with("/_updraft/v1/layers/");
+    if head.method != Method::GET || !is_package {
         return None;
     }
     let (signed, tag) = head.uri.path_and_query()?.as_str().rsplit_once("&link=")?;

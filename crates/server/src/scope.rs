@@ -8,7 +8,7 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 use http::{header, request::Parts};
 use updraft_node::{
     Context,
-    identity::{Ask, Denied, RoleEntry, document::Document},
+    identity::{Ask, Denied, Explanation, RoleEntry, document::Document},
 };
 use updraft_types::{AccountId, Caller, FunctionId, FunctionName, Principal, Timestamp};
 
@@ -91,6 +91,20 @@ impl<'a> Scope<'a> {
         })
     }
 
+    /// Why somebody of the caller's account may do something, or not, with these condition keys beside its own.
+    pub(crate) fn explain(&self, caller: &Caller, act: &Act<'_>) -> Explanation {
+        let context = self.context_of(caller, act);
+        self.node.identity().snapshot().explain(&Ask {
+            caller,
+            session: None,
+            action: act.action,
+            resource: act.resource,
+            owner: act.owner,
+            resource_policy: act.policy,
+            context: &context,
+        })
+    }
+
     /// The root user in its own account, where nothing can deny it anything.
     fn needs_no_policy(&self, act: &Act<'_>) -> bool {
         let is_own = *act.owner == self.caller.account;
@@ -107,18 +121,22 @@ impl<'a> Scope<'a> {
 
     /// The condition keys of one act (source: IAM user guide, «AWS global condition context keys»).
     fn context(&self, act: &Act<'_>) -> Context {
+        self.context_of(&self.caller, act)
+    }
+
+    fn context_of(&self, caller: &Caller, act: &Act<'_>) -> Context {
         let now = Timestamp::now();
-        let kind = match &self.caller.principal {
+        let kind = match &caller.principal {
             Principal::Root => "Account",
             Principal::User { .. } => "User",
             Principal::Session { .. } => "AssumedRole",
             Principal::Anonymous => "Anonymous",
         };
         let mut context = Context::new()
-            .with("aws:PrincipalArn", principal_arn(&self.caller))
-            .with("aws:PrincipalAccount", self.caller.account.as_str())
+            .with("aws:PrincipalArn", principal_arn(caller))
+            .with("aws:PrincipalAccount", caller.account.as_str())
             .with("aws:PrincipalType", kind)
-            .with("aws:userid", self.caller.user_id())
+            .with("aws:userid", caller.user_id())
             .with("aws:SourceIp", self.source.to_string())
             .with("aws:SecureTransport", (self.scheme == "https").to_string())
             .with("aws:CurrentTime", now.to_rfc3339())
@@ -126,7 +144,7 @@ impl<'a> Scope<'a> {
             .with("aws:RequestedRegion", self.node.region().as_str())
             .with("aws:ResourceAccount", act.owner.as_str())
             .with("aws:ViaAWSService", "false");
-        if let Principal::User { name, .. } = &self.caller.principal {
+        if let Principal::User { name, .. } = &caller.principal {
             context = context.with("aws:username", name.as_str());
         }
         if let Some(user_agent) = &self.user_agent {

@@ -31,8 +31,12 @@ const KINDS: [&str; 3] = ["String", "StringList", "SecureString"];
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, ApiError> {
     let operation = aws_json::operation(head, "AmazonSSM")?;
     let input = Input::read(body, "ValidationException")?;
-    let named = ["Name", "Path"].into_iter().filter_map(|name| input.peek(name)).chain(input.peek_all("Names"));
-    let resources: Vec<_> = named.map(|name| arn(scope, name)).collect();
+    let resources: Vec<String> = match operation {
+        "DescribeParameters" => Vec::new(),
+        "GetParameters" | "DeleteParameters" => input.peek_all("Names").map(|name| resource(scope, name)).collect(),
+        "GetParametersByPath" => input.peek("Path").map(|path| resource(scope, path)).into_iter().collect(),
+        _ => input.peek("Name").map(|name| resource(scope, name)).into_iter().collect(),
+    };
     let action = format!("ssm:{operation}");
     let all = [String::from("*")];
     for resource in if resources.is_empty() { &all[..] } else { &resources[..] } {
@@ -58,6 +62,14 @@ fn arn(scope: &Scope<'_>, name: &str) -> String {
     }
     let slash = if name.starts_with('/') { "" } else { "/" };
     format!("arn:aws:ssm:{}:{}:parameter{slash}{name}", scope.node.region(), scope.account())
+}
+
+/// The ARN that permission is asked for: the parameter's, whatever version of it is named.
+fn resource(scope: &Scope<'_>, text: &str) -> String {
+    match selected(scope, text) {
+        Some((name, _)) => arn(scope, &name),
+        None => text.to_owned(),
+    }
 }
 
 fn invalid(text: impl Into<String>) -> ApiError {

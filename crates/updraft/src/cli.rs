@@ -63,6 +63,9 @@ pub enum Command {
     /// Look after accounts and the access keys of their root users
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Say who may do what, and which statement of a policy says so
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// List the runtimes, and which of this host's interpreters run them
     Runtimes,
     /// Check what this host offers for isolation, and what is missing
@@ -283,6 +286,27 @@ pub enum AccountCommand {
     /// Look after the access keys of an account's root user
     #[command(subcommand)]
     Key(KeyCommand),
+}
+
+/// `updraft policy`
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Say whether somebody may do something: which statement allows or denies it, or what the nearest ones lack
+    Check {
+        /// Such as lambda:InvokeFunction
+        action: String,
+        /// The ARN of what it is done to, or *
+        resource: String,
+        /// Whose permission: the ARN of a user or role of your account [default: your own]
+        #[arg(long = "as", value_name = "ARN")]
+        principal: Option<String>,
+        /// A condition key and its value: aws:SourceIp=192.0.2.7
+        #[arg(long, value_name = "KEY=VALUE")]
+        context: Vec<String>,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
 }
 
 /// `updraft account key`

@@ -11,6 +11,7 @@ mod get;
 mod invoke;
 mod logs;
 mod ls;
+mod policy;
 mod rm;
 mod runtimes;
 mod serve;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Rm(arguments) => rm::run(&arguments, &output),
         Command::Logs(arguments) => logs::run(&arguments, &output),
         Command::Account(command) => account::run(&command, &output),
+        Command::Policy(command) => policy::run(&command, &output),
         Command::Runtimes => runtimes::run(&output),
         Command::Doctor => doctor::run(&output),
         Command::Config(arguments) => config::run(arguments, &output),

@@ -12,9 +12,18 @@ use serde::{
     Serialize, Serializer,
     ser::{SerializeMap, SerializeSeq},
 };
-use updraft_types::{RequestId, Timestamp};
+use updraft_types::{Caller, RequestId, Timestamp};
 
 use crate::{route::without_port, trace};
+
+/// Who signed a request to a URL of AuthType AWS_IAM; an extension of the request's head.
+#[derive(Debug, Clone)]
+pub(super) struct Signer {
+    /// The caller.
+    pub(super) caller: Caller,
+    /// The access key that the request was signed with.
+    pub(super) access_key: String,
+}
 
 /// What an event says beside the request itself.
 pub(super) struct Facts<'a> {
@@ -45,6 +54,7 @@ pub(super) fn build(head: &Parts, body: &[u8], facts: &Facts<'_>) -> Vec<u8> {
         None => (Some(BASE64.encode(body)), true),
     };
     let query = head.uri.query().unwrap_or_default();
+    let signer = head.extensions.get::<Signer>();
     let event = Event {
         version: "2.0",
         route_key: "$default",
@@ -54,7 +64,8 @@ pub(super) fn build(head: &Parts, body: &[u8], facts: &Facts<'_>) -> Vec<u8> {
         headers: Headers { headers: &head.headers, port: facts.local.port(), trace: &facts.trace },
         query_string_parameters: Query(query),
         request_context: RequestContext {
-            account_id: "anonymous",
+            account_id: signer.map_or("anonymous", |signer| signer.caller.account.as_str()),
+            authorizer: signer.map(|signer| Authorizer { iam: Iam::of(signer) }),
             api_id: facts.url_id,
             domain_name: domain.unwrap_or(&facts.domain),
             domain_prefix: facts.url_id,
@@ -99,6 +110,8 @@ struct Event<'a> {
 #[serde(rename_all = "camelCase")]
 struct RequestContext<'a> {
     account_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorizer: Option<Authorizer<'a>>,
     api_id: &'a str,
     domain_name: &'a str,
     domain_prefix: &'a str,
@@ -108,6 +121,38 @@ struct RequestContext<'a> {
     stage: &'a str,
     time: String,
     time_epoch: u64,
+}
+
+#[derive(Serialize)]
+struct Authorizer<'a> {
+    iam: Iam<'a>,
+}
+
+/// Source: Lambda's documentation of function URLs, «Request payload format».
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Iam<'a> {
+    access_key: &'a str,
+    account_id: &'a str,
+    caller_id: String,
+    cognito_identity: Option<&'a str>,
+    principal_org_id: Option<&'a str>,
+    user_arn: String,
+    user_id: String,
+}
+
+impl<'a> Iam<'a> {
+    fn of(Signer { caller, access_key }: &'a Signer) -> Self {
+        Self {
+            access_key,
+            account_id: caller.account.as_str(),
+            caller_id: caller.user_id(),
+            cognito_identity: None,
+            principal_org_id: None,
+            user_arn: caller.arn(),
+            user_id: caller.user_id(),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -32,7 +32,7 @@ use updraft_types::{
 
 use crate::{
     api_error::{ApiError, Protocol},
-    authenticate::Claim,
+    authenticate::{Claim, Links},
     body::{Error as BodyError, read_reply},
     call::{self, Whole},
     connection::Peer,
@@ -41,6 +41,7 @@ use crate::{
     lambda::authorize,
     respond,
     scope::Scope,
+    service::Service,
     trace,
 };
 
@@ -107,14 +108,19 @@ async fn signed(
     request: Request<Body>,
     peer: &Peer,
 ) -> Result<Request<Body>, Response<Body>> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let told = |(error, protocol): (ApiError, Protocol)| error.into_response(protocol);
-    let (claim, service) = Claim::read(doors, &head).map_err(told)?;
+    let (claim, service) = Claim::read(doors, &head, Links::Nothing).map_err(told)?;
+    if service != Service::Lambda {
+        return Err(refused(StatusCode::FORBIDDEN, "Forbidden. A function URL's requests are signed for lambda"));
+    }
     let held = doors.budget.read(body, PAYLOAD_BYTES_MAX).await.map_err(|error| unread(&error))?;
+    let access_key = claim.access_key().to_owned();
     let who = claim.verify(doors, &head, &service, &held.bytes).await.map_err(told)?;
     let scope = Scope::new(doors, who, &head, peer);
     let qualifier = alias.map(|alias| alias.name.as_str());
     authorize::call_url(&scope, &function.id, qualifier).map_err(Error::into_response)?;
+    head.extensions.insert(event::Signer { caller: scope.caller, access_key });
     Ok(Request::from_parts(head, body::full(held.bytes.clone())))
 }
 

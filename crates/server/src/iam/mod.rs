@@ -43,9 +43,11 @@ struct Call<'a> {
 /// Answers one request.
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, ApiError> {
     let form = Form::read(head, &body.bytes)?;
-    let resource = resource::of(scope, &form);
-    let allowed = scope.authorize(&format!("iam:{}", form.action()), &resource);
-    allowed.map_err(|denied| ApiError::denied(&denied, Protocol::Query { namespace: NAMESPACE }))?;
+    let action = format!("iam:{}", form.action());
+    for resource in resource::of(scope, &form) {
+        let allowed = scope.authorize(&action, &resource);
+        allowed.map_err(|denied| ApiError::denied(&denied, Protocol::Query { namespace: NAMESPACE }))?;
+    }
     if let Some(name) = UNSUPPORTED.iter().find(|name| form.has(name)) {
         return Err(ApiError::not_implemented(&format!("{} with {name}", form.action())));
     }

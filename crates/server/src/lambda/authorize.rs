@@ -8,6 +8,7 @@ use updraft_node::identity::document::{Document, Kind};
 use updraft_types::{AccountId, FunctionId, function::ResourcePolicy};
 
 use super::{
+    layer_name::{self, VersionArn},
     name::{self, Pattern},
     operations::{On, Operation},
     query::Query,
@@ -37,7 +38,7 @@ pub(super) fn check(
             None => Ok(scope.authorize(&action, "*")?),
         },
         On::Layer => {
-            let arn = layer(scope, parameters, query);
+            let arn = layer(scope, operation, parameters, query);
             Ok(scope.authorize(&action, &arn)?)
         }
     }
@@ -106,26 +107,50 @@ impl<Q: AsRef<str>> Target<Q> {
     }
 }
 
+/// The policy of a function of the caller's account that an ARN names.
+pub(crate) fn policy_of(scope: &Scope<'_>, arn: &str) -> Option<Document> {
+    let named = name::parse(arn, Pattern::Namespaced).filter(|_| arn.starts_with("arn:"))?;
+    if named.account != Some(scope.account().as_str()) {
+        return None;
+    }
+    let catalog = scope.node.catalog();
+    let function = catalog.get(&scope.id(named.name.parse().ok()?))?;
+    read(function.policies.get(named.qualifier.unwrap_or_default())?)
+}
+
 fn read(policy: &ResourcePolicy) -> Option<Document> {
     let read = Document::parse(&policy.document(), Kind::Resource, POLICY_CHARS_MAX);
     read.inspect_err(|error| tracing::error!(%error, "a stored resource policy cannot be read")).ok()
 }
 
-/// A layer, or one of its versions.
-fn layer(scope: &Scope<'_>, parameters: &[&str], query: &Query<'_>) -> String {
-    if let Some(arn) = query.get("Arn") {
-        return arn;
+/// The ARN of the layer or layer version that an operation acts on, made of what the operation itself will read of the
+/// request; `*` for what is no layer's name, and will be refused.
+fn layer(scope: &Scope<'_>, operation: &Operation, parameters: &[&str], query: &Query<'_>) -> String {
+    let region = scope.node.region();
+    if operation.name == "GetLayerVersionByArn" {
+        return query.get("Arn").and_then(|arn| layer_version(scope, &arn)).unwrap_or_else(|| "*".to_owned());
     }
-    let name = name::decoded(parameters.first().copied().unwrap_or_default());
-    let arn = if name.starts_with("arn:") {
-        name
-    } else {
-        format!("arn:aws:lambda:{}:{}:layer:{name}", scope.node.region(), scope.account())
+    let parameter = |at: usize| parameters.get(at).copied().unwrap_or_default();
+    let found = match parameter(1) {
+        "" => layer_name::layer(scope, parameter(0)).map(|layer| layer.arn(region)),
+        version => layer_name::version(scope, parameter(0), version).map(|version| version.arn(region)),
     };
-    match parameters.get(1).filter(|version| !version.is_empty()) {
-        Some(version) => format!("{arn}:{}", name::decoded(version)),
-        None => arn,
+    found.unwrap_or_else(|_| "*".to_owned())
+}
+
+/// The one way to write a layer version's ARN, of any.
+fn layer_version(scope: &Scope<'_>, arn: &str) -> Option<String> {
+    match layer_name::version_arn(arn)? {
+        VersionArn::Published { id, .. } => Some(id.arn(scope.node.region())),
+        VersionArn::Nobodys => None,
     }
+}
+
+/// Asks whether the caller may read a layer version, named by its ARN. One of another account is for that account's policy
+/// to give, too, which `layers` asks.
+pub(crate) fn read_layer(scope: &Scope<'_>, arn: &str) -> Result<(), Error> {
+    let arn = layer_version(scope, arn).unwrap_or_else(|| "*".to_owned());
+    Ok(scope.authorize("lambda:GetLayerVersion", &arn)?)
 }
 
 /// What the admin door's requests about a function are asked for as.

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use updraft_node::layers::{Draft, Error as LayerError, Filter};
 use updraft_types::{
-    Body, LayerName, LayerVersionId, Region,
+    Body, LayerName, LayerVersionId, Region, Timestamp,
     function::Architecture,
     layer::{LayerUse, LayerVersion},
     limits::LAYERS_MAX,
 };
 
 use super::{
+    authorize,
     layer_name::{self, VERSION_ARN, VersionArn},
     members::{Blob, refuse_asking},
     query::Query,
@@ -159,9 +160,11 @@ fn shown(scope: &Scope<'_>, head: &Parts, status: StatusCode, version: &LayerVer
     let region = scope.node.region();
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let (arn, sha256) = (encoded(&version.id.arn(region)), encoded(&version.code.sha256));
+    let target = format!("/_updraft/v1/layers/{arn}?sha256={sha256}");
+    let link = scope.links.make(scope.account(), &target, Timestamp::now());
     let view = VersionView {
         content: ContentView {
-            location: format!("http://{}/_updraft/v1/layers/{arn}?sha256={sha256}", host(scope, head)),
+            location: format!("{}://{}{link}", scope.scheme, host(scope, head)),
             code_sha256: &version.code.sha256,
             code_size: version.code.size_bytes,
         },
@@ -436,6 +439,7 @@ pub(super) async fn resolve(scope: &Scope<'_>, arns: &[String]) -> Result<Vec<La
     let mut uses = Vec::with_capacity(ids.len());
     for id in ids {
         let (arn, is_own) = (id.arn(ours), id.layer.account == *scope.account());
+        authorize::read_layer(scope, &arn)?;
         match scope.node.layer_version(scope.account(), id).await {
             Ok((version, _)) => uses.push(version.into()),
             Err(LayerError::NotFound) if is_own => return Err(does_not_exist(&arn)),

@@ -45,7 +45,7 @@ const TIME: std::ops::RangeInclusive<i64> = 0..=i64::MAX;
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, ApiError> {
     let operation = aws_json::operation(head, "Logs_20140328")?;
     let input = Input::read(body, "InvalidParameterException")?;
-    let resources = resources(scope, &input);
+    let resources = resources(scope, operation, &input);
     authorize(scope, operation, &resources).map_err(|denied| ApiError::denied(&denied, Protocol::Json))?;
     match operation {
         "CreateLogGroup" => groups::create(scope, input).await,
@@ -86,14 +86,32 @@ fn authorize(scope: &Scope<'_>, operation: &str, groups: &[String]) -> Result<()
     Ok(())
 }
 
-/// The ARNs of what a request names, before it is checked.
-fn resources(scope: &Scope<'_>, input: &Input) -> Vec<String> {
-    let named = ["logGroupName", "logGroupIdentifier", "resourceArn"].into_iter().filter_map(|name| input.peek(name));
-    let arn = |text: &str| match text.starts_with("arn:") {
-        true => text.to_owned(),
-        false => group_arn(scope, text),
+/// The ARNs that an operation's permission is asked for, by the members that the operation reads, before they are checked.
+fn resources(scope: &Scope<'_>, operation: &str, input: &Input) -> Vec<String> {
+    let members: &[&str] = match operation {
+        "DescribeLogGroups" => &[],
+        "TagResource" | "UntagResource" | "ListTagsForResource" => &["resourceArn"],
+        "GetLogEvents" | "FilterLogEvents" | "DescribeLogStreams" => &["logGroupName", "logGroupIdentifier"],
+        "StartLiveTail" => return input.peek_all("logGroupIdentifiers").map(|text| asked(scope, text)).collect(),
+        _ => &["logGroupName"],
     };
-    named.chain(input.peek_all("logGroupIdentifiers")).map(arn).collect()
+    let groups = members.iter().filter_map(|name| input.peek(name)).map(|text| asked(scope, text));
+    // Some operations act on a stream.
+    let stream = match operation {
+        "PutLogEvents" | "GetLogEvents" => input.peek("logStreamName"),
+        _ => None,
+    };
+    groups
+        .map(|group| match stream {
+            Some(stream) => format!("{}:log-stream:{stream}", group.strip_suffix(":*").unwrap_or(&group)),
+            None => group,
+        })
+        .collect()
+}
+
+/// A group's ARN, given that or its name.
+fn asked(scope: &Scope<'_>, text: &str) -> String {
+    if text.starts_with("arn:") { text.to_owned() } else { group_arn(scope, text) }
 }
 
 /// `arn:aws:logs:REGION:ACCOUNT:log-group:NAME`.

@@ -29,6 +29,8 @@ const VALUE_BYTES_MAX: usize = 65_536;
 const TAGS_MAX: usize = 50;
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
+/// Longest name or ARN that is looked up, bytes.
+const ID_BYTES_MAX: usize = 2_048;
 const ID: Rule = Rule::length(1..=2048);
 const TOKEN: Rule = Rule::length(32..=64);
 const DESCRIPTION: Rule = Rule::length(0..=2048);
@@ -38,11 +40,8 @@ const STAGE: Rule = Rule::length(1..=256);
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, ApiError> {
     let operation = aws_json::operation(head, "secretsmanager")?;
     let input = Input::read(body, "ValidationException")?;
-    let resource = input.peek("SecretId").or(input.peek("Name")).map(|text| match text.starts_with("arn:") {
-        true => text.to_owned(),
-        false => arn_of(scope, text),
-    });
-    let allowed = scope.authorize(&format!("secretsmanager:{operation}"), resource.as_deref().unwrap_or("*"));
+    let resource = resource(scope, operation, &input).await?;
+    let allowed = scope.authorize(&format!("secretsmanager:{operation}"), &resource);
     allowed.map_err(|denied| ApiError::denied(&denied, Protocol::Json))?;
     match operation {
         "CreateSecret" => create(scope, input).await,
@@ -58,6 +57,23 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "UntagResource" => untag(scope, input).await,
         "GetRandomPassword" => password::answer_one(input),
         other => Err(ApiError::not_implemented(&format!("Secrets Manager's {other}"))),
+    }
+}
+
+/// The ARN that an operation's permission is asked for: the secret's own, however the request names it.
+async fn resource(scope: &Scope<'_>, operation: &str, input: &Input) -> Result<String, ApiError> {
+    let named = match operation {
+        "ListSecrets" | "GetRandomPassword" => return Ok("*".to_owned()),
+        "CreateSecret" => return Ok(input.peek("Name").map_or_else(|| "*".to_owned(), |name| arn_of(scope, name))),
+        _ => input.peek("SecretId").filter(|id| id.len() <= ID_BYTES_MAX),
+    };
+    let Some(id) = named else { return Ok("*".to_owned()) };
+    match find(scope, id).await {
+        Ok((name, record)) => Ok(arn(scope, &name, &record.secret)),
+        Err(error) if error == not_found() => {
+            Ok(if id.starts_with("arn:") { id.to_owned() } else { arn_of(scope, id) })
+        }
+        Err(error) => Err(error),
     }
 }
 

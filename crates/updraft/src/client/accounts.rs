@@ -1,4 +1,4 @@
-//! Accounts and the keys of their root users, at the platform's admin door.
+//! Accounts, the keys of their root users, and questions about policies, at the platform's admin door.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -11,6 +11,13 @@ impl Client {
     /// Every account, the platform's own first.
     pub fn accounts(&self) -> Result<Value, Error> {
         self.call(Call::new("listing accounts", Method::GET, ACCOUNTS), &|_| ())?.json()
+    }
+
+    /// Whether a principal may do something, and why.
+    pub fn check_policy(&self, question: &Value) -> Result<Value, Error> {
+        let body = question.to_string();
+        let call = Call::new("checking a policy", Method::POST, "/_updraft/v1/policy/check").json(body.as_bytes());
+        self.call(call, &|_| ())?.json()
     }
 
     /// Makes an account; the answer holds its root user's first key, with the secret.

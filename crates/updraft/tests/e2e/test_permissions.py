@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import itertools
 import json
+import time
 import urllib.parse
 
 import boto3
@@ -64,12 +65,12 @@ class Principal:
             config=Config(retries={"total_max_attempts": 1}, read_timeout=120),
         )
 
-    def request(self, method, path, *, host=None, body=b"", sign=True):
-        """One HTTP request, signed for Lambda; status and body."""
-        headers = {"host": host or urllib.parse.urlsplit(self.platform.url).netloc}
+    def request(self, method, path, *, host=None, body=b"", headers=None, service="lambda", sign=True):
+        """One HTTP request; status and body."""
+        headers = {"host": host or urllib.parse.urlsplit(self.platform.url).netloc} | (headers or {})
         request = AWSRequest(method, f"http://{headers['host']}{path}", headers=headers, data=body)
         if sign:
-            SigV4Auth(Credentials(self.id, self.secret, self.token), "lambda", REGION).add_auth(request)
+            SigV4Auth(Credentials(self.id, self.secret, self.token), service, REGION).add_auth(request)
         connection = self.platform.connection()
         try:
             connection.request(method, path, body=body, headers=dict(request.headers.items()))
@@ -77,6 +78,17 @@ class Principal:
             return answer.status, answer.read()
         finally:
             connection.close()
+
+    def post(self, service, operation, members):
+        """An operation with whatever members, which boto3 would not send; status and body."""
+        if service == "iam":
+            body = urllib.parse.urlencode({"Action": operation, "Version": "2010-05-08"} | members)
+            headers = {"content-type": "application/x-www-form-urlencoded"}
+        else:
+            prefix = {"logs": "Logs_20140328", "ssm": "AmazonSSM", "secretsmanager": "secretsmanager"}[service]
+            body = json.dumps(members)
+            headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": f"{prefix}.{operation}"}
+        return self.request("POST", "/", body=body.encode(), headers=headers, service=service)
 
     def assume(self, role, **more):
         """A session of a role, called like the test's."""
@@ -296,6 +308,10 @@ def test_conditions_on_the_address(own, function):
     for elsewhere in (where("IpAddress", "10.0.0.0/8"), where("NotIpAddress", "127.0.0.1")):
         own.again(user, allow("lambda:InvokeFunction", **elsewhere))
         user.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, user.client().invoke, FunctionName=function)
+    # Nobody comes from where it says: no proxy in front of this platform is trusted.
+    own.again(user, allow("lambda:GetFunction", **where("IpAddress", "10.0.0.0/8")))
+    said = {"x-forwarded-for": "10.0.0.1", "forwarded": "for=10.0.0.1", "x-real-ip": "10.0.0.1"}
+    assert user.request("GET", f"/2015-03-31/functions/{function}", headers=said)[0] == 403
     own.again(user, allow("lambda:*"), deny("lambda:InvokeFunction", **where("IpAddress", "127.0.0.1/32")))
     user.denied("lambda:InvokeFunction", arn(function), DENIED_BY_IDENTITY, user.client().invoke, FunctionName=function)
 
@@ -640,7 +656,6 @@ def test_a_function_url_lets_in_whoever_may(own, others, function):
     event = json.loads(body)["event"]
     text = base64.b64decode(event["body"]) if event["isBase64Encoded"] else event["body"].encode()
     assert (event["rawQueryString"], text) == ("x=1&y=%2F", b'{"a":1}'), event
-    assert event["requestContext"]["authorizer"]["iam"]["userArn"] == user.arn
     assert own.root.request("GET", "/", host=host)[0] == 200
 
     unpermitted, elsewhere = own.user(allow("lambda:GetFunction")), own.user(allow(actions, arn(f"{function}-2")))
@@ -669,6 +684,18 @@ def test_a_function_url_lets_in_whoever_may(own, others, function):
     # As soon as it asks for no signature, anybody is let in.
     root.update_function_url_config(FunctionName=function, AuthType="NONE")
     assert user.request("GET", "/", host=host, sign=False)[0] == 200
+
+
+def test_a_function_is_told_who_calls_its_url(own, function):
+    url = own.root.client().create_function_url_config(FunctionName=function, AuthType="AWS_IAM")["FunctionUrl"]
+    user = own.user(allow(["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"], arn(function)))
+    status, body = user.request("GET", "/", host=urllib.parse.urlsplit(url).netloc)
+    assert status == 200, body
+    context = json.loads(body)["event"]["requestContext"]
+    who = user.client("sts").get_caller_identity()
+    iam = context["authorizer"]["iam"]
+    assert (iam["userArn"], iam["userId"], iam["accountId"]) == (user.arn, who["UserId"], ACCOUNT)
+    assert (iam["accessKey"], iam["callerId"]) == (user.id, who["UserId"])
 
 
 # The other doors
@@ -735,7 +762,7 @@ def test_secrets_are_read_by_whoever_may(own, name):
             for id in (name, made, made[:-7]):
                 assert secrets.get_secret_value(SecretId=id)["SecretString"] == "one", (resource, id)
         for call, arguments in [
-            (secrets.get_secret_value, {"SecretId": f"{name}-none"}),
+            (secrets.get_secret_value, {"SecretId": f"none-{name}"}),
             (secrets.describe_secret, {"SecretId": name}),
             (secrets.put_secret_value, {"SecretId": name, "SecretString": "x"}),
             (secrets.delete_secret, {"SecretId": name, "ForceDeleteWithoutRecovery": True}),
@@ -746,6 +773,84 @@ def test_secrets_are_read_by_whoever_may(own, name):
         assert root.get_secret_value(SecretId=name)["SecretString"] == "one"
     finally:
         root.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+
+
+def test_a_denial_is_not_gone_around_by_another_name(own, name):
+    """What a policy denies is denied by whichever of its names it is asked for."""
+    ssm, secrets = own.root.client("ssm"), own.root.client("secretsmanager")
+    ssm.put_parameter(Name=f"/{name}", Value="hidden", Type="String")
+    secret = secrets.create_secret(Name=name, SecretString="hidden")["ARN"]
+    try:
+        parameter = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{name}"
+        user = own.user(allow("*"), deny("ssm:*", parameter), deny("secretsmanager:*", f"{secret[:-6]}??????"))
+        for names in (f"/{name}", f"/{name}:1", parameter, f"{parameter}:1"):
+            for operation, members in [
+                ("GetParameter", {"Name": names}), ("GetParameters", {"Names": [names]}),
+                ("GetParameterHistory", {"Name": names}), ("DeleteParameter", {"Name": names}),
+            ]:
+                status, body = user.post("ssm", operation, members)
+                assert status == 400 and b"explicit deny" in body, (operation, members, body)
+        for id in (secret, name, secret[:-7]):
+            for operation in ("GetSecretValue", "DescribeSecret", "ListSecretVersionIds", "DeleteSecret"):
+                status, body = user.post("secretsmanager", operation, {"SecretId": id})
+                assert status == 400 and b"explicit deny" in body, (operation, id, body)
+    finally:
+        ssm.delete_parameter(Name=f"/{name}")
+        secrets.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+
+
+def test_what_is_asked_about_is_what_it_is_done_to(own, name):
+    """A member that the operation does not have draws no permission to what it does have."""
+    role = own.role(trust({"AWS": ACCOUNT}))
+    administrator = own.user(managed=["arn:aws:iam::aws:policy/AdministratorAccess"])
+    theirs, role_name = administrator.arn.split("/")[-1], role.split("/")[-1]
+    own.root.client("secretsmanager").create_secret(Name=f"{name}-mine", SecretString="x")
+    user = own.user(
+        allow("iam:*", f"arn:aws:iam::{ACCOUNT}:role/*"),
+        allow("secretsmanager:*", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-mine*"),
+        allow("ssm:*", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/mine"),
+        allow("logs:*", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:mine*"),
+    )
+    try:
+        answers = [
+            (service, operation, user.post(service, operation, members))
+            for service, operation, members in [
+                ("iam", "CreateAccessKey", {"UserName": theirs, "RoleName": role_name}),
+                ("iam", "DeleteAccessKey", {"UserName": theirs, "AccessKeyId": administrator.id, "RoleName": role_name}),
+                ("iam", "ListUsers", {"RoleName": role_name}),
+                ("iam", "CreateUser", {"UserName": f"{name[:50]}-99", "RoleName": role_name}),
+                ("secretsmanager", "CreateSecret", {"Name": name, "SecretId": f"{name}-mine", "SecretString": "x"}),
+                ("secretsmanager", "ListSecrets", {"SecretId": f"{name}-mine"}),
+                ("ssm", "DescribeParameters", {"Name": "/mine"}),
+                ("logs", "DescribeLogGroups", {"logGroupName": "mine"}),
+            ]
+        ]
+        wrong = [(service, operation, answer) for service, operation, answer in answers if b"AccessDenied" not in answer[1]]
+        assert not wrong, wrong
+    finally:
+        for secret in own.root.client("secretsmanager").list_secrets()["SecretList"]:
+            if secret["Name"] in (name, f"{name}-mine"):
+                own.root.client("secretsmanager").delete_secret(SecretId=secret["ARN"], ForceDeleteWithoutRecovery=True)
+
+
+def test_streams_of_lines_are_written_by_whoever_may(own, name):
+    root, now = own.root.client("logs"), int(time.time() * 1000)
+    root.create_log_group(logGroupName=name)
+    try:
+        for stream in ("a", "b"):
+            root.create_log_stream(logGroupName=name, logStreamName=stream)
+        streams = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}:log-stream"
+        user = own.user(allow(["logs:PutLogEvents", "logs:GetLogEvents"], f"{streams}:a"))
+        barred = own.user(allow("*"), deny("logs:*", f"{streams}:b"))
+        events = [{"timestamp": now, "message": "one"}]
+        for who in (user, barred):
+            logs = who.client("logs")
+            logs.put_log_events(logGroupName=name, logStreamName="a", logEvents=events)
+            assert logs.get_log_events(logGroupName=name, logStreamName="a", startFromHead=True)["events"]
+            for call, more in ((logs.put_log_events, {"logEvents": events}), (logs.get_log_events, {})):
+                refused("AccessDeniedException", call, logGroupName=name, logStreamName="b", **more)
+    finally:
+        root.delete_log_group(logGroupName=name)
 
 
 def test_the_platforms_own_door_asks_the_same_policies(own, function):
@@ -779,6 +884,12 @@ def test_layers_are_fetched_by_whoever_may(own, name):
             "lambda:DeleteLayerVersion", version, NO_IDENTITY, user.client().delete_layer_version,
             LayerName=name[:60], VersionNumber=1,
         )
+        # Whoever may not have it may not have it by way of a function either.
+        maker = own.user(allow("lambda:CreateFunction"), allow("iam:PassRole"))
+        maker.denied(
+            *denied, maker.client().create_function, FunctionName=name, Runtime=PYTHON, Handler="app.handler",
+            Role=f"arn:aws:iam::{ACCOUNT}:role/test", Code={"ZipFile": ONE}, Layers=[version],
+        )
         # Its link is followed as a function's is, without a signature; without the link nobody comes by who may not.
         path = "/" + location.split("/", 3)[3]
         status, answer = other.request("GET", path, sign=False)
@@ -789,6 +900,61 @@ def test_layers_are_fetched_by_whoever_may(own, name):
         assert status == 403, (status, answer[:300])
     finally:
         root.delete_layer_version(LayerName=name[:60], VersionNumber=1)
+
+
+def test_a_layer_is_what_the_path_says(own, name):
+    """However a layer or a version is spelled, permission is asked for what is then read or deleted."""
+    root, mine, other = own.root.client(), f"{name[:55]}-mine", f"{name[:55]}-other"
+    for layer in (mine, other):
+        root.publish_layer_version(LayerName=layer, Content={"ZipFile": TWO})
+    try:
+        arns = {layer: f"arn:aws:lambda:{REGION}:{ACCOUNT}:layer:{layer}" for layer in (mine, other)}
+        quote = lambda text: urllib.parse.quote(text, safe="")
+        user = own.user(allow("lambda:*", f"{arns[mine]}*"))
+        barred = own.user(allow("*"), deny("lambda:*", [arns[other], f"{arns[other]}:1"]))
+        partition = arns[other].replace("arn:aws:", "arn:aws-cn:")
+        wrong = []
+        for who in (user, barred):
+            for method, path in [
+                ("GET", f"layers/{other}/versions/1"),
+                ("GET", f"layers/{other}/versions/1?Arn={quote(arns[mine] + ':1')}"),
+                ("GET", f"layers/{quote(arns[other])}/versions/1"),
+                ("GET", f"layers/{quote(partition)}/versions/1"),
+                ("GET", f"layers/{other}/versions/01"),
+                ("GET", f"layers/{other}/versions/%2B1"),
+                ("GET", f"layers?find=LayerVersion&Arn={quote(arns[other] + ':1')}"),
+                ("GET", f"layers?find=LayerVersion&Arn={quote(arns[other] + ':01')}"),
+                ("GET", f"layers?find=LayerVersion&Arn={quote(partition + ':1')}"),
+                ("GET", f"layers/{other}/versions"),
+                ("GET", f"layers/{other}/versions?Arn={quote(arns[mine] + ':1')}"),
+                ("DELETE", f"layers/{other}/versions/1?Arn={quote(arns[mine] + ':1')}"),
+                ("DELETE", f"layers/{other}/versions/01"),
+            ]:
+                status, body = who.request(method, f"/2018-10-31/{path}")
+                if status < 400 or (b"AccessDenied" not in body and b"not authorized" not in body and status != 400):
+                    wrong.append((who.arn, method, path, status, body[:200]))
+        assert not wrong, wrong
+        assert root.get_layer_version(LayerName=other, VersionNumber=1)["Version"] == 1
+    finally:
+        for layer in (mine, other):
+            root.delete_layer_version(LayerName=layer, VersionNumber=1)
+
+
+def test_a_version_is_what_its_number_says(own, function):
+    """Nor does another spelling of a function or a version get around a denial."""
+    own.root.client().publish_version(FunctionName=function)
+    closed = [arn(function), f"{arn(function)}:1", f"{arn(function)}:$LATEST"]
+    user = own.user(allow("*"), deny("lambda:*", closed))
+    quote = lambda text: urllib.parse.quote(text, safe="")
+    for spelled in [
+        function, f"{function}:1", f"{function}:01", f"{function}:$LATEST", f"function:{function}", arn(function),
+        arn(function).replace("arn:aws:", "arn:aws-cn:"), f"{REGION}:{ACCOUNT}:function:{function}:1",
+        f"{ACCOUNT}:{function}", f"{ACCOUNT}:function:{function}",
+    ]:
+        for query in ("", "?Qualifier=1", "?Qualifier=01", "?Qualifier=%31", "?qualifier=1", "?Qualifier=$LATEST&Qualifier=2"):
+            for path in (quote(spelled), quote(spelled).replace("f", "%66", 1)):
+                status, body = user.request("GET", f"/2015-03-31/functions/{path}{query}")
+                assert status in (400, 403, 404), (path, query, status, body[:300])
 
 
 def test_a_function_has_its_roles_rights(own, platform, name):
