@@ -8,9 +8,13 @@ pub(crate) const TESTS: &[(&str, Test)] = &[("the_threat_model_names_every_attem
 
 const DOCUMENT: &str = include_str!("../../../../docs/threat-model.md");
 
+/// Where the document turns to components, which have no jail: their tests are those of `crates/wasm`.
+const COMPONENTS: &str = "\n## Components\n";
+
 /// Each row of the document ends with the test's name in backticks.
 fn names_every_attempt() {
-    let named: Vec<&str> = DOCUMENT
+    let (of_jails, _) = DOCUMENT.split_once(COMPONENTS).expect("the document has a chapter on components");
+    let named: Vec<&str> = of_jails
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.strip_suffix("` |")?.rsplit_once('`').map(|(_, name)| name))
         .collect();

@@ -283,7 +283,7 @@ async fn sessions_are_given_to_whom_the_role_trusts() {
     let tagged = ask(&platform, "sts", "AssumeRole", &[role, session, ("Tags.member.1.Key", "a")]).await;
     assert_eq!((tagged.status, tagged.code()), (501, "NotImplementedException"));
     let policy = ask(&platform, "sts", "AssumeRole", &[role, session, ("Policy", "{}")]).await;
-    refused(&policy, 400, "MalformedPolicyDocument", "Syntax errors in policy.");
+    refused(&policy, 400, "MalformedPolicyDocument", "Policy document must be version 2012-10-17 or greater.");
     let own = text(&ask(&platform, "sts", "GetSessionToken", &[]).await);
     let held = platform.node.identity().credential(&one(&own, "AccessKeyId"), Some(&one(&own, "SessionToken")), now);
     assert_eq!(held.unwrap().caller.arn(), "arn:aws:iam::000000000000:root");
@@ -309,7 +309,8 @@ async fn what_is_missing_or_wrong_is_told_and_changes_nothing() {
     let path = iam(&platform, "CreateUser", &[("UserName", "ada"), ("Path", "x")]).await;
     assert_eq!(path.code(), "ValidationError");
     let role = iam(&platform, "CreateRole", &[("RoleName", "r"), ("AssumeRolePolicyDocument", ALLOW)]).await;
-    refused(&role, 400, "MalformedPolicyDocument", "Has prohibited field Resource");
+    let words = "AssumeRole policy may only specify STS AssumeRole actions.";
+    refused(&role, 400, "MalformedPolicyDocument", words);
     text(&iam(&platform, "CreateUser", &[("UserName", "ada")]).await);
     let put = [("UserName", "ada"), ("PolicyName", "p"), ("PolicyDocument", TRUST)];
     let put = iam(&platform, "PutUserPolicy", &put).await;

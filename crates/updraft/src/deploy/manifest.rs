@@ -274,7 +274,7 @@ mod tests {
             ("name = \"a b\"", "not a valid function name"),
             ("environment = 3", "expected a table"),
             ("[scaling]\ninstances_mox = 3", "did you mean `instances_max`?"),
-            ("[scaling]\ninstances = \"new\"", "expected \"reused\" or \"fresh\""),
+            ("[scaling]\ninstances = \"new\"", "is not acceptable"),
             ("[environment]\nA = [1]", "environment.A"),
             ("name = ", "not valid TOML"),
             ("egress = \"some\"", "rules go into `allow`"),
