@@ -165,7 +165,7 @@ impl Handle {
     /// The same, and may publish it as its first version.
     pub async fn create_with(&self, draft: Draft, zip: Bytes, publish: Publish) -> Result<Deployed, Error> {
         let handle = self.clone();
-        detached(async move {
+        detached(Box::pin(async move {
             let turn = handle.turn(&draft.id).await;
             if handle.catalog().get(&draft.id).is_some() {
                 return Err(Error::Exists);
@@ -207,7 +207,7 @@ impl Handle {
             let function = changed.last().expect("a function was stored").clone();
             handle.settle_later(changed, turn);
             Ok(Deployed { function, warning })
-        })
+        }))
         .await
     }
 

@@ -40,13 +40,16 @@ pub(crate) fn nothing() -> Response<Body> {
     respond::whole(StatusCode::OK, CONTENT_TYPE, "")
 }
 
+/// A pattern as messages show it, and whether a text matches it.
+pub(crate) type Pattern = (&'static str, fn(&str) -> bool);
+
 /// What a text must look like.
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
     /// In characters.
     pub(crate) length: RangeInclusive<usize>,
     /// The model's pattern, for whoever broke it, and what it means.
-    pub(crate) pattern: Option<(&'static str, fn(&str) -> bool)>,
+    pub(crate) pattern: Option<Pattern>,
 }
 
 impl Rule {

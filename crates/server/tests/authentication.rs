@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test helper fails its test by panicking")]
 
-#[allow(dead_code, reason = "each test file uses a part of it")]
 mod platform;
 
 use std::time::{Duration, SystemTime};

@@ -2,6 +2,7 @@
 
 mod identity;
 mod logs_door;
+mod parameters_door;
 mod platform;
 
 use std::{convert::Infallible, time::Duration};

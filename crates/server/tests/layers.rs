@@ -5,7 +5,6 @@
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
-#[allow(dead_code, reason = "each test binary uses a part of it")]
 mod platform;
 
 use platform::{Answer, Platform, zip};

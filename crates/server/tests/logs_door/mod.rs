@@ -1,5 +1,7 @@
 //! CloudWatch Logs over real connections: what functions wrote, what was put by hand, and live tails.
 
+#![allow(clippy::unwrap_used, reason = "a test helper fails its test by panicking")]
+
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;

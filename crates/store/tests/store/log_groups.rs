@@ -158,7 +158,9 @@ async fn a_page_holds_one_megabyte_at_most() {
 }
 
 /// Entries as (stream, lines), and a question about them.
-fn cases() -> impl Strategy<Value = (Vec<(u8, Vec<u64>)>, usize, u64, u64, u8, bool)> {
+type Case = (Vec<(u8, Vec<u64>)>, usize, u64, u64, u8, bool);
+
+fn cases() -> impl Strategy<Value = Case> {
     let lines = proptest::collection::vec(0..60_u64, 0..6);
     let entries = proptest::collection::vec((0..3_u8, lines), 0..12);
     (entries, 1..7_usize, 0..60_u64, 0..60_u64, 0..5_u8, any::<bool>())

@@ -118,7 +118,7 @@ def test_lists_come_in_pages_that_boto3_follows(platform):
     names = [f"e2e-page-{number}" for number in range(7)]
     for name in names:
         iam.create_user(UserName=name, Path="/pages/")
-    pages = iam.get_paginator("list_users").paginate(PathPrefix="/pages/", PaginationConfig={"PageSize": 3})
+    pages = list(iam.get_paginator("list_users").paginate(PathPrefix="/pages/", PaginationConfig={"PageSize": 3}))
     sizes = [len(page["Users"]) for page in pages]
     assert sizes == [3, 3, 1]
     assert [user["UserName"] for page in pages for user in page["Users"]] == names
