@@ -2,12 +2,10 @@
 
 import json
 import pathlib
-import signal
 import subprocess
 import sys
-import tempfile
 
-from harness import ACCOUNT, DEADLINE_S, PYTHON, client_environment, wait_until, zip_of
+from harness import ACCOUNT, client_environment, wait_until, zip_of
 
 SAYS = zip_of({"app.py": "def handler(event, context):\n    print(event['say'])\n    return len(event['say'])\n"})
 TRUST = {
@@ -16,13 +14,6 @@ TRUST = {
 }
 READS = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "logs:Get*", "Resource": "*"}]}
 BASIC = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
-
-
-def printed(platform, *arguments):
-    """What the command prints where that is no JSON."""
-    done = platform.aws(*arguments, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_logs(platform, name):
@@ -60,34 +51,6 @@ def test_logs(platform, name):
     pear = ['{"fruit": "pear", "grams": 180}']
     assert wait_until(lambda: found('{ $.fruit = "pear" && $.grams > 100 }'), "the pear is found") == pear
     assert found('{ $.grams > 200 }') == []
-    assert "an apple fell" in printed(platform, "logs", "tail", group, "--since", "1h", "--format", "short")
-
-
-def test_logs_tail_follows(platform, name):
-    platform.create(name, SAYS)
-    platform.invoke(name, {"say": "the first line"}).expect_ok()
-    program = pathlib.Path(sys.executable).with_name("aws")
-    with tempfile.TemporaryFile("w+") as output:
-        tail = subprocess.Popen(
-            [str(program), "logs", "tail", f"/aws/lambda/{name}", "--follow", "--format", "short"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=client_environment(platform.url) | {"PYTHONUNBUFFERED": "1"},
-        )
-
-        def shows(line):
-            output.seek(0)
-            text = output.read()
-            assert tail.poll() is None, text
-            return line in text
-
-        try:
-            wait_until(lambda: shows("the first line"), "the tail shows what was there")
-            platform.invoke(name, {"say": "the second line"}).expect_ok()
-            wait_until(lambda: shows("the second line"), "the tail shows what comes")
-        finally:
-            tail.send_signal(signal.SIGINT)
-            tail.wait(DEADLINE_S)
 
 
 def test_iam(platform):

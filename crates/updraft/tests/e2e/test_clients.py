@@ -27,7 +27,7 @@ def run(command, platform, **more):
     done = subprocess.run(
         words, capture_output=True, text=True, env=client_environment(platform.url), timeout=300, **more
     )
-    assert done.returncode == 0, (words, done.returncode, done.stdout[-4000:], done.stderr[-4000:])
+    assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout.splitlines()
 
 
@@ -233,7 +233,8 @@ def test_cargo_lambda_deploys_and_invokes(platform, client, folder, name, cargo_
     answer = json.loads(cargo_lambda("invoke", "--remote", "--data-file", folder / "event.json", name))
     assert (answer["statusCode"], answer["body"]) == (200, "GET nobody")
 
-    # Deploying again updates; --alias moves an alias to the new version.
+    # Deploying again updates; --alias moves an alias, which it wants to be there, to the new version.
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
     again = ["--iam-role", ROLE, "--timeout", "7", "--env-var", "STAGE=two", "--alias", "live", name]
     again = cargo_lambda.deploy(*again)
     assert (again["version"], again["alias"]) == ("2", "live")
