@@ -269,3 +269,14 @@ impl Service {
         inner.store.close().await;
     }
 }
+
+/// What `fuzz/` drives, and nobody else.
+#[doc(hidden)]
+pub mod fuzzing {
+    use std::path::Path;
+
+    /// Unpacks a package into an empty folder; says whether it was one.
+    pub fn unpack(zip: &[u8], folder: &Path) -> bool {
+        crate::package::unpack(zip, folder).is_ok()
+    }
+}
