@@ -143,11 +143,9 @@ impl Doors {
     /// anything is done, since a signature covers them.
     async fn serve_signed(&self, request: Request<Incoming>, signed: Signed, peer: &Peer) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let (claim, service) = match Claim::read(
-            self,
-            &head,
-            if signed == Signed::Admin { authenticate::Links::Followed } else { authenticate::Links::Nothing },
-        ) {
+        use authenticate::Links as Follow;
+        let links = if signed == Signed::Admin { Follow::Followed } else { Follow::Nothing };
+        let (claim, service) = match Claim::read(self, &head, links) {
             Ok((claim, service)) => (claim, if signed == Signed::Service { service } else { Service::Lambda }),
             Err((error, protocol)) => {
                 body::discard(body).await;

@@ -32,8 +32,10 @@ pub(super) fn check(
     match operation.on {
         On::Body => Ok(()),
         On::Account => Ok(scope.authorize(&action, "*")?),
-        On::Function => match target(scope, parameters.first().copied().unwrap_or_default(), query) {
-            Some(target) => target.check(scope, &action, &[]),
+        On::Function | On::Version => match target(scope, parameters.first().copied().unwrap_or_default(), query) {
+            Some(target) if operation.on == On::Version => target.check(scope, &action, &[]),
+            // What the operation does not read must not decide what it is asked for.
+            Some(target) => Target { qualifier: None, ..target }.check(scope, &action, &[]),
             // What names no function of ours is refused by the operation, to whoever may do it at all.
             None => Ok(scope.authorize(&action, "*")?),
         },

@@ -686,6 +686,24 @@ def test_a_function_url_lets_in_whoever_may(own, others, function):
     assert user.request("GET", "/", host=host, sign=False)[0] == 200
 
 
+def test_a_qualifier_that_is_not_read_opens_nothing(own, function):
+    """Whoever may everything with one alias may not change the function by naming the alias beside it."""
+    own.root.client().publish_version(FunctionName=function)
+    own.root.client().create_alias(FunctionName=function, Name="dev", FunctionVersion="1")
+    user = own.user(allow("lambda:*", f"{arn(function)}:dev"))
+    assert user.client().get_function(FunctionName=function, Qualifier="dev")
+    for name in (f"{function}%3Adev", f"{function}"):
+        for method, rest, body in [
+            ("PUT", "configuration", b'{"Timeout":9}'),
+            ("PUT", "code", b'{"DryRun":true}'),
+            ("POST", "versions", b"{}"),
+            ("DELETE", "aliases/dev", b""),
+        ]:
+            target = f"/2015-03-31/functions/{name}/{rest}?Qualifier=dev"
+            status, answer = user.request(method, target, body=body)
+            assert status == 403, (method, target, answer)
+
+
 def test_a_function_is_told_who_calls_its_url(own, function):
     url = own.root.client().create_function_url_config(FunctionName=function, AuthType="AWS_IAM")["FunctionUrl"]
     user = own.user(allow(["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"], arn(function)))
