@@ -10,7 +10,9 @@ import copy
 import dataclasses
 import datetime
 import json
+import pathlib
 import re
+import tempfile
 import time
 import urllib.parse
 
@@ -557,7 +559,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(workspace):
-    platform = Platform(workspace / "accounts").start()
+    # A folder of its own each time: tests that are shared out among workers may have this set up again.
+    platform = Platform(pathlib.Path(tempfile.mkdtemp(dir=workspace)) / "accounts").start()
     try:
         keys = {"platform": Key(ACCOUNT, "test", "test")}
         keys |= {name: make_account(platform, name) for name in ("tenant", "other")}

@@ -8,6 +8,7 @@ reason, and ends up in docs/compatibility.md.
 import json
 import pathlib
 import re
+import tempfile
 
 import pytest
 from botocore.exceptions import ClientError
@@ -91,7 +92,7 @@ class Scenario:
 @pytest.fixture(scope="module")
 def aws(workspace):
     """A platform of the account that the recordings were made in."""
-    made = Platform(workspace / "goldens", arguments=["--account", ACCOUNT]).start()
+    made = Platform(pathlib.Path(tempfile.mkdtemp(dir=workspace)) / "goldens", arguments=["--account", ACCOUNT]).start()
     yield made.client()
     made.stop()
 
