@@ -46,11 +46,11 @@ async fn shut_down(process: Arc<Process>, api: Arc<RuntimeApi>, reason: Reason) 
     // A frozen one could not hear of it. One that cannot be thawed has been killed.
     let _busy = Busy::new(process.clone());
     let signal = if reason == Reason::Spindown { SIGTERM } else { SIGKILL };
-    // An error means that nothing runs any more.
-    let _ = process.sandbox.signal(signal).await;
     let limit = if process.has_companions() { EXTERNAL_LIMIT } else { INTERNAL_LIMIT };
     let deadline = tokio::time::Instant::now() + limit;
     let finish = async {
+        // An error means that nothing runs any more.
+        let _ = process.sandbox.signal(signal).await;
         if process.has_companions() {
             let _ = tokio::time::timeout(RUNTIME_SHARE, process.has_ended(&[Who::Command])).await;
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());

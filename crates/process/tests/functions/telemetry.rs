@@ -55,8 +55,9 @@ async fn await_output(running: &Running, text: &str) {
 /// The events that the subscriber has printed, each in one piece, though maybe in the middle of a line of the function's.
 fn events(running: &Running) -> Vec<serde_json::Value> {
     let output = running.output.text();
-    let event = |(at, _)| serde_json::Deserializer::from_str(&output[at + 4..]).into_iter().next().unwrap().unwrap();
-    output.match_indices("got {").map(event).collect()
+    // The last may not have been read to its end yet.
+    let event = |(at, _)| serde_json::Deserializer::from_str(&output[at + 4..]).into_iter().next()?.ok();
+    output.match_indices("got {").filter_map(event).collect()
 }
 
 async fn a_subscriber_hears_of_everything_in_order(_: Host) {
@@ -170,15 +171,14 @@ def handler(event, context):
     }
     std::fs::write(function.package.path().join("release"), "").unwrap();
     let until = Instant::now() + Duration::from_secs(30);
-    while events(&running).is_empty() {
-        assert!(Instant::now() < until, "nothing was said to be lost");
+    // The batch that waited for the subscriber may tell of a few that were lost before it, the next one of the rest.
+    let lost = |what: &str| events(&running).iter().map(|dropped| dropped[what].as_u64().unwrap()).sum::<u64>();
+    while lost("droppedRecords") <= 10_000 {
+        assert!(Instant::now() < until, "of 40,000 lines {} were said to be lost", lost("droppedRecords"));
         // Between calls it may be frozen.
         assert_eq!(running.answer("0").await, "0");
     }
-    let dropped = &events(&running)[0];
-    assert!(
-        dropped["droppedRecords"].as_u64().unwrap() > 10_000 && dropped["droppedBytes"].as_u64().unwrap() > 1_000_000
-    );
+    assert!(lost("droppedBytes") > 1_000_000);
     assert_eq!(running.answer("1").await, "1");
     // What is left goes out before the end.
     running.instance.stop().await;
