@@ -538,7 +538,38 @@ async fn discard(mut body: Incoming) {
 
 #[cfg(test)]
 mod tests {
+    use updraft_types::{function::TracingMode, logging::LogFormat};
+
     use super::*;
+    use crate::testing;
+
+    #[test]
+    fn extensions_have_something_to_do_as_soon_as_an_invocation_has_begun() {
+        let about = About {
+            function_arn: "arn".into(),
+            function_name: "hello".into(),
+            function_version: "$LATEST".into(),
+            handler: "x".into(),
+            account: "000000000000".into(),
+            logging: Default::default(),
+            tracing: TracingMode::PassThrough,
+            instance: "i".into(),
+            memory_bytes_max: 0,
+        };
+        let api = RuntimeApi::new(about, vec!["agent".into()], Arc::new(Telemetry::new(LogFormat::Text)));
+        {
+            let mut state = api.state.lock();
+            let agent = state.extensions.register("agent", &["INVOKE".into()]).unwrap();
+            state.extensions.next(agent).unwrap();
+            state.machine.next().unwrap();
+        }
+        assert!(api.is_settled());
+        // Nobody has waited for the answer yet.
+        let promise = api.put(testing::call(Payload::Event("1".into())), None).ok().unwrap();
+        assert!(!api.is_settled());
+        drop(promise);
+        assert!(!api.is_settled(), "and they have it whether or not somebody does");
+    }
 
     #[test]
     fn headers_of_any_kind_are_read_as_far_as_they_make_sense() {
