@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod figures;
 mod habits;
 pub mod identity;
+pub mod images;
 pub mod layers;
 pub mod logs;
 mod meter;
@@ -80,6 +81,8 @@ pub struct Config {
     pub region: Region,
     /// Where packages are unpacked. Its content can be made again from the store.
     pub packages_directory: PathBuf,
+    /// Where container images come from.
+    pub images: images::Config,
     /// What the node may hold.
     pub capacity: CapacityLimits,
     /// What bounds an account.
@@ -113,6 +116,7 @@ struct Inner {
     catalog: ArcSwap<Catalog>,
     pools: Arc<Pools>,
     shared: Arc<Shared>,
+    images: images::Images,
     executors: Executors,
     changes: Changes,
     is_stopping: AtomicBool,
@@ -139,6 +143,7 @@ impl Handle {
         if self.catalog().list(&id, None).next().is_some() {
             return Err(identity::Error::HasFunctions);
         }
+        self.forget_images(&id).await.map_err(|error| identity::Error::Internal(error.to_string()))?;
         self.inner.identity.delete_account(id).await
     }
 
@@ -206,7 +211,7 @@ impl Service {
         let identity = identity::Identity::open(store.clone()).await.map_err(io::Error::other)?;
         let versions = store.versions().all().await.map_err(io::Error::other)?;
         let aliases = store.aliases().all().await.map_err(io::Error::other)?;
-        let packages = Packages::open(&config.packages_directory, store.clone())?;
+        let packages = Packages::open(&config.packages_directory, store.clone(), config.images.limits)?;
         let logs = logs::Handle::new(config.logs, store.clone());
         let mut shared = None;
         let pools = Arc::new_cyclic(|pools| {
@@ -233,6 +238,7 @@ impl Service {
             catalog: ArcSwap::from_pointee(Catalog::new(functions, versions, aliases)),
             pools: pools.clone(),
             shared: shared.expect("new_cyclic has run its closure"),
+            images: images::Images::open(&config.images)?,
             changes: Changes::default(),
             is_stopping: AtomicBool::new(false),
             executors,

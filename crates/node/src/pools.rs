@@ -33,7 +33,7 @@ use crate::{
 /// Who runs which runtime.
 #[derive(Clone)]
 pub struct Executors {
-    /// Python, Node.js, provided and web.
+    /// Python, Node.js, provided, web and container images.
     pub process: Arc<dyn Executor>,
     /// Components.
     pub wasm: Arc<dyn Executor>,
@@ -44,7 +44,11 @@ impl Executors {
     pub(crate) fn of(&self, runtime: Runtime) -> &Arc<dyn Executor> {
         match runtime {
             Runtime::Wasm => &self.wasm,
-            Runtime::Python { .. } | Runtime::Nodejs { .. } | Runtime::Provided { .. } | Runtime::Web => &self.process,
+            Runtime::Python { .. }
+            | Runtime::Nodejs { .. }
+            | Runtime::Provided { .. }
+            | Runtime::Web
+            | Runtime::Image => &self.process,
         }
     }
 }

@@ -68,6 +68,7 @@ mod tests {
             let mut config = Config {
                 region: "us-east-1".parse().unwrap(),
                 packages_directory: directory.path().join("packages"),
+                images: crate::images::Config::none(directory.path().join("images")),
                 capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
                 admission: AdmissionLimits::default(),
                 placement: PlacementLimits::default(),
@@ -150,6 +151,7 @@ mod tests {
             logging: Default::default(),
             egress: None,
             layers: Vec::new(),
+            image: Default::default(),
         }
     }
 

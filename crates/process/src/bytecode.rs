@@ -128,6 +128,7 @@ impl Compiler {
             command: [path].into_iter().chain(["-I", "-S", "-B"].map(str::to_owned)).chain([script]).collect(),
             environment: Vec::new(),
             directory: "/".into(),
+            root: None,
             mounts: self
                 .shared
                 .iter()

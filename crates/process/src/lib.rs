@@ -1,6 +1,6 @@
-//! Runs functions as sandboxed processes: `python3.x`, `nodejsX.x`, `provided.*` and `web`.
+//! Runs functions as sandboxed processes: `python3.x`, `nodejsX.x`, `provided.*`, `web`, and container images.
 //!
-//! The first three ask the Lambda Runtime API for their events, which each instance is served from inside its
+//! All but `web` ask the Lambda Runtime API for their events, which each instance is served from inside its
 //! own sandbox (`instance`, `runtime_api`); `web` is any HTTP server (`web`). Python and Node.js run a small
 //! runtime of ours on an interpreter of the host (`discover`, `runtime_files`); interpreters run ahead of need
 //! (`prewarm`), and Python packages are compiled when they are deployed (`bytecode`).
@@ -16,6 +16,7 @@ mod environment;
 mod extensions;
 mod freezing;
 mod guest;
+mod image;
 mod instance;
 mod launch;
 mod mounts;
@@ -282,7 +283,7 @@ impl Executor for ProcessExecutor {
         }
         let handler = configuration.handler.trim();
         match runtime {
-            Runtime::Provided { .. } => Ok(Support::Exact),
+            Runtime::Provided { .. } | Runtime::Image => Ok(Support::Exact),
             Runtime::Wasm => Err(Unsupported("wasm functions do not run as processes".into())),
             _ if has_nul(handler) => Err(Unsupported("the handler holds a NUL character".into())),
             Runtime::Web if handler.is_empty() => Err(Unsupported(
@@ -302,6 +303,7 @@ impl Executor for ProcessExecutor {
 
     async fn prepare(&self, function: &Function, package: &Path) -> Result<(), Rejected> {
         match function.configuration.runtime {
+            Runtime::Image => image::check(function),
             // With layers, one of them may bring it.
             Runtime::Provided { .. } if function.configuration.layers.is_empty() => find_bootstrap(&[package]),
             runtime @ Runtime::Python { .. } => {

@@ -333,6 +333,7 @@ mod tests {
             command: vec![format!("/interpreter-{kind}")],
             environment: Vec::new(),
             directory: "/".into(),
+            root: None,
             mounts: Vec::new(),
             tmp_bytes_max: 0,
             listen: Vec::new(),

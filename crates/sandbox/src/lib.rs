@@ -38,6 +38,6 @@ pub use probe::{Mechanism, Need, State, probe};
 pub use sandbox::{Exit, Sandbox, Status};
 pub use spec::{
     Assignment, COMPANIONS_MAX, Companions, LISTENERS_AT_MAX, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount,
-    NETWORK_ENTRIES_MAX, Network, SPEC_BYTES_MAX, Spec,
+    NETWORK_ENTRIES_MAX, Network, ROOT_FILES, SPEC_BYTES_MAX, Spec,
 };
 pub use unassigned::Unassigned;

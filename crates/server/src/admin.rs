@@ -5,10 +5,11 @@
 //! `{"at_ms":…,"stream":"…","text":"…"}`, text with what is not UTF-8 replaced. A followed log ends when its reader
 //! leaves or the platform stops. `GET code/NAME?sha256=…` answers the zip, as long as the function still runs it;
 //! `GET layers/ARN?sha256=…` that of a layer version.
-//! `accounts…`: see [`accounts`]. `POST policy/check`: see [`policy`]. `functions/NAME/egress`: see [`egress`]. `GET functions/NAME` and `PUT functions/NAME/scaling`: see [`scaling`].
+//! `accounts…`: see [`accounts`]. `images…`: see [`images`]. `POST policy/check`: see [`policy`]. `functions/NAME/egress`: see [`egress`]. `GET functions/NAME` and `PUT functions/NAME/scaling`: see [`scaling`].
 
 mod accounts;
 mod egress;
+mod images;
 mod policy;
 mod scaling;
 
@@ -43,6 +44,9 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let action = authorize::admin_action(head);
     if let Some(rest) = path.strip_prefix("accounts").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
         return accounts::serve(scope, rest, &head.method, body).await;
+    }
+    if let Some(rest) = path.strip_prefix("images").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return images::serve(scope, rest, head, body).await;
     }
     if path == "policy/check" && head.method == Method::POST {
         return policy::check(scope, body).await;
@@ -84,6 +88,9 @@ fn function(scope: &Scope<'_>, segment: &str, action: &str) -> Result<Arc<Functi
 }
 
 async fn code(scope: &Scope<'_>, function: Arc<Function>, query: &str) -> Result<Response<Body>, Error> {
+    if function.code.image.is_some() {
+        return Err(Error::resource_does_not_exist());
+    }
     let arn = function.id.arn(scope.node.region());
     let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sha256");
     // The code that some version of it runs; as it is now where none is named.

@@ -1,12 +1,12 @@
 //! Everything the platform remembers, behind domain verbs.
 //!
-//! Owns the data directory: `platform.db` ([`Functions`], [`Versions`], [`Aliases`], [`Layers`], [`Identity`],
-//! [`Parameters`], [`Secrets`]), `master.key` ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
+//! Owns the data directory: `platform.db` ([`Functions`], [`Versions`], [`Aliases`], [`Layers`], [`Images`],
+//! [`Identity`], [`Parameters`], [`Secrets`]), `master.key` ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
 //! `lock` that keeps a second process out. Decides nothing: which change is allowed, when to retry and what to
 //! keep is for `engine`; here a verb either happens whole or not at all. SQL and file names do not leave this
 //! crate, so that the same verbs can be spoken to PostgreSQL and an S3-compatible store.
 //!
-//! Invariant: what a verb of [`Functions`], [`Layers`] or [`Blobs`] acknowledged survives the process and the machine
+//! Invariant: what a verb of [`Functions`], [`Layers`], [`Images`] or [`Blobs`] acknowledged survives the process and the machine
 //! stopping at any moment. Log lines survive the process stopping; the machine may lose the last of them.
 //! A future dropped before its answer decides nothing: the verb may still be carried out, once, whole.
 
@@ -16,6 +16,7 @@ mod database;
 mod failure;
 pub mod functions;
 pub mod identity;
+pub mod images;
 pub mod layers;
 mod lock;
 pub mod logs;
@@ -32,6 +33,7 @@ pub use aliases::Aliases;
 pub use blobs::Blobs;
 pub use functions::Functions;
 pub use identity::Identity;
+pub use images::Images;
 pub use layers::Layers;
 pub use logs::Logs;
 pub use parameters::Parameters;
@@ -64,6 +66,7 @@ struct Inner {
     versions: Versions,
     aliases: Aliases,
     layers: Layers,
+    images: Images,
     blobs: Blobs,
     logs: Logs,
     parameters: Parameters,
@@ -101,6 +104,7 @@ impl Store {
             versions: Versions::new(platform.clone()),
             aliases: Aliases::new(platform.clone()),
             layers: Layers::new(platform.clone()),
+            images: Images::new(platform.clone()),
             blobs: Blobs::open_local(&directory)?,
             logs: Logs::open(&directory, &lock)?,
             platform,
@@ -137,6 +141,11 @@ impl Store {
     /// Layers.
     pub fn layers(&self) -> &Layers {
         &self.inner.layers
+    }
+
+    /// Container images.
+    pub fn images(&self) -> &Images {
+        &self.inner.images
     }
 
     /// SSM's parameters.

@@ -188,6 +188,25 @@ pub(crate) const PLATFORM: Schema = Schema {
             PRIMARY KEY (account, secret, id)
         ) STRICT;
     ",
+        "
+        -- Container images, each account's own. The document is types::image::Contents as JSON; layers are blobs. An
+        -- image without a tag is there for the functions that have it.
+        CREATE TABLE image (
+            account  TEXT NOT NULL,
+            digest   TEXT NOT NULL, -- of its manifest, hexadecimal
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, digest)
+        ) STRICT;
+        CREATE TABLE image_tag (
+            account   TEXT NOT NULL,
+            name      TEXT NOT NULL,
+            tag       TEXT NOT NULL,
+            digest    TEXT NOT NULL,
+            pushed_at INTEGER NOT NULL,
+            PRIMARY KEY (account, name, tag)
+        ) STRICT;
+        CREATE INDEX image_tag_by_digest ON image_tag (account, digest);
+    ",
     ],
 };
 

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod function;
 pub mod iam;
 pub mod identity;
+pub mod image;
 pub mod invocation;
 pub mod layer;
 pub mod limits;

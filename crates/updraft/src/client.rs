@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod egress;
 pub mod endpoint;
+pub mod images;
 pub mod lambda;
 pub mod logs;
 pub mod scaling;

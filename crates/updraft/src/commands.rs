@@ -8,6 +8,7 @@ mod deploy;
 mod dev;
 mod doctor;
 mod get;
+mod image;
 mod invoke;
 mod logs;
 mod ls;
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Rm(arguments) => rm::run(&arguments, &output),
         Command::Logs(arguments) => logs::run(&arguments, &output),
         Command::Account(command) => account::run(&command, &output),
+        Command::Image(command) => image::run(&command, &output),
         Command::Policy(command) => policy::run(&command, &output),
         Command::Runtimes => runtimes::run(&output),
         Command::Doctor => doctor::run(&output),

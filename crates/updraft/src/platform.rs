@@ -123,6 +123,11 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
     updraft_node::Config {
         region: config.region.clone(),
         packages_directory: directory.join("packages"),
+        images: updraft_node::images::Config {
+            directory: directory.join("images"),
+            registries: config.image_registries.clone(),
+            limits: config.image_limits,
+        },
         capacity: config.capacity,
         admission: config.admission,
         placement: config.placement,

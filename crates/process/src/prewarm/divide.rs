@@ -91,6 +91,7 @@ mod tests {
             command: vec!["/usr/bin/python3".into()],
             environment: environment.into_iter().collect(),
             directory: TASK_ROOT.into(),
+            root: None,
             mounts: vec![
                 mount("/usr", "/usr"),
                 mount("/layers/secret", LAYERS_ROOT),

@@ -17,6 +17,7 @@ mod ending;
 mod exhaustion;
 mod files;
 mod guests;
+mod images;
 mod kernel;
 mod leaks;
 mod lifetime;
@@ -36,9 +37,10 @@ use std::{
 use support::{Test, is_root};
 
 /// Every attempt to get out, by theme.
-const ATTEMPTS: [&[(&str, Test)]; 9] = [
+const ATTEMPTS: [&[(&str, Test)]; 10] = [
     processes::TESTS,
     files::TESTS,
+    images::TESTS,
     mounts::TESTS,
     devices::TESTS,
     network::TESTS,

@@ -63,6 +63,7 @@ pub(crate) fn spec(command: &[&str]) -> Spec {
         command: command.iter().map(ToString::to_string).collect(),
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         directory: "/tmp".into(),
+        root: None,
         mounts: ["/usr", "/lib", "/lib64", "/bin"].iter().filter(there).map(mount).collect(),
         tmp_bytes_max: 16 << 20,
         listen: Vec::new(),

@@ -72,6 +72,7 @@ impl Platform {
         let config = updraft_node::Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.path().join("packages"),
+            images: updraft_node::images::Config::none(directory.path().join("images")),
             capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
             admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.

@@ -12,6 +12,7 @@ mod full_disk;
 mod functions;
 mod identity;
 mod identity_model;
+mod images;
 mod kill;
 mod layers;
 mod log_groups;

@@ -29,7 +29,9 @@ pub struct Summary {
     pub timeout: u32,
     /// Size of the zip, bytes.
     pub code_size: u64,
-    /// SHA-256 of the zip, base64.
+    /// `Zip` or `Image`.
+    pub package_type: String,
+    /// SHA-256 of the zip, base64; or of the image's manifest, hexadecimal.
     pub code_sha256: String,
     /// When it last changed.
     pub last_modified: String,
@@ -120,6 +122,12 @@ impl Client {
     pub fn update_code(&self, name: &str, zip: &[u8], sent: &dyn Fn(u64)) -> Result<Warning, Error> {
         let parameters = json!({ "ZipFile": BASE64.encode(zip) });
         self.change("UpdateFunctionCode", Method::PUT, Self::function(name, "/code"), &parameters, sent)
+    }
+
+    /// UpdateFunctionCode with a container image.
+    pub fn update_image(&self, name: &str, uri: &str) -> Result<Warning, Error> {
+        let parameters = json!({ "ImageUri": uri });
+        self.change("UpdateFunctionCode", Method::PUT, Self::function(name, "/code"), &parameters, &|_| ())
     }
 
     /// UpdateFunctionConfiguration.

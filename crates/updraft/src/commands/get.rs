@@ -30,13 +30,14 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
         return Ok(output.document(&document)?);
     }
     let summary = Summary::read("GetFunction", &document["Configuration"]).map_err(Problem::from)?;
-    let mut rows = vec![
-        line("name", Cell::new(&summary.function_name)),
-        line("arn", Cell::new(&summary.function_arn)),
-        line("runtime", Cell::new(&summary.runtime)),
-        line("handler", Cell::new(&summary.handler)),
-        line("state", state_cell(&summary.state)),
-    ];
+    let mut rows = vec![line("name", Cell::new(&summary.function_name)), line("arn", Cell::new(&summary.function_arn))];
+    if let Value::String(image) = &document["Code"]["ResolvedImageUri"] {
+        rows.push(line("image", Cell::new(image)));
+    } else {
+        rows.push(line("runtime", Cell::new(&summary.runtime)));
+        rows.push(line("handler", Cell::new(&summary.handler)));
+    }
+    rows.push(line("state", state_cell(&summary.state)));
     rows.extend(summary.state_reason.iter().map(|reason| line("", Cell::new(reason))));
     if let Some(status) = &summary.last_update_status {
         rows.push(line("last update", state_cell(status)));
@@ -45,9 +46,11 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
     rows.extend([
         line("memory", Cell::new(format!("{} MB", summary.memory_size))),
         line("timeout", Cell::new(format!("{} s", summary.timeout))),
-        line("code", Cell::new(format!("{}, sha256 {}", size(summary.code_size), summary.code_sha256))),
         line("modified", Cell::new(&summary.last_modified)),
     ]);
+    if document["Code"]["ResolvedImageUri"].is_null() {
+        rows.push(line("code", Cell::new(format!("{}, sha256 {}", size(summary.code_size), summary.code_sha256))));
+    }
     if let Some(reserved) = document["Concurrency"]["ReservedConcurrentExecutions"].as_u64() {
         rows.push(line("reserved", Cell::new(format!("{reserved} calls at once"))));
     }

@@ -177,6 +177,22 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Text,
     },
     Setting {
+        key: "image_registries",
+        value_name: "HOSTS",
+        help: "Registries that functions may have container images from, with commas between; not set, none",
+        default: "",
+        default_in_dev: None,
+        kind: Kind::Text,
+    },
+    Setting {
+        key: "image_megabytes_max",
+        value_name: "MB",
+        help: "What a container image may unpack to",
+        default: "10240",
+        default_in_dev: None,
+        kind: Kind::Integer,
+    },
+    Setting {
         key: "memory_mb_max",
         value_name: "MB",
         help: "Sum of the memory sizes of all instances; not set, the host's memory",
