@@ -348,6 +348,8 @@ impl RuntimeApi {
             Ok(bytes) => {
                 answering.finish();
                 answering.settle(Ok(Answer { framing, body: AnswerBody::Whole(bytes) }));
+                // The caller's answer first: the guest, waiting for its next event, has the time.
+                tokio::task::yield_now().await;
                 reply::accepted()
             }
             Err(Collect::TooLarge) => {
