@@ -93,6 +93,8 @@ pub struct Start {
     pub log_stream: String,
     /// Where the guest's output goes.
     pub guest: Arc<dyn Guest>,
+    /// How many calls it will be given at once, at most.
+    pub concurrency: u32,
     /// Why it is started.
     pub initialization: Initialization,
     /// What the guest acts by towards the platform's services; `None` if its role gives it nothing.

@@ -654,6 +654,7 @@ impl Pool {
                 layers: layers.as_ref().map(|layers| layers.folder.clone()),
                 log_stream,
                 guest: starting,
+                concurrency: self.concurrency,
                 initialization,
                 credentials: issued.map(|issued| Credentials {
                     access_key_id: issued.access_key_id,

@@ -165,6 +165,10 @@ fn reserved(start: &Start, region: &Region) -> BTreeMap<String, String> {
         ("LAMBDA_RUNTIME_DIR", RUNTIME_ROOT.to_owned()),
         ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
     ];
+    // Unset, a runtime asks for one event after the other.
+    if start.concurrency > 1 && runtime != Runtime::Web {
+        variables.push(("AWS_LAMBDA_MAX_CONCURRENCY", start.concurrency.to_string()));
+    }
     // Unset with text, which has no levels.
     if configuration.logging.format == LogFormat::Json {
         variables.push(("AWS_LAMBDA_LOG_LEVEL", configuration.logging.application.to_string()));

@@ -367,7 +367,8 @@ impl Executor for ProcessExecutor {
         let listener =
             listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
         let entrypoint = |error| launch::fault_of(error, &start);
-        let api = RuntimeApi::new(self.about(&start), programs, telemetry);
+        let at_once = usize::try_from(start.concurrency).unwrap_or(usize::MAX);
+        let api = RuntimeApi::new(self.about(&start), at_once, programs, telemetry);
         Ok(Arc::new(RuntimeInstance::start(process, listener, connection, api, &start, entrypoint).await?))
     }
 }
