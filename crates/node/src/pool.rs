@@ -417,8 +417,8 @@ impl Pool {
             return None;
         }
         let memory_mb = self.function.configuration.memory_mb;
-        let may_be_provisioned = self.provisioned(state) > self.bounds.provisioned.load(Ordering::Relaxed);
-        let stays = |member: &Member| member.initialization == Initialization::Provisioned && !may_be_provisioned;
+        let are_kept = self.spare_provisioned(state) == 0;
+        let stays = |member: &Member| member.initialization == Initialization::Provisioned && are_kept;
         let idle = state.free.iter().filter(|member| member.busy.load(Ordering::Relaxed) == 0 && !stays(member));
         idle.filter(|member| may_go(*member.idle_since.lock()))
             .map(|member| (member.worth(state.start_us, memory_mb), member.clone()))
@@ -482,9 +482,9 @@ impl Pool {
 
     /// Takes idle instances away, but leaves as many as are always to be there.
     fn remove_idle(&self, state: &mut State, mut is_chosen: impl FnMut(&Member) -> bool) -> Vec<Arc<Member>> {
-        let kept = |least: &AtomicU32| if state.is_closed { 0 } else { least.load(Ordering::Relaxed) };
-        let mut spare = state.running.saturating_sub(kept(&self.bounds.instances_min));
-        let mut spare_provisioned = self.provisioned(state).saturating_sub(kept(&self.bounds.provisioned));
+        let least = if state.is_closed { 0 } else { self.instances_min() };
+        let mut spare = state.running.saturating_sub(least);
+        let mut spare_provisioned = self.spare_provisioned(state);
         let mut may_go = |member: &Member| {
             let is_provisioned = member.initialization == Initialization::Provisioned;
             let has_spare = spare > 0 && (spare_provisioned > 0 || !is_provisioned);
@@ -499,12 +499,18 @@ impl Pool {
         chosen
     }
 
+    /// How many of the provisioned instances may go.
+    fn spare_provisioned(&self, state: &State) -> u32 {
+        match self.bounds.provisioned.load(Ordering::Relaxed) {
+            // Most functions are spared the counting.
+            0 => u32::MAX,
+            _ if state.is_closed => u32::MAX,
+            wanted => self.provisioned(state).saturating_sub(wanted),
+        }
+    }
+
     /// How many instances run because they are provisioned.
     fn provisioned(&self, state: &State) -> u32 {
-        // Most functions have none, and are spared the counting.
-        if self.bounds.provisioned.load(Ordering::Relaxed) == 0 {
-            return 0;
-        }
         let stays = |member: &Arc<Member>| {
             let is_provisioned = member.initialization == Initialization::Provisioned;
             is_provisioned && member.instance.is_alive() && !member.reservation.is_leaving()
@@ -514,9 +520,12 @@ impl Pool {
 
     /// Why the instance is started that is about to be, and counts it.
     fn initialization(&self) -> Initialization {
+        let wanted = self.bounds.provisioned.load(Ordering::Relaxed);
+        if wanted == 0 {
+            return Initialization::OnDemand;
+        }
         let mut state = self.state.lock();
-        let there = self.provisioned(&state) + state.starting_provisioned;
-        if there >= self.bounds.provisioned.load(Ordering::Relaxed) {
+        if self.provisioned(&state) + state.starting_provisioned >= wanted {
             return Initialization::OnDemand;
         }
         state.starting_provisioned += 1;
