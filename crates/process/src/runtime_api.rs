@@ -592,7 +592,7 @@ mod tests {
             instance: "i".into(),
             memory_bytes_max: 0,
         };
-        let api = RuntimeApi::new(about, vec!["agent".into()], Arc::new(Telemetry::new(LogFormat::Text)));
+        let api = RuntimeApi::new(about, 1, vec!["agent".into()], Arc::new(Telemetry::new(LogFormat::Text)));
         {
             let mut state = api.state.lock();
             let agent = state.extensions.register("agent", &["INVOKE".into()]).unwrap();
