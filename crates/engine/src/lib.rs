@@ -14,4 +14,5 @@ pub mod placement;
 pub mod policy;
 pub mod prewarm;
 pub mod provision;
+pub mod retry_after;
 pub mod routing;

@@ -189,6 +189,8 @@ pub struct Node {
     pub all: Figures,
     /// The node's room.
     pub memory: Memory,
+    /// What interpreters without a function take beside that, MB.
+    pub spare_memory_mb: u64,
     /// Idle instances ended to make room.
     pub evictions: u64,
 }

@@ -182,6 +182,7 @@ impl Handle {
             others,
             all,
             memory: shared.capacity.in_use(),
+            spare_memory_mb: self.inner.executors.process.spare_memory_mb(),
             evictions: shared.desk.evictions.load(Ordering::Relaxed),
         }
     }
@@ -246,14 +247,19 @@ impl Service {
             store,
             config,
         };
+        for executor in [&inner.executors.process, &inner.executors.wasm] {
+            executor.watch_room(inner.shared.capacity.watch());
+        }
         let handle = Handle { inner: Arc::new(inner) };
         handle.sweep_packages().await.map_err(io::Error::other)?;
+        handle.restore_habits().await.map_err(io::Error::other)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(logs.run());
         tasks.spawn(handle.clone().run_reaper());
         tasks.spawn(handle.inner.shared.clone().run_clerk());
         tasks.spawn(pools.clone().run_contention(handle.inner.shared.clone()));
         tasks.spawn(handle.clone().run_provisioner());
+        tasks.spawn(handle.clone().run_habit_keeper());
         tasks.spawn(handle.clone().run_collector());
         tasks.spawn(handle.clone().finish_changes());
         Ok((Self { handle: handle.clone(), tasks }, handle))
@@ -272,6 +278,7 @@ impl Service {
         }
         self.tasks.shutdown().await;
         inner.shared.logs.flush().await;
+        self.handle.keep_habits().await;
         inner.store.close().await;
     }
 }

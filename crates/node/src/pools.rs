@@ -234,7 +234,7 @@ impl Pools {
     }
 
     fn unreserved(&self, catalog: &Catalog, account: &AccountId) -> u32 {
-        admission::unreserved(self.shared.admission, catalog.reserved(account))
+        admission::unreserved(self.shared.admission, catalog.committed(account))
     }
 
     /// Closes the version's pool: the next invocation opens one for the version as it is then.
@@ -281,7 +281,8 @@ impl Pools {
             self.is_closed.store(true, Ordering::Relaxed);
             std::mem::take(&mut *pools)
         };
-        for pool in closed.values() {
+        for (id, pool) in &closed {
+            self.rest_habit(id, pool, Instant::now());
             pool.close();
         }
     }

@@ -76,6 +76,12 @@ impl Tally {
         }
     }
 
+    /// What an invocation takes, on the average of all that have ended; nothing before the first.
+    pub(crate) fn mean_duration(&self) -> Duration {
+        let ended: u64 = self.durations.buckets.iter().map(|count| count.load(Relaxed)).sum();
+        Duration::from_micros(self.durations.sum_us.load(Relaxed).checked_div(ended).unwrap_or(0))
+    }
+
     /// An invocation was refused.
     pub(crate) fn throttled(&self, limit: Limit) {
         self.throttled[limit as usize].fetch_add(1, Relaxed);

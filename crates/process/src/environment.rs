@@ -44,7 +44,7 @@ pub(crate) fn of(
     for name in RESERVED {
         variables.remove(*name);
     }
-    variables.extend(reserved(function, region, &start.log_stream));
+    variables.extend(reserved(start, region));
     // Its own before those that are everybody's.
     match (&start.credentials, credentials) {
         (Some(own), _) => variables.extend(own.variables()),
@@ -163,7 +163,8 @@ fn defaults(runtime: Runtime, search_path: &[String]) -> BTreeMap<String, String
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn reserved(function: &Function, region: &Region, log_stream: &str) -> BTreeMap<String, String> {
+fn reserved(start: &Start, region: &Region) -> BTreeMap<String, String> {
+    let function = start.function.as_ref();
     let configuration = &function.configuration;
     let runtime = configuration.runtime;
     let mut variables = vec![
@@ -172,13 +173,17 @@ fn reserved(function: &Function, region: &Region, log_stream: &str) -> BTreeMap<
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", configuration.memory_mb.to_string()),
         ("AWS_LAMBDA_FUNCTION_NAME", function.id.name.to_string()),
         ("AWS_LAMBDA_FUNCTION_VERSION", function.version.to_string()),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", start.initialization.as_str().to_owned()),
         ("AWS_LAMBDA_LOG_FORMAT", configuration.logging.format.as_str().to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", log_group(function)),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", start.log_stream.clone()),
         ("LAMBDA_RUNTIME_DIR", RUNTIME_ROOT.to_owned()),
         ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
     ];
+    // Unset, a runtime asks for one event after the other.
+    if start.concurrency > 1 && runtime != Runtime::Web {
+        variables.push(("AWS_LAMBDA_MAX_CONCURRENCY", start.concurrency.to_string()));
+    }
     // Unset with text, which has no levels.
     if configuration.logging.format == LogFormat::Json {
         variables.push(("AWS_LAMBDA_LOG_LEVEL", configuration.logging.application.to_string()));

@@ -105,6 +105,7 @@ impl ProcessExecutor {
             limits: Limits {
                 memory_bytes_max: u64::from(configuration.memory_mb) * MEGABYTE,
                 cpu_millis: cpu_millis(configuration.memory_mb, self.config.cpu_millis_min),
+                cpu_weight: cpu_weight(configuration.memory_mb),
                 pids_max: PIDS_MAX,
                 open_files_max: OPEN_FILES_MAX,
             },
@@ -203,6 +204,12 @@ fn cpu_millis(memory_mb: u32, cpu_millis_min: u32) -> u32 {
     (memory_mb * 1000 / MEMORY_MB_PER_CORE).max(cpu_millis_min)
 }
 
+/// What an instance gets of the processors where there are not enough for all: as its memory, and with a core's worth of
+/// memory as much as any other program of the host.
+fn cpu_weight(memory_mb: u32) -> u32 {
+    (memory_mb * 100 / MEMORY_MB_PER_CORE).max(1)
+}
+
 /// What a sandbox that did not start means for the call it was started for.
 pub(crate) fn fault_of(error: Error, start: &Start) -> Fault {
     let is_image = start.function.code.image.is_some();
@@ -252,6 +259,7 @@ mod tests {
         assert_eq!(cpu_millis(3538, 1000), 2000);
         assert_eq!(cpu_millis(32_768, 1000), 18_523);
         assert_eq!(cpu_millis(128, 0), 72);
+        assert_eq!([1, 128, 1769, 10_240].map(cpu_weight), [1, 7, 100, 578]);
     }
 
     #[test]

@@ -36,7 +36,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 use updraft_executor::{Executor, Instance, Milestone, Rejected, Start, Support, Unsupported};
 use updraft_sandbox::{Mount, Sandbox, Spawner, Spec};
 use updraft_types::{Fault, Function, Region, Runtime, function::Configuration};
@@ -85,7 +88,7 @@ pub struct Config {
     /// two busy cores (`examples/measure.rs`).
     pub freeze_after: Duration,
     /// Most interpreters of one kind that run without a function, ready for the next cold start; 0 for none. Each
-    /// takes some ten megabytes (Python) to fifty (Node.js). There are none before a function of their kind has been
+    /// takes some ten megabytes (Python) to fifty (Node.js), which count against what the node may hold. There are none before a function of their kind has been
     /// started, and none of a kind that has not been for five minutes.
     pub prewarmed_max: u32,
 }
@@ -301,6 +304,14 @@ impl Executor for ProcessExecutor {
         if configuration.runtime == Runtime::Web { WEB_CONCURRENCY } else { 1 }
     }
 
+    fn watch_room(&self, free_mb: watch::Receiver<u64>) {
+        self.prewarm.watch_room(free_mb);
+    }
+
+    fn spare_memory_mb(&self) -> u64 {
+        self.prewarm.memory_mb()
+    }
+
     async fn prepare(&self, function: &Function, package: &Path) -> Result<(), Rejected> {
         match function.configuration.runtime {
             Runtime::Image => image::check(function),
@@ -358,7 +369,8 @@ impl Executor for ProcessExecutor {
         let listener =
             listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
         let entrypoint = |error| launch::fault_of(error, &start);
-        let api = RuntimeApi::new(self.about(&start), programs, telemetry);
+        let at_once = usize::try_from(start.concurrency).unwrap_or(usize::MAX);
+        let api = RuntimeApi::new(self.about(&start), at_once, programs, telemetry);
         Ok(Arc::new(RuntimeInstance::start(process, listener, connection, api, &start, entrypoint).await?))
     }
 }

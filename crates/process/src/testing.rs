@@ -109,6 +109,8 @@ pub(crate) fn start(function: Function, package: &Path, guest: Arc<dyn Guest>) -
         layers: None,
         log_stream: "2026/11/23/[$LATEST]0".to_owned(),
         guest,
+        concurrency: 1,
+        initialization: updraft_executor::Initialization::OnDemand,
         credentials: None,
     }
 }

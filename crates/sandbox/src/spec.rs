@@ -144,6 +144,9 @@ pub struct Limits {
     pub memory_bytes_max: u64,
     /// Processor time in thousandths of one core; 0 means no limit. Needs the cgroup cpu controller.
     pub cpu_millis: u32,
+    /// Its part where sandboxes want more processor time than there is: twice the weight, twice the time. 100 is what
+    /// other groups of the system have; 0 stands for that. Needs the cgroup cpu controller.
+    pub cpu_weight: u32,
     /// Processes and threads at once. Held by the cgroup pids controller, and by RLIMIT_NPROC beside it.
     pub pids_max: u32,
     /// Open files of one process (RLIMIT_NOFILE), at most what the platform itself may have.
@@ -271,7 +274,8 @@ mod tests {
 
     #[test]
     fn an_assignment_changes_what_can_be_changed() {
-        let limits = Limits { memory_bytes_max: 1 << 27, cpu_millis: 1000, pids_max: 64, open_files_max: 256 };
+        let limits =
+            Limits { memory_bytes_max: 1 << 27, cpu_millis: 1000, cpu_weight: 0, pids_max: 64, open_files_max: 256 };
         let good = Assignment {
             name: "b-2".into(),
             mounts: vec![Mount { source: "/usr".into(), target: "/var/task".into() }],

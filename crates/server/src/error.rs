@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use updraft_node::{
     Refusal, control,
-    dispatch::Limit,
+    dispatch::{Limit, Throttle},
     identity::{self, Denied},
 };
 use updraft_types::{
@@ -91,6 +91,8 @@ pub(crate) struct Error {
     kind: Kind,
     message: String,
     reason: Option<&'static str>,
+    /// When to ask again, where that helps.
+    retry_after_s: u32,
 }
 
 #[derive(Serialize)]
@@ -107,7 +109,7 @@ struct Text<'a> {
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), reason: None }
+        Self { kind, message: message.into(), reason: None, retry_after_s: 1 }
     }
 
     /// The answer, without a request id.
@@ -124,7 +126,7 @@ impl Error {
         let headers = response.headers_mut();
         headers.insert(respond::ERROR_TYPE, HeaderValue::from_static(code));
         if matches!(self.kind, Kind::TooManyRequests | Kind::ServiceUnavailable) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s));
         }
         if matches!(self.kind, Kind::RequestEntityTooLarge | Kind::RequestTooLarge | Kind::RequestTimeout) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -455,7 +457,8 @@ impl Error {
     /// Why an invocation did not run. `arn` is the function's.
     pub(crate) fn refusal(refusal: Refusal, arn: &str) -> Self {
         match refusal {
-            Refusal::TooManyRequests(limit) => Self {
+            Refusal::TooManyRequests(Throttle { limit, retry_after_s }) => Self {
+                retry_after_s,
                 reason: Some(match limit {
                     Limit::Function => "ReservedFunctionConcurrentInvocationLimitExceeded",
                     Limit::Account | Limit::Node => "ConcurrentInvocationLimitExceeded",
@@ -496,6 +499,16 @@ mod tests {
         (status, code, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
+    fn throttled(limit: Limit) -> Refusal {
+        Refusal::TooManyRequests(Throttle { limit, retry_after_s: 7 })
+    }
+
+    #[test]
+    fn a_throttled_caller_is_told_when_to_come_again() {
+        let headers = Error::refusal(throttled(Limit::Node), "").into_response().headers().clone();
+        assert_eq!(headers[header::RETRY_AFTER], "7");
+    }
+
     /// Envelopes as recorded against AWS.
     #[tokio::test]
     async fn envelopes_are_lambdas() {
@@ -508,13 +521,13 @@ mod tests {
                 r#"{"Type":"User","Message":"Function not found: arn:aws:lambda:us-east-1:111111111111:function:f"}"#,
             ),
             (
-                Error::refusal(Refusal::TooManyRequests(Limit::Node), arn),
+                Error::refusal(throttled(Limit::Node), arn),
                 429,
                 "TooManyRequestsException",
                 r#"{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#,
             ),
             (
-                Error::refusal(Refusal::TooManyRequests(Limit::Function), arn),
+                Error::refusal(throttled(Limit::Function), arn),
                 429,
                 "TooManyRequestsException",
                 r#"{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#,

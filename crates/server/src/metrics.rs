@@ -34,7 +34,9 @@ fn write(text: &mut String, node: &Node) -> fmt::Result {
     page.sample("updraft_functions", "", node.functions)?;
     page.family("updraft_memory_reserved_bytes", "gauge", "Sum of the memory sizes of all instances.")?;
     page.sample("updraft_memory_reserved_bytes", "", node.memory.memory_mb * MEGABYTE)?;
-    page.family("updraft_memory_limit_bytes", "gauge", "What instances may reserve.")?;
+    page.family("updraft_memory_prewarmed_bytes", "gauge", "Memory of interpreters that have no function yet.")?;
+    page.sample("updraft_memory_prewarmed_bytes", "", node.spare_memory_mb * MEGABYTE)?;
+    page.family("updraft_memory_limit_bytes", "gauge", "What the node may hold of both.")?;
     page.sample("updraft_memory_limit_bytes", "", node.memory.memory_mb_max * MEGABYTE)?;
     page.family("updraft_functions_waiting_for_room", "gauge", "Functions that wait for room on a full node.")?;
     page.sample("updraft_functions_waiting_for_room", "", node.memory.waiting)?;
@@ -169,6 +171,7 @@ mod tests {
             others: Row::default(),
             all: figures,
             memory: Memory { memory_mb: 2, memory_mb_max: 4, waiting: 0 },
+            spare_memory_mb: 1,
             evictions: 7,
         };
         let mut text = String::new();
@@ -187,6 +190,7 @@ mod tests {
         for line in [
             "updraft_functions 5",
             "updraft_memory_reserved_bytes 2097152",
+            "updraft_memory_prewarmed_bytes 1048576",
             "updraft_instances{account=\"000000000000\",function=\"f\",state=\"busy\"} 2",
             "updraft_invocations_total{account=\"000000000000\",function=\"f\",outcome=\"success\"} 2",
             "updraft_invocations_total{account=\"\",function=\"(other)\",outcome=\"success\"} 0",

@@ -107,12 +107,12 @@ async fn concurrency_is_reserved_and_given_back() {
 
     assert_eq!(put("f", 0).await.status, 200);
     let throttled = platform.send("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await;
-    assert_eq!((throttled.status, throttled.header("retry-after")), (429, "1"));
+    assert_eq!((throttled.status, throttled.header("retry-after")), (429, "60"));
     let reason = "ReservedFunctionConcurrentInvocationLimitExceeded";
     assert_eq!(throttled.json(), json!({ "Reason": reason, "Type": "User", "message": "Rate Exceeded." }));
     platform.create_url("f", json!({ "AuthType": "NONE" })).await;
     let by_url = platform.get("/fn/f/").await;
-    assert_eq!((by_url.status, by_url.header("retry-after"), &by_url.json()["Reason"]), (429, "1", &json!(reason)));
+    assert_eq!((by_url.status, by_url.header("retry-after"), &by_url.json()["Reason"]), (429, "60", &json!(reason)));
     assert_eq!(platform.send("DELETE", &set("f"), &[], "").await.status, 204);
     assert_eq!(platform.send("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await.status, 200);
     assert_eq!(platform.get(got).await.json(), json!({}));

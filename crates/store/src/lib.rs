@@ -1,7 +1,7 @@
 //! Everything the platform remembers, behind domain verbs.
 //!
 //! Owns the data directory: `platform.db` ([`Functions`], [`Versions`], [`Aliases`], [`Layers`], [`Images`],
-//! [`Identity`], [`Parameters`], [`Secrets`]), `master.key` ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
+//! [`Identity`], [`Parameters`], [`Secrets`], [`Habits`]), `master.key` ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
 //! `lock` that keeps a second process out. Decides nothing: which change is allowed, when to retry and what to
 //! keep is for `engine`; here a verb either happens whole or not at all. SQL and file names do not leave this
 //! crate, so that the same verbs can be spoken to PostgreSQL and an S3-compatible store.
@@ -15,6 +15,7 @@ pub mod blobs;
 mod database;
 mod failure;
 pub mod functions;
+pub mod habits;
 pub mod identity;
 pub mod images;
 pub mod layers;
@@ -32,6 +33,7 @@ mod writer;
 pub use aliases::Aliases;
 pub use blobs::Blobs;
 pub use functions::Functions;
+pub use habits::Habits;
 pub use identity::Identity;
 pub use images::Images;
 pub use layers::Layers;
@@ -62,6 +64,7 @@ pub struct Store {
 struct Inner {
     platform: Arc<database::Database>,
     functions: Functions,
+    habits: Habits,
     identity: Identity,
     versions: Versions,
     aliases: Aliases,
@@ -101,6 +104,7 @@ impl Store {
             parameters: Parameters::new(platform.clone(), Seal::new(&master_key, "parameters")),
             secrets: Secrets::new(platform.clone(), Seal::new(&master_key, "secrets")),
             functions: Functions::new(platform.clone()),
+            habits: Habits::new(platform.clone()),
             versions: Versions::new(platform.clone()),
             aliases: Aliases::new(platform.clone()),
             layers: Layers::new(platform.clone()),
@@ -116,6 +120,11 @@ impl Store {
     /// Functions.
     pub fn functions(&self) -> &Functions {
         &self.inner.functions
+    }
+
+    /// When functions are called, as far as that was learned.
+    pub fn habits(&self) -> &Habits {
+        &self.inner.habits
     }
 
     /// Accounts, users, roles, policies and access keys.

@@ -207,6 +207,18 @@ pub(crate) const PLATFORM: Schema = Schema {
         ) STRICT;
         CREATE INDEX image_tag_by_digest ON image_tag (account, digest);
     ",
+        "
+        -- One row a version of a function that has been called; version 0 is $LATEST. What keep_alive has learned of its
+        -- calls, as bytes; idle_from in milliseconds since the Unix epoch, NULL while a call ran.
+        CREATE TABLE habit (
+            account   TEXT NOT NULL,
+            name      TEXT NOT NULL,
+            version   INTEGER NOT NULL,
+            idle_from INTEGER,
+            record    BLOB NOT NULL,
+            PRIMARY KEY (account, name, version)
+        ) STRICT, WITHOUT ROWID;
+    ",
     ],
 };
 

@@ -36,6 +36,8 @@ pub const TAGS_MAX: usize = 50;
 pub const UNRESERVED_CONCURRENCY_MIN: u32 = 100;
 /// Most calls at once that an instance of a `web` function can be given. Ours.
 pub const WEB_INSTANCE_CONCURRENCY_MAX: u32 = 1_000;
+/// The same of a `provided` runtime, which is told how many events to ask for at once. Ours.
+pub const PROVIDED_INSTANCE_CONCURRENCY_MAX: u32 = 64;
 /// Bounds of a function's own maximum of instances, and of its instances that are always there. Ours.
 pub const FUNCTION_INSTANCES: std::ops::RangeInclusive<u32> = 1..=4_000;
 /// Bounds of a function's weight on a full node. Ours.

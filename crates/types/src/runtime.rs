@@ -49,16 +49,14 @@ impl Runtime {
         matches!(self, Runtime::Wasm | Runtime::Web)
     }
 
-    /// Most calls one instance can be made to take at once. A runtime of Lambda's asks for one event after the other,
-    /// and a component's instance is entered by one request at a time; only an HTTP server takes more.
+    /// Most calls one instance can be made to take at once. Our Python and Node.js runtimes ask for one event after the
+    /// other, and a component's instance is entered by one request at a time. An HTTP server takes more, and so does a
+    /// runtime of the author's that is told by `AWS_LAMBDA_MAX_CONCURRENCY` to ask for several events.
     pub fn instance_concurrency_max(self) -> u32 {
         match self {
             Runtime::Web => crate::limits::WEB_INSTANCE_CONCURRENCY_MAX,
-            Runtime::Python { .. }
-            | Runtime::Nodejs { .. }
-            | Runtime::Provided { .. }
-            | Runtime::Wasm
-            | Runtime::Image => 1,
+            Runtime::Provided { .. } => crate::limits::PROVIDED_INSTANCE_CONCURRENCY_MAX,
+            Runtime::Python { .. } | Runtime::Nodejs { .. } | Runtime::Wasm | Runtime::Image => 1,
         }
     }
 

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use updraft_node::{Executors, Service};
 use updraft_process::{ProcessExecutor, egress::Endpoint};
-use updraft_sandbox::Spawner;
+use updraft_sandbox::{OpenFiles, Spawner};
 use updraft_server::{Authentication, RootKey, Server, Transport};
 use updraft_store::Store;
 use updraft_wasm::WasmExecutor;
@@ -87,6 +87,10 @@ fn open_directory(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn executors(config: &Config, directory: &Path, endpoint: Endpoint) -> anyhow::Result<Executors> {
+    // Before the sandboxes' helper, which inherits it. Where it cannot be raised, fewer instances run at once.
+    if let Err(error) = OpenFiles::raise() {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
     let spawner = Spawner::start(updraft_sandbox::Config {
         cgroup_name: cgroup_name(directory),
         require: match config.isolation {

@@ -68,7 +68,7 @@ pub(crate) fn spec(command: &[&str]) -> Spec {
         tmp_bytes_max: 16 << 20,
         listen: Vec::new(),
         network: Network::default(),
-        limits: Limits { memory_bytes_max: 256 << 20, cpu_millis: 0, pids_max: 64, open_files_max: 256 },
+        limits: Limits { memory_bytes_max: 256 << 20, cpu_millis: 0, cpu_weight: 0, pids_max: 64, open_files_max: 256 },
         companions: Companions::default(),
     }
 }

@@ -1,6 +1,6 @@
 //! The store's tests, all through its public API.
 //!
-//! `functions`, `identity`, `layers`, `blobs` and `logs` are the conformance suite: what every backend must do, told only
+//! `functions`, `identity`, `layers`, `habits`, `blobs` and `logs` are the conformance suite: what every backend must do, told only
 //! through [`fixture`].
 //! The others are about this backend's files: opening them, losing power over them, filling the disk under them.
 
@@ -10,6 +10,7 @@ mod blobs;
 mod fixture;
 mod full_disk;
 mod functions;
+mod habits;
 mod identity;
 mod identity_model;
 mod images;

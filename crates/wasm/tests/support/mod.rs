@@ -98,6 +98,8 @@ impl Place {
             layers: None,
             log_stream: "2026/11/23/[$LATEST]0123".into(),
             guest: log.clone(),
+            concurrency: 1,
+            initialization: updraft_executor::Initialization::OnDemand,
             credentials: None,
         };
         executor.start(start).await.map(|instance| (instance, log))
