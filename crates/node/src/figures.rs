@@ -27,6 +27,9 @@ pub struct ColdStart {
     pub runtime: Duration,
     /// Until it was ready for its first event: loading the handler, or a component, or a server's start.
     pub init: Duration,
+    /// Whether the instance is a copy of one that was initialised before: then `init` is what the function does when it is
+    /// restored.
+    pub is_restore: bool,
 }
 
 impl ColdStart {

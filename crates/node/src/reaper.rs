@@ -150,6 +150,7 @@ mod tests {
             logging: Default::default(),
             egress: None,
             layers: Vec::new(),
+            snap_start: Default::default(),
         }
     }
 

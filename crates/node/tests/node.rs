@@ -138,6 +138,7 @@ fn draft(name: &str) -> Draft {
             logging: Default::default(),
             egress: None,
             layers: Vec::new(),
+            snap_start: Default::default(),
         },
         tags: Default::default(),
     }

@@ -27,7 +27,7 @@ use updraft_sandbox::{Assignment, Error, Limits, Sandbox, Spawner, Spec, Unassig
 
 mod divide;
 
-pub(crate) use divide::{Parts, divide};
+pub(crate) use divide::{Parts, divide, message};
 
 /// Most kinds with blanks; the one whose last start is longest ago gives way.
 const KINDS_MAX: usize = 6;
@@ -310,7 +310,7 @@ fn timed_out() -> Error {
 }
 
 /// All memory of the host, and what of it is available, in bytes; nothing where that cannot be told.
-fn memory() -> (u64, u64) {
+pub(crate) fn memory() -> (u64, u64) {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

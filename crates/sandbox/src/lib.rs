@@ -12,9 +12,11 @@
 
 mod cgroup;
 mod companions;
+mod copy;
 mod error;
 mod guest;
 mod helper;
+mod holdings;
 mod init;
 mod landlock;
 mod namespaces;
@@ -27,6 +29,9 @@ mod sandbox;
 mod seccomp;
 mod spec;
 mod sys;
+mod template;
+mod tracee;
+mod transfer;
 mod unassigned;
 mod wire;
 
@@ -35,9 +40,10 @@ pub use error::Error;
 pub use helper::run_helper_if_asked;
 pub use platform::{Config, Require, Spawner};
 pub use probe::{Mechanism, Need, State, probe};
-pub use sandbox::{Exit, Sandbox, Status};
+pub use sandbox::{Exit, Sandbox, Status, Template};
 pub use spec::{
     Assignment, COMPANIONS_MAX, Companions, LISTENERS_AT_MAX, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount,
     NETWORK_ENTRIES_MAX, Network, SPEC_BYTES_MAX, Spec,
 };
+pub use template::COPIES_MAX;
 pub use unassigned::Unassigned;

@@ -11,6 +11,7 @@ macro_rules! attempts {
 }
 
 mod companions;
+mod copies;
 mod devices;
 mod egress;
 mod ending;
@@ -36,7 +37,7 @@ use std::{
 use support::{Test, is_root};
 
 /// Every attempt to get out, by theme.
-const ATTEMPTS: [&[(&str, Test)]; 9] = [
+const ATTEMPTS: [&[(&str, Test)]; 10] = [
     processes::TESTS,
     files::TESTS,
     mounts::TESTS,
@@ -46,6 +47,7 @@ const ATTEMPTS: [&[(&str, Test)]; 9] = [
     exhaustion::TESTS,
     leaks::TESTS,
     lifetime::TESTS,
+    copies::TESTS,
 ];
 
 fn main() -> ExitCode {
@@ -58,13 +60,14 @@ fn main() -> ExitCode {
     }
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let own: [&[(&str, Test)]; 7] = [
+    let own: [&[(&str, Test)]; 8] = [
         view::TESTS,
         guests::TESTS,
         companions::TESTS,
         egress::TESTS,
         ending::TESTS,
         unassigned::TESTS,
+        copies::OWN,
         threats::TESTS,
     ];
     let tests: Vec<(String, Test)> = own

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use updraft_types::{
     Runtime,
-    function::{Configuration, TracingMode},
+    function::{Configuration, SnapStart, TracingMode},
     layer::LayerUse,
     limits::{ENVIRONMENT_BYTES_MAX, EPHEMERAL_STORAGE_MB, MEMORY_MB, TIMEOUT_S},
     logging::{ApplicationLevel, LogFormat, Logging as LoggingOf, SystemLevel},
@@ -52,6 +52,7 @@ pub(super) struct Members {
     tracing_config: Option<Tracing>,
     ephemeral_storage: Option<EphemeralStorage>,
     logging_config: Option<Logging>,
+    snap_start: Option<SnapStartMember>,
     /// ARNs of layer versions; resolved by [`super::layers`].
     pub(super) layers: Option<Vec<String>>,
     #[serde(flatten)]
@@ -74,6 +75,12 @@ struct Tracing {
 #[serde(rename_all = "PascalCase", default)]
 struct EphemeralStorage {
     size: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct SnapStartMember {
+    apply_on: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,7 +109,11 @@ pub(super) struct Change {
     log_format: Option<LogFormat>,
     application_level: Option<ApplicationLevel>,
     system_level: Option<SystemLevel>,
+    snap_start: Option<SnapStart>,
 }
+
+/// The first `python3.N` with SnapStart on Lambda (source: AWS's page on SnapStart).
+const SNAP_START_PYTHON_MINOR: u8 = 12;
 
 impl Change {
     /// Refuses what makes no sense for a function as it is.
@@ -112,6 +123,12 @@ impl Change {
             return Err(Error::invalid_parameter(
                 "ApplicationLogLevel and SystemLogLevel can only be set when LogFormat is JSON.",
             ));
+        }
+        let runtime = self.runtime.unwrap_or(current.runtime);
+        let has_snapshots = matches!(runtime, Runtime::Python { minor } if minor >= SNAP_START_PYTHON_MINOR);
+        if self.snap_start.unwrap_or(current.snap_start) != SnapStart::None && !has_snapshots {
+            let text = format!("{runtime} is not supported for SnapStart enabled functions.");
+            return Err(Error::invalid_parameter(text));
         }
         Ok(())
     }
@@ -133,6 +150,7 @@ impl Change {
         set(&mut to.tracing, self.tracing);
         set(&mut to.ephemeral_storage_mb, self.ephemeral_storage_mb);
         set(&mut to.layers, self.layers);
+        set(&mut to.snap_start, self.snap_start);
         set(&mut to.logging.format, self.log_format);
         if to.logging.format == LogFormat::Text {
             to.logging = LoggingOf::default();
@@ -186,7 +204,9 @@ impl Members {
         if let Some(arns) = &self.layers {
             super::layers::violations(arns, violations);
         }
-        self.unsupported.violations(violations);
+        if let Some(apply_on) = self.snap_start.as_ref().and_then(|snap_start| snap_start.apply_on.as_ref()) {
+            violations.one_of("snapStart.applyOn", apply_on, &["PublishedVersions", "None"]);
+        }
     }
 
     /// The change these members ask for, but for the layers. Constraints of the service model have been checked before.
@@ -223,6 +243,12 @@ impl Members {
                 _ => SystemLevel::Info,
             }),
             log_group: logging.log_group,
+            snap_start: self.snap_start.and_then(|snap_start| snap_start.apply_on).map(|apply_on| {
+                match apply_on.as_str() {
+                    "PublishedVersions" => SnapStart::PublishedVersions,
+                    _ => SnapStart::None,
+                }
+            }),
             layers: None,
         })
     }
@@ -355,6 +381,27 @@ mod tests {
         for bad in [r#"{"LogFormat":"json"}"#, r#"{"ApplicationLogLevel":"ALL"}"#, r#"{"SystemLogLevel":"TRACE"}"#] {
             assert!(change(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn snapshots_are_for_runtimes_that_have_them() {
+        let mut current = crate::lambda::view::tests::function().configuration;
+        let asked = read(r#"{"SnapStart":{"ApplyOn":"PublishedVersions"}}"#).unwrap();
+        assert_eq!(asked.check(&current), Ok(()));
+        asked.clone().apply(&mut current);
+        assert_eq!(current.snap_start, SnapStart::PublishedVersions);
+        assert!(read(r#"{"SnapStart":{"ApplyOn":"Always"}}"#).is_err());
+        for runtime in ["nodejs22.x", "python3.11", "provided.al2023", "wasm"] {
+            let text = format!("{runtime} is not supported for SnapStart enabled functions.");
+            let refused = Err(Error::invalid_parameter(text));
+            let moved = read(&format!(r#"{{"Runtime":"{runtime}"}}"#)).unwrap();
+            assert_eq!(moved.check(&current), refused, "a function that has them is not moved there");
+            current.runtime = runtime.parse().unwrap();
+            assert_eq!(asked.check(&current), refused);
+            current.runtime = Runtime::Python { minor: 13 };
+        }
+        read(r#"{"SnapStart":{"ApplyOn":"None"}}"#).unwrap().apply(&mut current);
+        assert_eq!(current.snap_start, SnapStart::None);
     }
 
     #[test]

@@ -76,6 +76,7 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
         logging: Default::default(),
         egress: None,
         layers: Vec::new(),
+        snap_start: Default::default(),
     };
     change.check(&configuration)?;
     change.apply(&mut configuration);

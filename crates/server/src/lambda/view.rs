@@ -7,7 +7,7 @@ use serde::Serialize;
 use updraft_node::Deployed;
 use updraft_types::{
     Body, Function, Region, Version,
-    function::{Architecture, LastUpdate, State, TracingMode},
+    function::{Architecture, LastUpdate, SnapStart, State, TracingMode},
     logging::{ApplicationLevel, LogFormat, SystemLevel},
 };
 
@@ -190,7 +190,7 @@ pub(super) fn configuration<'a>(
         runtime_version_config: (detail == Detail::Full).then(|| RuntimeVersionView {
             runtime_version_arn: format!("arn:aws:lambda:{region}::runtime:{}", configuration.runtime),
         }),
-        snap_start: SnapStartView { apply_on: "None", optimization_status: "Off" },
+        snap_start: snap_start_of(function),
         state,
         state_reason,
         state_reason_code,
@@ -198,6 +198,15 @@ pub(super) fn configuration<'a>(
         tracing_config: TracingView { mode: configuration.tracing },
         version: function.version,
     }
+}
+
+fn snap_start_of(function: &Function) -> SnapStartView {
+    let apply_on = match function.configuration.snap_start {
+        SnapStart::None => "None",
+        SnapStart::PublishedVersions => "PublishedVersions",
+    };
+    let is_on = function.is_snapshotted() && function.settings.snap_start_off.is_none();
+    SnapStartView { apply_on, optimization_status: if is_on { "On" } else { "Off" } }
 }
 
 fn state_of(function: &Function) -> Status<'_> {
@@ -259,6 +268,7 @@ pub(super) mod tests {
                 logging: Default::default(),
                 egress: None,
                 layers: Vec::new(),
+                snap_start: Default::default(),
             },
             code: Code { sha256: "c2hh".into(), size_bytes: 9 },
             state: State::Pending,

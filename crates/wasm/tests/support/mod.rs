@@ -148,6 +148,7 @@ pub(crate) fn function() -> Function {
             logging: Default::default(),
             egress: None,
             layers: Vec::new(),
+            snap_start: Default::default(),
         },
         code: Code { sha256: String::new(), size_bytes: 0 },
         state: State::Active,
