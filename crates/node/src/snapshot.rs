@@ -29,7 +29,12 @@ impl Handle {
         }
         let timeout = Duration::from_secs(function.configuration.timeout_s.into());
         let limit = timeout.max(Duration::from_secs(INIT_TIMEOUT_S));
-        match tokio::time::timeout(limit, self.make_snapshot(function)).await {
+        let made = tokio::time::timeout(limit, self.make_snapshot(function)).await;
+        if let Ok(Ok(Snapshot::Off(why)) | Err(Fault::Platform { reason: why })) = &made {
+            let (function, version) = (&function.id, function.version);
+            tracing::warn!(%function, %version, why, "SnapStart is off: instances start like any other");
+        }
+        match made {
             Ok(Ok(Snapshot::On)) => Ok(None),
             Ok(Ok(Snapshot::Off(reason))) => Ok(Some(reason)),
             Ok(Err(Fault::Platform { reason })) => Ok(Some(reason)),

@@ -75,7 +75,7 @@ impl Handle {
             handle.swap(&id.function, |catalog| catalog.without_version(&id.function, number));
             handle.inner.pools.forget(&id);
             handle.inner.executors.of(version.configuration.runtime).forget(&id);
-            handle.discard_all(&version);
+            handle.discard_all(version);
             Ok(())
         })
         .await
