@@ -35,7 +35,7 @@ pub(crate) struct Process {
     pub(crate) api: OnceLock<Arc<RuntimeApi>>,
     egress: Option<Forwarder>,
     /// What it is a copy of, which has to outlive it.
-    original: Option<Arc<Original>>,
+    _original: Option<Arc<Original>>,
     pub(crate) freezing: Freezing,
     /// It is ending or has been killed: nobody is to call it any more.
     is_condemned: AtomicBool,
@@ -74,7 +74,7 @@ impl Process {
             sandbox,
             output,
             egress: None,
-            original: None,
+            _original: None,
             freezing: Freezing::new(freeze_after),
             is_condemned: AtomicBool::new(false),
             is_killed: AtomicBool::new(false),
@@ -90,7 +90,7 @@ impl Process {
 
     /// As the copy of that.
     pub(crate) fn with_original(self, original: Option<Arc<Original>>) -> Self {
-        Self { original, ..self }
+        Self { _original: original, ..self }
     }
 
     /// Closes its connections to the outside, for good.

@@ -30,6 +30,7 @@ mod seccomp;
 mod spec;
 mod sys;
 mod template;
+#[cfg_attr(not(target_arch = "x86_64"), path = "untraceable.rs")]
 mod tracee;
 mod transfer;
 mod unassigned;
