@@ -148,6 +148,11 @@ impl Results {
         self.scale.iter().find(|row| row.id == id && !row.values.is_empty())
     }
 
+    /// The median of a figure of scaling.
+    pub(crate) fn scale_ms(&self, id: &str) -> Option<f64> {
+        median(self.scale(id)?.values.iter().copied())
+    }
+
     /// One figure as a multiple of another: the median of the ratios within each round.
     pub(crate) fn scale_ratio(&self, own: &str, other: &str) -> Option<f64> {
         let (own, other) = (self.scale(own)?, self.scale(other)?);

@@ -22,7 +22,8 @@ use async_trait::async_trait;
 pub use credentials::Credentials;
 use tokio::sync::watch;
 use updraft_types::{
-    Body, Fault, Function, InstanceId, Payload, RequestId, Timestamp, function::Configuration, invocation::Context,
+    Body, Fault, Function, InstanceId, Payload, RequestId, Timestamp, VersionId, function::Configuration,
+    invocation::Context,
 };
 
 /// Runs one family of runtimes.
@@ -54,9 +55,30 @@ pub trait Executor: Send + Sync + 'static {
         0
     }
 
+    /// Makes ready what instances of a published version with SnapStart are copied from, before the first of them is
+    /// started. An executor makes it again by itself when it has been lost.
+    ///
+    /// # Errors
+    /// The function could not be initialised.
+    async fn snapshot(&self, _: Start) -> Result<Snapshot, Fault> {
+        Ok(Snapshot::Off("its runtime has no snapshots".to_owned()))
+    }
+
+    /// Lets go of what it holds for a version, which has been deleted.
+    fn forget(&self, _: &VersionId) {}
+
     /// Starts an instance and waits until it can take a call. The caller bounds the time by dropping the
     /// future, which leaves nothing behind.
     async fn start(&self, start: Start) -> Result<Arc<dyn Instance>, Fault>;
+}
+
+/// Whether instances will be copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Snapshot {
+    /// They will.
+    On,
+    /// They start like any other; the text tells the author why.
+    Off(String),
 }
 
 /// A configuration that can run here.
@@ -135,6 +157,8 @@ pub trait Guest: Send + Sync + 'static {
 pub enum Milestone {
     /// Its sandbox is made and its process runs.
     Sandbox,
+    /// Its process is a copy of one that has been initialised before.
+    Copy,
     /// Its runtime runs and has first spoken to the platform.
     Runtime,
 }

@@ -322,7 +322,10 @@ impl Handle {
             handle.swap(&id, |catalog| catalog.without(&id));
             handle.inner.pools.forget_function(&id);
             handle.discard_all(&current);
-            before.versions(&id).for_each(|version| handle.discard_all(version));
+            before.versions(&id).for_each(|version| {
+                handle.inner.executors.of(version.configuration.runtime).forget(&version.version_id());
+                handle.discard_all(version);
+            });
             Ok(())
         })
         .await
@@ -563,20 +566,23 @@ impl Handle {
 
     /// Marks what is prepared, a function and perhaps a version of it, as in force. The function's next change waits
     /// for this one.
-    fn settle_later(&self, changed: Vec<Arc<Function>>, turn: OwnedMutexGuard<()>) {
+    pub(crate) fn settle_later(&self, changed: Vec<Arc<Function>>, turn: OwnedMutexGuard<()>) {
         let handle = self.clone();
         tokio::spawn(async move {
             for function in changed {
-                handle.settle(&function, Ok(())).await;
+                let prepared = handle.snapshot(&function).await;
+                handle.settle(&function, prepared).await;
             }
             drop(turn);
         });
     }
 
-    async fn settle(&self, function: &Function, prepared: Result<(), Error>) {
+    /// `prepared` says why its instances are not copies, where they should be.
+    async fn settle(&self, function: &Function, prepared: Result<Option<String>, Error>) {
         let mut next = Function { revision: RevisionId::random(), ..function.clone() };
         match prepared {
-            Ok(()) => {
+            Ok(snap_start_off) => {
+                next.settings.snap_start_off = snap_start_off;
                 next.state = State::Active;
                 next.last_update = Some(LastUpdate::Successful);
             }
@@ -602,7 +608,10 @@ impl Handle {
         for function in catalog.all_versions().filter(|function| is_unfinished(function)) {
             let _turn = self.turn(&function.id).await;
             let Ok(current) = self.current_version(&function.version_id(), Some(&function.revision)) else { continue };
-            let prepared = self.prepare(&current).await;
+            let prepared = match self.prepare(&current).await {
+                Ok(()) => self.snapshot(&current).await,
+                Err(error) => Err(error),
+            };
             self.settle(&current, prepared).await;
         }
     }

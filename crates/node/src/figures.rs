@@ -27,6 +27,9 @@ pub struct ColdStart {
     pub runtime: Duration,
     /// Until it was ready for its first event: loading the handler, or a component, or a server's start.
     pub init: Duration,
+    /// Whether the instance is a copy of one that was initialised before: then `init` is what the function does when it is
+    /// restored.
+    pub is_restore: bool,
 }
 
 impl ColdStart {
@@ -108,6 +111,8 @@ pub struct Figures {
     pub failed_starts: u64,
     /// Phases of cold starts, in the order of [`PHASE_NAMES`]; each has one time for each cold start.
     pub phases: [Histogram; PHASES],
+    /// Cold starts whose instance was a copy of one initialised before.
+    pub restores: u64,
     /// The last cold start of one function; nothing in sums.
     pub last_cold: Option<ColdStart>,
 }
@@ -141,6 +146,7 @@ impl Figures {
         self.starts += other.starts;
         self.failed_starts += other.failed_starts;
         self.phases.iter_mut().zip(&other.phases).for_each(|(phase, other)| phase.add(other));
+        self.restores += other.restores;
         self.last_cold = None;
     }
 }

@@ -30,6 +30,7 @@ pub mod provisioned;
 mod quota;
 mod reaper;
 mod scaling;
+mod snapshot;
 mod start;
 mod tally;
 pub mod versions;

@@ -156,6 +156,7 @@ mod tests {
             egress: None,
             layers: Vec::new(),
             image: Default::default(),
+            snap_start: Default::default(),
         }
     }
 

@@ -60,6 +60,7 @@ pub(crate) struct Tally {
     starts: AtomicU64,
     failed_starts: AtomicU64,
     phases: [Counts; PHASES],
+    restores: AtomicU64,
     last_cold: Mutex<Option<ColdStart>>,
 }
 
@@ -107,6 +108,7 @@ impl Tally {
         for (counts, time) in self.phases.iter().zip(cold.phases()) {
             counts.add(time);
         }
+        self.restores.fetch_add(u64::from(cold.is_restore), Relaxed);
         *self.last_cold.lock() = Some(*cold);
     }
 
@@ -123,6 +125,7 @@ impl Tally {
             starts: self.starts.load(Relaxed),
             failed_starts: self.failed_starts.load(Relaxed),
             phases: std::array::from_fn(|phase| self.phases[phase].read()),
+            restores: self.restores.load(Relaxed),
             last_cold: *self.last_cold.lock(),
         }
     }

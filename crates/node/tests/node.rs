@@ -150,6 +150,7 @@ fn draft(name: &str) -> Draft {
             egress: None,
             layers: Vec::new(),
             image: Default::default(),
+            snap_start: Default::default(),
         },
         tags: Default::default(),
     }

@@ -227,6 +227,7 @@ fn draft() -> Draft {
             log_group: None,
             egress: None,
             layers: Vec::new(),
+            snap_start: Default::default(),
             logging: Default::default(),
         },
         tags: Default::default(),

@@ -86,7 +86,20 @@ const RESERVED: &[&str] = &[
     "LAMBDA_RUNTIME_DIR",
     "LAMBDA_TASK_ROOT",
     AWAITS_ASSIGNMENT,
+    SNAPSHOT,
 ];
+
+/// Says whether an instance was initialised on its own.
+pub(crate) const INITIALIZATION_TYPE: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
+
+/// Tells our runtimes to stop for a snapshot once the function is loaded.
+pub(crate) const SNAPSHOT: &str = "UPDRAFT_SNAPSHOT";
+
+/// Gives a variable a value, whatever it had.
+pub(crate) fn set(environment: &mut Vec<(String, String)>, name: &str, value: &str) {
+    environment.retain(|(known, _)| known != name);
+    environment.push((name.to_owned(), value.to_owned()));
+}
 
 /// Tells our runtimes that their function is not known yet; its value is the Runtime API's address.
 pub(crate) const AWAITS_ASSIGNMENT: &str = "UPDRAFT_AWAITS_ASSIGNMENT";

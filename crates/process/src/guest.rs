@@ -22,6 +22,7 @@ use crate::{
     freezing::{Busy, Freezing},
     output::Output,
     runtime_api::{Reason, RuntimeApi},
+    snapshots::Original,
     telemetry::{Invocation, Status},
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Process {
     /// Where its extensions are told of its end, if it can have any.
     pub(crate) api: OnceLock<Arc<RuntimeApi>>,
     egress: Option<Forwarder>,
+    /// What it is a copy of, which has to outlive it.
+    _original: Option<Arc<Original>>,
     pub(crate) freezing: Freezing,
     /// It is ending or has been killed: nobody is to call it any more.
     is_condemned: AtomicBool,
@@ -73,6 +76,7 @@ impl Process {
             sandbox,
             output,
             egress: None,
+            _original: None,
             freezing: Freezing::new(freeze_after),
             is_condemned: AtomicBool::new(false),
             is_killed: AtomicBool::new(false),
@@ -85,6 +89,18 @@ impl Process {
     /// With connections to the outside, which end when it does.
     pub(crate) fn with_egress(self, egress: Option<Forwarder>) -> Self {
         Self { egress, ..self }
+    }
+
+    /// As the copy of that.
+    pub(crate) fn with_original(self, original: Option<Arc<Original>>) -> Self {
+        Self { _original: original, ..self }
+    }
+
+    /// Closes its connections to the outside, for good.
+    pub(crate) fn close_egress(&self) {
+        if let Some(egress) = &self.egress {
+            egress.stop();
+        }
     }
 
     /// Whether it has not ended yet.
@@ -174,9 +190,7 @@ impl Process {
             exit = &mut exited => exit,
             _ = serve => exited.await,
         };
-        if let Some(egress) = &self.egress {
-            egress.stop();
-        }
+        self.close_egress();
         self.drain();
         self.fault_of(*self.ended.get_or_init(|| exit))
     }

@@ -93,6 +93,10 @@ impl RuntimeInstance {
         started.map(|()| instance)
     }
 
+    pub(crate) fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
     /// Has extensions end with the call that they work on, should they take longer than it may.
     /// Reports what `ended` says once both are done.
     fn limit_extensions(&self, deadline: Instant, ended: Option<oneshot::Receiver<(Invocation, Status)>>) {

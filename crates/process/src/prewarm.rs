@@ -30,7 +30,7 @@ use updraft_sandbox::{Assignment, Error, Limits, Sandbox, Spawner, Spec, Unassig
 
 mod divide;
 
-pub(crate) use divide::{Parts, divide};
+pub(crate) use divide::{Parts, divide, message};
 
 /// Most kinds with blanks; the one whose last start is longest ago gives way.
 const KINDS_MAX: usize = 6;
@@ -378,18 +378,24 @@ fn timed_out() -> Error {
 impl Host {
     /// As it is now. No memory where that cannot be told.
     fn look(room_mb: Option<&mut watch::Receiver<u64>>) -> Self {
-        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).map_or(0, |kb| kb * 1024)
-        };
+        let (total, available) = memory();
         Self {
-            total: field("MemTotal"),
-            available: field("MemAvailable"),
+            total,
+            available,
             room: room_mb.map_or(u64::MAX, |room_mb| room_mb.borrow_and_update().saturating_mul(1 << 20)),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
+}
+
+/// All memory of the host, and what of it is available, in bytes; nothing where that cannot be told.
+pub(crate) fn memory() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).map_or(0, |kb| kb * 1024)
+    };
+    (field("MemTotal"), field("MemAvailable"))
 }
 
 #[cfg(test)]

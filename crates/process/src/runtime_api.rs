@@ -80,9 +80,20 @@ pub(crate) struct RuntimeApi {
     function_arn: HeaderValue,
     about: About,
     telemetry: Arc<Telemetry>,
+    snapshot: Snapshot,
     state: Mutex<State>,
     /// Something has changed that [`RuntimeApi::wait_until`] may wait for.
     changed: Notify,
+}
+
+/// What an instance has to do with snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Snapshot {
+    None,
+    /// It asks to be restored, and is stopped then.
+    Original,
+    /// It may say that being restored has failed.
+    Copy,
 }
 
 struct State {
@@ -165,7 +176,18 @@ impl RuntimeApi {
             busy: None,
             runtime_connections: 0,
         };
-        Self { function_arn, about, telemetry, state: Mutex::new(state), changed: Notify::new() }
+        let snapshot = Snapshot::None;
+        Self { function_arn, about, telemetry, snapshot, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Of an instance that will be copied, or is a copy.
+    pub(crate) fn with_snapshot(self, is_original: bool, is_copy: bool) -> Self {
+        let snapshot = match (is_original, is_copy) {
+            (true, _) => Snapshot::Original,
+            (_, true) => Snapshot::Copy,
+            _ => Snapshot::None,
+        };
+        Self { snapshot, ..self }
     }
 
     /// Waits until `look` finds something.
@@ -280,6 +302,8 @@ impl RuntimeApi {
         match (request.method(), path) {
             (&Method::GET, "invocation/next") => self.next().await,
             (&Method::POST, "init/error") => self.init_error(request).await,
+            (&Method::GET, "restore/next") if self.snapshot == Snapshot::Original => self.restore_next(),
+            (&Method::POST, "restore/error") if self.snapshot == Snapshot::Copy => self.init_error(request).await,
             (&Method::POST, _) => {
                 let answer = path.strip_prefix("invocation/").and_then(|rest| rest.split_once('/'));
                 match answer.map(|(id, kind)| (id.to_owned(), kind)) {
@@ -325,6 +349,18 @@ impl RuntimeApi {
             // Another request for the next event took this one's place, or the instance has ended.
             Err(_) => reply::refused(machine::Refusal::InvalidStateTransition { from: "Ready", to: "Ready" }),
         }
+    }
+
+    /// The function is loaded: whoever has started it may stop it. Copies do not hear this answer; they find what they are
+    /// told at their standard input.
+    fn restore_next(&self) -> Response<Full<Bytes>> {
+        let mut state = self.state.lock();
+        if let Err(refusal) = state.machine.next() {
+            return reply::refused(refusal);
+        }
+        state.extensions.close();
+        state.tell_starter();
+        Response::new(Full::default())
     }
 
     /// The ARN that the caller used, with its qualifier if it gave one.

@@ -74,6 +74,7 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
             egress: None,
             layers: Vec::new(),
             image: Default::default(),
+            snap_start: Default::default(),
         },
         code: Code { sha256: String::new(), size_bytes: 0, image: None },
         state: State::Active,

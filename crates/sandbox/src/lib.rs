@@ -12,9 +12,11 @@
 
 mod cgroup;
 mod companions;
+mod copy;
 mod error;
 mod guest;
 mod helper;
+mod holdings;
 mod init;
 mod landlock;
 mod namespaces;
@@ -28,6 +30,10 @@ mod sandbox;
 mod seccomp;
 mod spec;
 mod sys;
+mod template;
+#[cfg_attr(not(target_arch = "x86_64"), path = "untraceable.rs")]
+mod tracee;
+mod transfer;
 mod unassigned;
 mod wire;
 
@@ -37,9 +43,10 @@ pub use helper::run_helper_if_asked;
 pub use open_files::OpenFiles;
 pub use platform::{Config, Require, Spawner};
 pub use probe::{Mechanism, Need, State, probe};
-pub use sandbox::{Exit, Sandbox, Status};
+pub use sandbox::{Exit, Sandbox, Status, Template};
 pub use spec::{
     Assignment, COMPANIONS_MAX, Companions, LISTENERS_AT_MAX, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount,
     NETWORK_ENTRIES_MAX, Network, ROOT_FILES, SPEC_BYTES_MAX, Spec,
 };
+pub use template::COPIES_MAX;
 pub use unassigned::Unassigned;

@@ -97,16 +97,79 @@ const RESOLV: &str = "# A sandbox reaches the platform and nothing else; there i
 /// A root file system under construction, attached on top of the init's old root until [`Root::enter`].
 pub(crate) struct Root {
     top: OwnedFd,
+    /// Made before, and not attached yet.
+    tmp: Option<OwnedFd>,
+}
+
+/// The writable and the generated part of a root, made before anybody lives there.
+///
+/// A process under Landlock takes its rules along when it is copied into another sandbox, and rules are about file
+/// systems, not about paths. So a template's guest is given rules for these while they are empty and out of its reach.
+pub(crate) struct Vacant {
+    top: OwnedFd,
+    shared: OwnedFd,
+    tmp: OwnedFd,
+}
+
+impl Vacant {
+    /// With a `/tmp` of that size. Call as the guest's user in new mount namespaces.
+    pub(crate) fn make(tmp_bytes_max: u64) -> Result<Self, Failure> {
+        let top = new_top()?;
+        let vacant = Self { top, shared: new_shared()?, tmp: new_tmp(tmp_bytes_max)? };
+        mkdirat(&vacant.top, c"dev", Mode::from_bits_truncate(0o755)).step("make a directory in the new root")?;
+        Ok(vacant)
+    }
+
+    /// The root, its `dev`, and what will be `/dev/shm` and `/tmp`.
+    pub(crate) fn directories(&self) -> io::Result<[OwnedFd; 4]> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let devices = openat(&self.top, c"dev", flags, Mode::empty())?;
+        Ok([self.top.try_clone()?, devices, self.shared.try_clone()?, self.tmp.try_clone()?])
+    }
+
+    /// What will be `/tmp`.
+    pub(crate) fn tmp(&self) -> BorrowedFd<'_> {
+        self.tmp.as_fd()
+    }
+
+    /// In the order that [`Vacant::of_descriptors`] takes.
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        [self.top.as_fd(), self.shared.as_fd(), self.tmp.as_fd()]
+    }
+
+    /// One that came over a socket.
+    pub(crate) fn of_descriptors(descriptors: Vec<OwnedFd>) -> Option<Self> {
+        let [top, shared, tmp] = <[OwnedFd; 3]>::try_from(descriptors).ok()?;
+        Some(Self { top, shared, tmp })
+    }
+}
+
+fn new_top() -> Result<OwnedFd, Failure> {
+    sys::new_filesystem(c"tmpfs", &ROOT_OPTIONS, attribute::NOSUID | attribute::NODEV).step("new root")
+}
+
+fn new_shared() -> Result<OwnedFd, Failure> {
+    let attributes = attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+    sys::new_filesystem(c"tmpfs", &SHARED_MEMORY_OPTIONS, attributes).step("/dev/shm")
+}
+
+fn new_tmp(bytes_max: u64) -> Result<OwnedFd, Failure> {
+    let [size, files] = tmp_limits(bytes_max).map(|number| CString::new(number).expect("a number holds no NUL"));
+    let options: [(&CStr, &CStr); 3] = [(c"size", &size), (c"nr_inodes", &files), (c"mode", c"1777")];
+    sys::new_filesystem(c"tmpfs", &options, attribute::NOSUID | attribute::NODEV).step("/tmp")
 }
 
 impl Root {
-    /// Everything that is the same for all sandboxes. Call as the guest's user in new mount and pid namespaces.
-    pub(crate) fn build() -> Result<Self, Failure> {
-        let plain = attribute::NOSUID | attribute::NODEV;
-        let top = sys::new_filesystem(c"tmpfs", &ROOT_OPTIONS, plain).step("new root")?;
+    /// Everything that is the same for all sandboxes, in `vacant` where there is one. Call as the guest's user in new
+    /// mount and pid namespaces.
+    pub(crate) fn build(vacant: Option<Vacant>) -> Result<Self, Failure> {
+        let (top, shared, tmp) = match vacant {
+            Some(Vacant { top, shared, tmp }) => (top, shared, Some(tmp)),
+            None => (new_top()?, new_shared()?, None),
+        };
         let under = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).step("open /")?;
         sys::attach(top.as_fd(), under.as_fd()).step("attach the new root")?;
-        let root = Self { top };
+        let root = Self { top, tmp };
         for directory in [c"dev", c"dev/shm", c"etc", c"proc", c"tmp"] {
             root.make_directory(directory)?;
         }
@@ -115,8 +178,6 @@ impl Root {
         root.write("etc/nsswitch.conf", NSSWITCH)?;
         root.write("etc/resolv.conf", RESOLV)?;
         root.make_devices()?;
-        let shared =
-            sys::new_filesystem(c"tmpfs", &SHARED_MEMORY_OPTIONS, plain | attribute::NOEXEC).step("/dev/shm")?;
         root.attach(&shared, Path::new("dev/shm")).step("mount /dev/shm")?;
         root.mount_proc()?;
         Ok(root)
@@ -133,10 +194,15 @@ impl Root {
 
     /// The private `/tmp`.
     pub(crate) fn mount_tmp(&self, bytes_max: u64) -> Result<(), Failure> {
-        let [size, files] = tmp_limits(bytes_max).map(|number| CString::new(number).expect("a number holds no NUL"));
-        let options: [(&CStr, &CStr); 3] = [(c"size", &size), (c"nr_inodes", &files), (c"mode", c"1777")];
-        let tmp = sys::new_filesystem(c"tmpfs", &options, attribute::NOSUID | attribute::NODEV).step("/tmp")?;
-        self.attach(&tmp, Path::new("tmp")).step("mount /tmp")
+        let made;
+        let tmp = match &self.tmp {
+            Some(tmp) => tmp,
+            None => {
+                made = new_tmp(bytes_max)?;
+                &made
+            }
+        };
+        self.attach(tmp, Path::new("tmp")).step("mount /tmp")
     }
 
     /// Changes the limits of `/tmp`, once this is the root. It stays the same mount, which rules about it may name.
@@ -215,7 +281,10 @@ impl Root {
     }
 
     fn make_directory(&self, path: &CStr) -> Result<(), Failure> {
-        mkdirat(&self.top, path, Mode::from_bits_truncate(0o755)).step("make a directory in the new root")
+        match mkdirat(&self.top, path, Mode::from_bits_truncate(0o755)) {
+            Err(Errno::EEXIST) => Ok(()),
+            made => made.step("make a directory in the new root"),
+        }
     }
 
     fn write(&self, path: &str, text: &str) -> Result<(), Failure> {

@@ -88,6 +88,10 @@ fn write(text: &mut String, node: &Node) -> fmt::Result {
     for (function, Row { figures, .. }) in &rows {
         page.sample("updraft_cold_starts_total", function, figures.cold_starts())?;
     }
+    page.family("updraft_restores_total", "counter", "Those whose instance was a copy of one initialised before.")?;
+    for (function, Row { figures, .. }) in &rows {
+        page.sample("updraft_restores_total", function, figures.restores)?;
+    }
     page.family("updraft_function_cold_start_seconds_total", "counter", "Sum of the phases of cold starts.")?;
     for (function, Row { figures, .. }) in &rows {
         for (phase, histogram) in PHASE_NAMES.iter().zip(&figures.phases) {

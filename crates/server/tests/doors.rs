@@ -247,7 +247,7 @@ async fn what_is_not_there_yet_is_said() {
         assert!(!answer.header("x-amzn-requestid").is_empty());
     }
     let snapped = json!({ "SnapStart": { "ApplyOn": "PublishedVersions" } });
-    let snapped = platform.create("f", "python3.12", snapped).await;
+    let snapped = platform.create("f", "nodejs22.x", snapped).await;
     assert_eq!((snapped.status, snapped.code()), (400, "InvalidParameterValueException"));
     let typed = platform.create("f", "python3.12", json!({ "Timeout": "5" })).await;
     assert_eq!((typed.status, typed.code()), (400, "SerializationException"));

@@ -53,6 +53,11 @@ impl Function {
         VersionId { function: self.id.clone(), version: self.version }
     }
 
+    /// Whether its instances are to be copies of one that has been initialised before.
+    pub fn is_snapshotted(&self) -> bool {
+        self.configuration.snap_start == SnapStart::PublishedVersions && self.version != Version::Latest
+    }
+
     /// Whether an invocation may start now: the code is prepared and not known to be broken.
     pub fn is_invocable(&self) -> bool {
         self.state == State::Active
@@ -96,6 +101,25 @@ pub struct Configuration {
     /// What it says in place of its image, where its code is one.
     #[serde(default, skip_serializing_if = "Overrides::is_empty")]
     pub image: Overrides,
+    /// Whether instances are copies of one that has been initialised before.
+    #[serde(default, skip_serializing_if = "SnapStart::is_none")]
+    pub snap_start: SnapStart,
+}
+
+/// Lambda's `SnapStart.ApplyOn`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapStart {
+    /// Every instance is initialised on its own.
+    #[default]
+    None,
+    /// Those of published versions are copies.
+    PublishedVersions,
+}
+
+impl SnapStart {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// How far a function may scale. What is `None` is left to the platform's own limits. Has no part in the revision.

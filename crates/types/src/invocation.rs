@@ -58,6 +58,9 @@ pub struct Usage {
     pub duration: Duration,
     /// Making the instance ready, if this attempt was a cold start.
     pub init: Option<Duration>,
+    /// Of that, where the instance is a copy of one initialised before, what is billed: the function's own part of
+    /// making it ready.
+    pub restore: Option<Duration>,
     /// Memory the function is billed for, MB.
     pub memory_mb: u32,
     /// The most memory the instance has used so far, MB; 0 where it cannot be measured.
@@ -65,11 +68,20 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Whole milliseconds billed, started ones counted, init included.
+    /// Whole milliseconds billed, started ones counted, init included; a restore is not, which is billed apart.
     pub fn billed_ms(&self) -> u64 {
-        let total = self.duration + self.init.unwrap_or_default();
-        u64::try_from(total.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        let init = if self.restore.is_some() { None } else { self.init };
+        whole_ms(self.duration + init.unwrap_or_default())
     }
+
+    /// Whole milliseconds billed for a restore.
+    pub fn billed_restore_ms(&self) -> Option<u64> {
+        self.restore.map(whole_ms)
+    }
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -48,9 +48,7 @@ pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option
         nothing
     });
     let early: Vec<Mount> = early.collect();
-    let environment: BTreeMap<&str, &str> =
-        spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let message = serde_json::json!({ "environment": environment, "directory": spec.directory }).to_string();
+    let message = message(spec);
     Some(Parts {
         blank: Spec {
             name: "unassigned".to_owned(),
@@ -74,6 +72,13 @@ pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option
             message,
         },
     })
+}
+
+/// What a process that waits for its function, or to be restored, is told.
+pub(crate) fn message(spec: &Spec) -> String {
+    let environment: BTreeMap<&str, &str> =
+        spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    serde_json::json!({ "environment": environment, "directory": spec.directory }).to_string()
 }
 
 /// Whether a mount is the function's own.

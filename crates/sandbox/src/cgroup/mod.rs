@@ -102,6 +102,17 @@ impl Cgroups {
         nix::fcntl::open(&group, flags, Mode::empty()).step(&format!("cgroup {}", group.display())).map(Some)
     }
 
+    /// Files to join a slot's groups with, by writing `0` to each. They are the helper's, so whoever gets them may.
+    pub(crate) fn open_doors(&self, slot: u32) -> Result<Vec<OwnedFd>, Failure> {
+        let open = |hierarchy: &Hierarchy| {
+            let group = hierarchy.make_group(slot)?;
+            let file = if hierarchy.version == Version::V1 { "tasks" } else { "cgroup.procs" };
+            let opened = OpenOptions::new().write(true).open(group.join(file));
+            opened.map(OwnedFd::from).step(&format!("cgroup {}", group.display()))
+        };
+        self.hierarchies.iter().map(open).collect()
+    }
+
     /// Makes the groups of a slot that are not there yet and moves the calling process into them. The settings stay open, to be
     /// written when the limits are known and our identity is gone.
     pub(crate) fn join(&self, slot: u32) -> Result<OpenLimits, Failure> {

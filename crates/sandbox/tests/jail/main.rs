@@ -11,6 +11,7 @@ macro_rules! attempts {
 }
 
 mod companions;
+mod copies;
 mod devices;
 mod egress;
 mod ending;
@@ -48,6 +49,7 @@ const ATTEMPTS: [&[(&str, Test)]; 10] = [
     exhaustion::TESTS,
     leaks::TESTS,
     lifetime::TESTS,
+    copies::TESTS,
 ];
 
 fn main() -> ExitCode {
@@ -60,13 +62,14 @@ fn main() -> ExitCode {
     }
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let own: [&[(&str, Test)]; 7] = [
+    let own: [&[(&str, Test)]; 8] = [
         view::TESTS,
         guests::TESTS,
         companions::TESTS,
         egress::TESTS,
         ending::TESTS,
         unassigned::TESTS,
+        copies::OWN,
         threats::TESTS,
     ];
     let tests: Vec<(String, Test)> = own

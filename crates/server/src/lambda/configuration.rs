@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use updraft_types::{
     Runtime,
-    function::{Configuration, TracingMode},
+    function::{Configuration, SnapStart, TracingMode},
     image::Overrides,
     layer::LayerUse,
     limits::{ENVIRONMENT_BYTES_MAX, EPHEMERAL_STORAGE_MB, MEMORY_MB, TIMEOUT_S},
@@ -59,6 +59,7 @@ pub(super) struct Members {
     ephemeral_storage: Option<EphemeralStorage>,
     logging_config: Option<Logging>,
     image_config: Option<ImageConfig>,
+    snap_start: Option<SnapStartMember>,
     /// ARNs of layer versions; resolved by [`super::layers`].
     pub(super) layers: Option<Vec<String>>,
     #[serde(flatten)]
@@ -93,6 +94,12 @@ struct EphemeralStorage {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+struct SnapStartMember {
+    apply_on: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Logging {
     log_format: Option<String>,
     application_log_level: Option<String>,
@@ -119,7 +126,11 @@ pub(super) struct Change {
     system_level: Option<SystemLevel>,
     /// All of it at once: what an ImageConfig leaves out, the image says again.
     image: Option<Overrides>,
+    snap_start: Option<SnapStart>,
 }
+
+/// The first `python3.N` with SnapStart on Lambda (source: AWS's page on SnapStart).
+const SNAP_START_PYTHON_MINOR: u8 = 12;
 
 impl Change {
     /// Refuses what a function of this package type does not have. `layers` are those asked for. The text about images is
@@ -147,6 +158,12 @@ impl Change {
                 "ApplicationLogLevel and SystemLogLevel can only be set when LogFormat is JSON.",
             ));
         }
+        let runtime = self.runtime.unwrap_or(current.runtime);
+        let has_snapshots = matches!(runtime, Runtime::Python { minor } if minor >= SNAP_START_PYTHON_MINOR);
+        if self.snap_start.unwrap_or(current.snap_start) != SnapStart::None && !has_snapshots {
+            let text = format!("{runtime} is not supported for SnapStart enabled functions.");
+            return Err(Error::invalid_parameter(text));
+        }
         Ok(())
     }
 
@@ -168,6 +185,7 @@ impl Change {
         set(&mut to.ephemeral_storage_mb, self.ephemeral_storage_mb);
         set(&mut to.layers, self.layers);
         set(&mut to.image, self.image);
+        set(&mut to.snap_start, self.snap_start);
         set(&mut to.logging.format, self.log_format);
         if to.logging.format == LogFormat::Text {
             to.logging = LoggingOf::default();
@@ -224,7 +242,9 @@ impl Members {
         if let Some(image) = &self.image_config {
             image.violations(violations);
         }
-        self.unsupported.violations(violations);
+        if let Some(apply_on) = self.snap_start.as_ref().and_then(|snap_start| snap_start.apply_on.as_ref()) {
+            violations.one_of("snapStart.applyOn", apply_on, &["PublishedVersions", "None"]);
+        }
     }
 
     /// The change these members ask for, but for the layers. Constraints of the service model have been checked before.
@@ -261,6 +281,12 @@ impl Members {
                 _ => SystemLevel::Info,
             }),
             log_group: logging.log_group,
+            snap_start: self.snap_start.and_then(|snap_start| snap_start.apply_on).map(|apply_on| {
+                match apply_on.as_str() {
+                    "PublishedVersions" => SnapStart::PublishedVersions,
+                    _ => SnapStart::None,
+                }
+            }),
             layers: None,
             image: self.image_config.map(ImageConfig::into_overrides).transpose()?,
         })
@@ -454,6 +480,27 @@ mod tests {
         for bad in [r#"{"LogFormat":"json"}"#, r#"{"ApplicationLogLevel":"ALL"}"#, r#"{"SystemLogLevel":"TRACE"}"#] {
             assert!(change(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn snapshots_are_for_runtimes_that_have_them() {
+        let mut current = crate::lambda::view::tests::function().configuration;
+        let asked = read(r#"{"SnapStart":{"ApplyOn":"PublishedVersions"}}"#).unwrap();
+        assert_eq!(asked.check(&current), Ok(()));
+        asked.clone().apply(&mut current);
+        assert_eq!(current.snap_start, SnapStart::PublishedVersions);
+        assert!(read(r#"{"SnapStart":{"ApplyOn":"Always"}}"#).is_err());
+        for runtime in ["nodejs22.x", "python3.11", "provided.al2023", "wasm"] {
+            let text = format!("{runtime} is not supported for SnapStart enabled functions.");
+            let refused = Err(Error::invalid_parameter(text));
+            let moved = read(&format!(r#"{{"Runtime":"{runtime}"}}"#)).unwrap();
+            assert_eq!(moved.check(&current), refused, "a function that has them is not moved there");
+            current.runtime = runtime.parse().unwrap();
+            assert_eq!(asked.check(&current), refused);
+            current.runtime = Runtime::Python { minor: 13 };
+        }
+        read(r#"{"SnapStart":{"ApplyOn":"None"}}"#).unwrap().apply(&mut current);
+        assert_eq!(current.snap_start, SnapStart::None);
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
         egress: None,
         layers: Vec::new(),
         image: Default::default(),
+        snap_start: Default::default(),
     };
     change.check(&configuration)?;
     change.apply(&mut configuration);

@@ -152,7 +152,7 @@ const OPERATIONS: &[Operation] = &[
     of("UpdateCodeSigningConfig", "PUT", "2020-04-22/code-signing-configs/*", None, On::Account, Missing),
     of("UpdateEventSourceMapping", "PUT", "2015-03-31/event-source-mappings/*", None, On::Account, Missing),
     of("UpdateFunctionCode", "PUT", "2015-03-31/functions/*/code", None, On::Function, Partial("code comes inline as a zip (no `S3Bucket`) or as a container image")),
-    of("UpdateFunctionConfiguration", "PUT", "2015-03-31/functions/*/configuration", None, On::Function, Partial("no VPC, file systems, KMS key, SnapStart")),
+    of("UpdateFunctionConfiguration", "PUT", "2015-03-31/functions/*/configuration", None, On::Function, Partial("no VPC, file systems, KMS key")),
     of("UpdateFunctionEventInvokeConfig", "POST", "2019-09-25/functions/*/event-invoke-config", None, On::Version, Partial("kept and shown; nothing acts on it yet")),
     of("UpdateFunctionUrlConfig", "PUT", "2021-10-31/functions/*/url", None, On::Version, Full),
 ];

@@ -7,7 +7,7 @@ use serde::Serialize;
 use updraft_node::Deployed;
 use updraft_types::{
     Body, Function, Region, Version,
-    function::{Architecture, LastUpdate, State, TracingMode},
+    function::{Architecture, LastUpdate, SnapStart, State, TracingMode},
     logging::{ApplicationLevel, LogFormat, SystemLevel},
 };
 
@@ -219,7 +219,7 @@ pub(super) fn configuration<'a>(
         runtime_version_config: (detail == Detail::Full && !is_image).then(|| RuntimeVersionView {
             runtime_version_arn: format!("arn:aws:lambda:{region}::runtime:{}", configuration.runtime),
         }),
-        snap_start: SnapStartView { apply_on: "None", optimization_status: "Off" },
+        snap_start: snap_start_of(function),
         state,
         state_reason,
         state_reason_code,
@@ -227,6 +227,15 @@ pub(super) fn configuration<'a>(
         tracing_config: TracingView { mode: configuration.tracing },
         version: function.version,
     }
+}
+
+fn snap_start_of(function: &Function) -> SnapStartView {
+    let apply_on = match function.configuration.snap_start {
+        SnapStart::None => "None",
+        SnapStart::PublishedVersions => "PublishedVersions",
+    };
+    let is_on = function.is_snapshotted() && function.settings.snap_start_off.is_none();
+    SnapStartView { apply_on, optimization_status: if is_on { "On" } else { "Off" } }
 }
 
 fn state_of(function: &Function) -> Status<'_> {
@@ -289,6 +298,7 @@ pub(super) mod tests {
                 egress: None,
                 layers: Vec::new(),
                 image: Default::default(),
+                snap_start: Default::default(),
             },
             code: Code { sha256: "c2hh".into(), size_bytes: 9, image: None },
             state: State::Pending,

@@ -51,6 +51,11 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
     if document["Code"]["ResolvedImageUri"].is_null() {
         rows.push(line("code", Cell::new(format!("{}, sha256 {}", size(summary.code_size), summary.code_sha256))));
     }
+    let snap_start = &document["Configuration"]["SnapStart"];
+    if let Some(apply_on) = snap_start["ApplyOn"].as_str().filter(|apply_on| *apply_on != "None") {
+        let status = snap_start["OptimizationStatus"].as_str().unwrap_or_default();
+        rows.push(line("snapstart", Cell::new(format!("{apply_on}, {}", status.to_lowercase()))));
+    }
     if let Some(reserved) = document["Concurrency"]["ReservedConcurrentExecutions"].as_u64() {
         rows.push(line("reserved", Cell::new(format!("{reserved} calls at once"))));
     }
