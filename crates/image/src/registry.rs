@@ -146,7 +146,8 @@ impl Registries {
         let registry = asked.registry().to_owned();
         let mut was_index = false;
         loop {
-            let pulled = self.client.pull_manifest_raw(&asked, &RegistryAuth::Anonymous, &ACCEPTED);
+            // The client's futures are large, and ours are many functions deep in others.
+            let pulled = Box::pin(self.client.pull_manifest_raw(&asked, &RegistryAuth::Anonymous, &ACCEPTED));
             let (bytes, _) = in_time(&registry, async { pulled.await.map_err(|error| error.to_string()) }).await?;
             if bytes.len() > MANIFEST_BYTES_MAX {
                 return Err(manifest::Error::TooLarge { part: "manifest", max: MANIFEST_BYTES_MAX }.into());
@@ -180,7 +181,7 @@ impl Registries {
         let asked = self.ask_for(reference)?;
         let failed = |why: String| Error::Registry { registry: asked.registry().to_owned(), why };
         // By its digest alone: a descriptor could bring addresses with it.
-        let stream = self.client.pull_blob_stream(&asked, layer.digest.to_string().as_str()).await;
+        let stream = Box::pin(self.client.pull_blob_stream(&asked, layer.digest.to_string().as_str())).await;
         let mut stream = stream.map_err(|error| failed(shortened(&error.to_string())))?;
         let mut file = tokio::fs::OpenOptions::new().write(true).create_new(true).open(file).await?;
         let mut left = layer.size_bytes;
@@ -200,7 +201,7 @@ impl Registries {
         digest: &Digest,
         bytes_max: usize,
     ) -> Result<Vec<u8>, String> {
-        let stream = self.client.pull_blob_stream(asked, digest.to_string().as_str()).await;
+        let stream = Box::pin(self.client.pull_blob_stream(asked, digest.to_string().as_str())).await;
         let mut stream = stream.map_err(|error| error.to_string())?;
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {

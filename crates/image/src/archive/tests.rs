@@ -1,3 +1,5 @@
+//! Layouts and archives as tools write them, and as they should not be.
+
 use super::*;
 
 const CONFIG: &str = r#"{"os":"linux","architecture":"amd64","config":{"Cmd":["/bootstrap"]}}"#;

@@ -1,3 +1,5 @@
+//! What unpacking makes of layers, good and hostile: written as tars byte by byte, since no tool writes such ones.
+
 use std::{io::Cursor, os::unix::fs::MetadataExt};
 
 use proptest::prelude::*;
