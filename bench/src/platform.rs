@@ -191,7 +191,7 @@ impl<'a> Platform<'a> {
 
     fn target(&self, request: Vec<u8>, kind: Kind) -> Target {
         let tells_own_time = matches!(kind, Kind::Python | Kind::Node);
-        Target { address: self.address(), request, expect: GREETING, tells_own_time }
+        Target { address: self.address(), process: self.id(), request, expect: GREETING, tells_own_time }
     }
 
     /// The host's executable of the interpreter that runs a function, and its version, as the function sees them.
