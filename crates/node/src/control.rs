@@ -55,6 +55,13 @@ pub enum Publish {
     Yes,
 }
 
+impl Publish {
+    /// How many times the code is kept.
+    fn copies(self) -> u64 {
+        if self == Publish::Yes { 2 } else { 1 }
+    }
+}
+
 /// A function as a change left it.
 #[derive(Debug, Clone)]
 pub struct Deployed {
@@ -110,6 +117,9 @@ pub enum Error {
     /// The function cannot scale so; the text is for the author.
     #[error("{0}")]
     Scaling(String),
+    /// The account would keep more code than it may.
+    #[error("the account keeps as much code as it may")]
+    CodeStorage,
     /// There is no room on the disk.
     #[error("the disk is full")]
     StorageFull,
@@ -171,6 +181,7 @@ impl Handle {
                 return Err(Error::Exists);
             }
             let warning = handle.check(&draft.configuration)?;
+            handle.check_code_room(&draft.id.account, zip.len() as u64 * publish.copies()).await?;
             let gate = handle.gate().await;
             let code = handle.add_package(zip).await?;
             let function = Function {
@@ -247,6 +258,8 @@ impl Handle {
         detached(async move {
             let turn = handle.turn(&id).await;
             let current = handle.current(&id, expected.as_ref())?;
+            let added = (zip.len() as u64 * publish.copies()).saturating_sub(current.code.size_bytes);
+            handle.check_code_room(&id.account, added).await?;
             let gate = handle.gate().await;
             let code = handle.add_package(zip).await?;
             let next = Function { code: code.clone(), ..changed(&current) };

@@ -30,6 +30,7 @@ mod quota;
 mod reaper;
 mod scaling;
 mod start;
+pub mod storage;
 mod tally;
 pub mod versions;
 

@@ -42,6 +42,7 @@ impl Handle {
             if let Some(newest) = handle.published_as(&current) {
                 return Ok(newest);
             }
+            handle.check_code_room(&id.account, current.code.size_bytes).await?;
             let next = Function { revision: RevisionId::random(), ..Function::clone(&current) };
             let version = Function {
                 state: State::Active,
