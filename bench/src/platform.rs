@@ -156,6 +156,11 @@ impl<'a> Platform<'a> {
         }
         let path = format!("/2021-10-31/functions/{}/url", function.name);
         call(client, "POST", &path, &json!({ "AuthType": "NONE" }), 201)?;
+        let path = format!("/2015-03-31/functions/{}/policy", function.name);
+        for (sid, action) in [("url", "lambda:InvokeFunctionUrl"), ("call", "lambda:InvokeFunction")] {
+            let statement = json!({ "StatementId": sid, "Action": action, "Principal": "*" });
+            call(client, "POST", &path, &statement, 201)?;
+        }
         Ok(())
     }
 

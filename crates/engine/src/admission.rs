@@ -7,16 +7,18 @@
 //! function below its reservation and a version below what is provisioned of it are never refused, whatever the others
 //! do.
 
-/// How many invocations an account may have running or queued at once.
+/// What bounds an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Lambda's default account concurrency is 1,000.
+    /// Invocations running or queued at once. Lambda's default account concurrency is 1,000.
     pub in_flight_max: u32,
+    /// Zips of all its functions, their versions and its layers together, bytes. Lambda's default is 75 GB.
+    pub code_bytes_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight_max: 1_000 }
+        Self { in_flight_max: 1_000, code_bytes_max: 80_530_636_800 }
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { in_flight_max: 300 };
+    const LIMITS: Limits = Limits { in_flight_max: 300, code_bytes_max: 0 };
 
     #[test]
     fn the_limit_itself_is_reachable_and_not_passed() {
@@ -132,7 +134,7 @@ mod tests {
     proptest! {
         #[test]
         fn limits_hold_and_reservations_are_kept(events in proptest::collection::vec(event(), 1..300)) {
-            let limits = Limits { in_flight_max: 20 };
+            let limits = Limits { in_flight_max: 20, ..Limits::default() };
             // Each call in flight remembers whether it was admitted against a reservation.
             let mut in_flight: [Vec<bool>; FUNCTIONS] = Default::default();
             let mut reserved: [Option<u32>; FUNCTIONS] = Default::default();

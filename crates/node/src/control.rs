@@ -56,6 +56,16 @@ pub enum Source {
     Image(String),
 }
 
+impl Source {
+    /// What it takes of the room an account has for code; images have none of it, as at AWS.
+    fn stored_bytes(&self) -> u64 {
+        match self {
+            Source::Zip(zip) => zip.len() as u64,
+            Source::Image(_) => 0,
+        }
+    }
+}
+
 impl From<Bytes> for Source {
     fn from(zip: Bytes) -> Self {
         Source::Zip(zip)
@@ -69,6 +79,13 @@ pub enum Publish {
     No,
     /// It is, under the next number.
     Yes,
+}
+
+impl Publish {
+    /// How many times the code is kept.
+    fn copies(self) -> u64 {
+        if self == Publish::Yes { 2 } else { 1 }
+    }
 }
 
 /// A function as a change left it.
@@ -126,6 +143,9 @@ pub enum Error {
     /// The function cannot scale so; the text is for the author.
     #[error("{0}")]
     Scaling(String),
+    /// The account would keep more code than it may.
+    #[error("the account keeps as much code as it may")]
+    CodeStorage,
     /// There is no room on the disk.
     #[error("the disk is full")]
     StorageFull,
@@ -192,6 +212,8 @@ impl Handle {
                 return Err(Error::Exists);
             }
             let warning = handle.check(&draft.configuration)?;
+            let added = source.stored_bytes() * publish.copies();
+            handle.check_code_room(&draft.id.account, added).await?;
             let fetched = handle.fetch(&draft.id, draft.configuration.architecture, source).await?;
             let gate = handle.gate().await;
             let code = handle.add_code(&draft.id, draft.configuration.architecture, fetched).await?;
@@ -272,6 +294,8 @@ impl Handle {
         detached(async move {
             let turn = handle.turn(&id).await;
             let current = handle.current(&id, expected.as_ref())?;
+            let added = (source.stored_bytes() * publish.copies()).saturating_sub(current.code.size_bytes);
+            handle.check_code_room(&id.account, added).await?;
             let architecture = current.configuration.architecture;
             let fetched = handle.fetch(&id, architecture, source).await?;
             let gate = handle.gate().await;

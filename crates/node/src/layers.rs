@@ -120,6 +120,7 @@ impl Handle {
     pub async fn publish_layer(&self, draft: Draft, zip: Bytes) -> Result<LayerVersion, Error> {
         let handle = self.clone();
         detached(async move {
+            handle.check_code_room(&draft.layer.account, zip.len() as u64).await?;
             let measured = zip.clone();
             let unzipped_bytes = packages::run_blocking(move || Ok(package::unzipped_bytes(&measured)?)).await?;
             // Held until the version names the package.

@@ -32,6 +32,7 @@ mod reaper;
 mod scaling;
 mod snapshot;
 mod start;
+pub mod storage;
 mod tally;
 pub mod versions;
 

@@ -18,11 +18,11 @@ use updraft_node::{
     AdmissionLimits, BurstLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits,
     Refusal, Reply, Service, control,
     dispatch::{Limit, Throttle},
-    logs,
+    layers, logs,
 };
 use updraft_store::Store;
 use updraft_types::{
-    ExitStatus, Fault, FunctionId, Invocation, Payload, RequestId, Runtime,
+    ExitStatus, Fault, FunctionId, Invocation, LayerId, Payload, RequestId, Runtime,
     function::{Architecture, Configuration, LastUpdate, Scaling, State, TracingMode},
     invocation::{Context, LogTail},
 };
@@ -289,9 +289,59 @@ async fn callers_beyond_the_queue_are_refused() {
 }
 
 #[tokio::test]
+async fn an_account_keeps_so_much_code_and_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let package = || zip("app.py", &[b'x'; 4]);
+    let size = package().len() as u64;
+    // Room for four packages of that size.
+    let limits = |config: &mut Config| config.admission.code_bytes_max = 4 * size + 1;
+    let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), limits).await;
+    let (account, handle) = (id("f").account, node.handle.clone());
+    let usage = async || handle.code_usage(&account).await.unwrap();
+    for name in ["f", "g"] {
+        handle.create(draft(name), package()).await.unwrap();
+        node.settled(name).await;
+    }
+    handle.publish_version(&id("f"), Default::default()).await.unwrap();
+    assert_eq!((usage().await.functions, usage().await.bytes), (2, 3 * size));
+    let layer = layers::Draft {
+        layer: LayerId { account: account.clone(), name: "l".parse().unwrap() },
+        description: String::new(),
+        license: None,
+        runtimes: None,
+        architectures: None,
+    };
+    let published = handle.publish_layer(layer.clone(), package()).await.unwrap();
+    assert_eq!((usage().await.functions, usage().await.bytes), (2, 4 * size));
+
+    let full = |error| matches!(error, control::Error::CodeStorage);
+    assert!(full(handle.create(draft("h"), package()).await.unwrap_err()));
+    assert!(full(handle.publish_version(&id("g"), Default::default()).await.unwrap_err()));
+    assert!(matches!(
+        handle.publish_layer(layer, package()).await.unwrap_err(),
+        layers::Error::Change(control::Error::CodeStorage)
+    ));
+    let larger = zip("app.py", &[b'y'; 64]);
+    assert!(full(handle.update_code(&id("g"), larger, None).await.unwrap_err()));
+    // As much in place of what was there is no more than before.
+    handle.update_code(&id("g"), zip("app.py", &[b'z'; 4]), None).await.unwrap();
+    node.settled("g").await;
+    // What is deleted makes room, a layer and a function with its versions alike.
+    handle.delete_layer_version(published.id).await.unwrap();
+    handle.create(draft("h"), package()).await.unwrap();
+    node.settled("h").await;
+    handle.delete(&id("f")).await.unwrap();
+    assert_eq!((usage().await.functions, usage().await.bytes), (2, 2 * size));
+    node.close().await;
+    let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), limits).await;
+    assert_eq!(node.handle.code_usage(&account).await.unwrap().bytes, 2 * size);
+    node.close().await;
+}
+
+#[tokio::test]
 async fn reservations_limit_guarantee_and_outlive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let limits = |config: &mut Config| config.admission = AdmissionLimits { in_flight_max: 102 };
+    let limits = |config: &mut Config| config.admission = AdmissionLimits { in_flight_max: 102, ..Default::default() };
     let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), limits).await;
     node.create("kept").await;
     node.create("other").await;

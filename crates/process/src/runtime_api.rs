@@ -35,7 +35,10 @@ pub(crate) use self::{
     extension_requests::{About, Reason},
     extensions::EXTENSIONS_MAX,
 };
-use crate::{freezing::Busy, telemetry::Telemetry};
+use crate::{
+    freezing::Busy,
+    telemetry::{Api, Telemetry},
+};
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 const REQUEST_ID: &str = "lambda-runtime-aws-request-id";
@@ -320,7 +323,12 @@ impl RuntimeApi {
     async fn beside(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match request.uri().path() {
             path if path.starts_with(extension_requests::PREFIX) => self.extension(request).await,
-            telemetry_requests::PATH if request.method() == Method::PUT => self.subscribe(request).await,
+            telemetry_requests::PATH if request.method() == Method::PUT => {
+                self.subscribe(Api::Telemetry, request).await
+            }
+            telemetry_requests::LOGS_PATH if request.method() == Method::PUT => {
+                self.subscribe(Api::Logs, request).await
+            }
             _ => reply::not_found(),
         }
     }

@@ -58,7 +58,8 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let query = head.uri.query().unwrap_or_default();
     match (&head.method, path.split_once('/')) {
         (&Method::GET, Some(("logs", name))) => {
-            logs(scope, function(scope, name, action)?, LogQuery::read(query)?).await
+            authorize::read_logs(scope, name)?;
+            logs(scope, named(scope, name)?, LogQuery::read(query)?).await
         }
         (&Method::GET, Some(("code", name))) => code(scope, function(scope, name, action)?, query).await,
         (&Method::GET, Some(("layers", arn))) => layer_code(scope, arn, query).await,
@@ -77,6 +78,10 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
 /// The function of that name, if the caller may do with it what it asks for.
 fn function(scope: &Scope<'_>, segment: &str, action: &str) -> Result<Arc<Function>, Error> {
     authorize::check_named(scope, action, segment)?;
+    named(scope, segment)
+}
+
+fn named(scope: &Scope<'_>, segment: &str) -> Result<Arc<Function>, Error> {
     let text = percent_decode_str(segment).decode_utf8_lossy();
     let name: Option<FunctionName> = text.parse().ok();
     let function = name.and_then(|name| scope.node.catalog().get(&scope.id(name)).cloned());

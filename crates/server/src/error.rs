@@ -25,7 +25,9 @@ use crate::{body, respond};
 enum Kind {
     AccessDenied,
     BareParameterValue,
+    CodeSigningNotFound,
     CodeStorageExceeded,
+    NoCodeSigning,
     InvalidParameterValue,
     InvalidRequestContent,
     NotImplemented,
@@ -52,15 +54,19 @@ enum Envelope {
     Capital,
     /// `{"Type":…,"message":…}`
     Small,
+    /// `{"Message":…}`
+    BareCapital,
     /// `{"message":…}`: errors of the front end, which the service model does not know.
     Bare,
 }
 
 impl Kind {
     fn row(self) -> (StatusCode, &'static str, Envelope) {
-        use Envelope::{Bare, Capital, Small};
+        use Envelope::{Bare, BareCapital, Capital, Small};
         match self {
             Kind::AccessDenied => (StatusCode::FORBIDDEN, "AccessDeniedException", Bare),
+            Kind::CodeSigningNotFound => (StatusCode::NOT_FOUND, "CodeSigningConfigNotFoundException", Capital),
+            Kind::NoCodeSigning => (StatusCode::NOT_FOUND, "ResourceNotFoundException", BareCapital),
             Kind::CodeStorageExceeded => (StatusCode::BAD_REQUEST, "CodeStorageExceededException", Small),
             Kind::InvalidParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Small),
             Kind::InvalidRequestContent => (StatusCode::BAD_REQUEST, "InvalidRequestContentException", Small),
@@ -120,6 +126,7 @@ impl Error {
         let text = match envelope {
             Envelope::Capital => Text { reason: self.reason, fault, capital: message, small: None },
             Envelope::Small => Text { reason: self.reason, fault, capital: None, small: message },
+            Envelope::BareCapital => Text { reason: None, fault: None, capital: message, small: None },
             Envelope::Bare => Text { reason: None, fault: None, capital: None, small: message },
         };
         let mut response = respond::json(status, &text);
@@ -425,11 +432,24 @@ impl Error {
                      UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
                 ),
             ),
+            control::Error::CodeStorage => Self::new(Kind::CodeStorageExceeded, "Code storage limit exceeded."),
             control::Error::StorageFull => {
                 Self::new(Kind::CodeStorageExceeded, "The platform's disk is full. Nothing was changed")
             }
             control::Error::Internal(text) => Self::internal(&text),
         }
+    }
+
+    /// A code signing configuration that is asked for.
+    pub(crate) fn no_code_signing(arn: &str) -> Self {
+        Self::new(Kind::NoCodeSigning, format!("The Lambda code signing configuration {arn} can not be found."))
+    }
+
+    /// A code signing configuration that a function is to have.
+    pub(crate) fn code_signing_not_found(arn: &str) -> Self {
+        let text =
+            "The code signing configuration cannot be found. Check that the provided configuration is not deleted";
+        Self::new(Kind::CodeSigningNotFound, format!("{text}: {arn}."))
     }
 
     /// A CodeSha256 that is not the code's.

@@ -287,6 +287,23 @@ async fn a_url_reaches_its_function_both_ways() {
     assert_eq!((envelope.status, envelope.header("x-a"), &envelope.body[..]), (201, "b", &b"made"[..]));
     assert_eq!(platform.send("GET", "/", &[("host", "x.lambda-url.us-east-1.localhost")], "").await.status, 404);
 
+    // Everybody is let in by the function's policy alone, and only while both statements are there.
+    for sid in ["call", "url"] {
+        let policy = format!("/2015-03-31/functions/echo/policy/{sid}");
+        assert_eq!(platform.send("DELETE", &policy, &[], "").await.status, 204);
+        let closed = platform.send("GET", "/", &[("host", &host)], "").await;
+        assert_eq!((closed.status, closed.code()), (403, "AccessDeniedException"));
+        assert!(closed.json()["Message"].as_str().unwrap().starts_with("Forbidden. For troubleshooting"));
+        assert_eq!(platform.get("/fn/echo/").await.status, 403);
+        let statement = match sid {
+            "call" => r#"{"StatementId":"call","Action":"lambda:InvokeFunction","Principal":"*"}"#,
+            _ => r#"{"StatementId":"url","Action":"lambda:*","Principal":"*","FunctionUrlAuthType":"AWS_IAM"}"#,
+        };
+        platform.send("POST", "/2015-03-31/functions/echo/policy", &[], statement).await;
+        let expected = if sid == "call" { 200 } else { 403 };
+        assert_eq!(platform.get("/fn/echo/").await.status, expected, "{sid}");
+    }
+
     let body = r#"{"AuthType":"AWS_IAM","Cors":{"AllowOrigins":["*"],"AllowMethods":["GET"]}}"#;
     platform.send("PUT", "/2021-10-31/functions/echo/url", &[], body).await;
     // Without authentication whoever asks is the root user, who may.

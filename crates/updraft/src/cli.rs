@@ -100,6 +100,9 @@ pub struct Endpoint {
     /// The platform to talk to [default: $AWS_ENDPOINT_URL, or http://127.0.0.1:4566]
     #[arg(long, value_name = "URL", env = "UPDRAFT_ENDPOINT_URL", hide_env_values = true)]
     pub endpoint_url: Option<String>,
+    /// Certificates to trust, in place of the usual authorities (PEM) [default: $AWS_CA_BUNDLE]
+    #[arg(long, value_name = "FILE", env = "UPDRAFT_CA_FILE", hide_env_values = true)]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `updraft dev`
@@ -151,6 +154,9 @@ pub struct FunctionFlags {
     /// Its entry point, such as app.handler [default: by runtime]
     #[arg(long)]
     pub handler: Option<String>,
+    /// The role whose credentials it has, by name or ARN [default: updraft-basic, which may write logs]
+    #[arg(long)]
+    pub role: Option<String>,
     /// Memory limit, MB
     #[arg(long, value_name = "MB")]
     pub memory_mb: Option<u32>,
@@ -181,6 +187,7 @@ impl From<FunctionFlags> for Manifest {
             name: flags.name,
             runtime: flags.runtime,
             handler: flags.handler,
+            role: flags.role,
             memory_mb: flags.memory_mb,
             timeout_s: flags.timeout_s,
             url: flags.no_url.then_some(false),

@@ -16,7 +16,7 @@ use std::{
 };
 
 use updraft_process::egress::Grant;
-use updraft_server::Authentication;
+use updraft_server::{Authentication, Roles};
 use updraft_store::MasterKey;
 use updraft_types::{AccountId, Region, egress::Network};
 
@@ -39,8 +39,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether requests have to be signed.
     pub authentication: Authentication,
+    /// Whether a function's role has to be one.
+    pub roles: Roles,
     /// What protects requests on their way.
     pub tls: TlsSource,
+    /// Proxies that are believed about whose requests they pass on.
+    pub trusted_proxies: Vec<Network>,
     /// The data directory; made if it is not there.
     pub data: PathBuf,
     /// In every ARN and function URL.
@@ -162,7 +166,9 @@ impl Config {
         Ok(Config {
             listen: listen(merged)?,
             authentication: authentication(merged)?,
+            roles: [Roles::Required, Roles::Optional][merged.choice("roles")?],
             tls: tls(merged)?,
+            trusted_proxies: networks(merged, "trusted_proxies")?,
             data: data(merged)?,
             region: merged.parse("region")?,
             account: merged.parse("account")?,
@@ -186,6 +192,7 @@ impl Config {
             },
             admission: updraft_node::AdmissionLimits {
                 in_flight_max: bounded(merged, "concurrency_max", 1, 1_000_000)?,
+                code_bytes_max: u64::from(bounded(merged, "code_mb_max", 1, 1_000_000_000)?) << 20,
             },
             placement: updraft_node::PlacementLimits {
                 instances_max: bounded(merged, "function_instances_max", 1, 4_000)?,

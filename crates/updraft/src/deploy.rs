@@ -57,6 +57,8 @@ pub struct Prepared {
     pub runtime: Option<Runtime>,
     /// Its entry point.
     pub handler: Option<String>,
+    /// The role whose credentials it has: a name or an ARN.
+    pub role: Option<String>,
     /// Memory, MB.
     pub memory_mb: Option<u32>,
     /// Timeout, seconds.
@@ -135,6 +137,7 @@ fn prepare_folder(request: &Request, output: &Output, cancel: &Cancel) -> Result
         name,
         runtime: Some(runtime),
         handler: Some(handler),
+        role: said.role,
         memory_mb: Some(said.memory_mb.unwrap_or(MEMORY_MB)),
         timeout_s: Some(said.timeout_s.unwrap_or(TIMEOUT_S)),
         environment: Some(said.environment.unwrap_or_default()),
@@ -195,6 +198,7 @@ fn from_file(
         name,
         runtime,
         handler,
+        role: flags.role.clone(),
         memory_mb: flags.memory_mb,
         timeout_s: flags.timeout_s,
         environment: flags.environment.clone(),

@@ -20,7 +20,7 @@ use updraft_store::Store;
 use updraft_wasm::WasmExecutor;
 
 use crate::{
-    certificate,
+    certificate::{self, Watch},
     config::{Config, Interpreters, Isolation},
 };
 
@@ -29,6 +29,7 @@ pub struct Platform {
     server: Server,
     service: Service,
     scheme: &'static str,
+    certificate: Option<Watch>,
 }
 
 impl Platform {
@@ -42,13 +43,13 @@ impl Platform {
         let endpoint = Endpoint::default();
         let executors = executors(config, &directory, endpoint.clone())?;
         let (service, handle) = Service::open(node(config, &directory), store, executors).await?;
-        let transport = certificate::transport(config, &directory)?;
+        let (transport, certificate) = certificate::transport(config, &directory)?;
         let scheme = if matches!(transport, Transport::Tls(_)) { "https" } else { "http" };
         let server = updraft_server::bind(server(config, transport), handle).await?;
         if let Some(address) = server.guest_addr() {
             endpoint.announce(address);
         }
-        Ok(Self { server, service, scheme })
+        Ok(Self { server, service, scheme, certificate })
     }
 
     /// Where it listens; the port is the one really bound.
@@ -72,7 +73,16 @@ impl Platform {
             // The sender is only ever dropped; that is the signal.
             let _ = node_may_stop.await;
         });
-        tokio::join!(doors, node);
+        let certificate = async {
+            match self.certificate {
+                Some(watch) => watch.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ((), ()) = async { tokio::join!(doors, node) } => {}
+            () = certificate => {}
+        }
         Ok(())
     }
 }
@@ -154,6 +164,8 @@ fn server(config: &Config, transport: Transport) -> updraft_server::Config {
     });
     updraft_server::Config {
         authentication: config.authentication,
+        roles: config.roles,
+        trusted_proxies: config.trusted_proxies.clone(),
         transport,
         // Without authentication a function would be the platform's root user.
         has_guest_door: config.authentication == Authentication::Required,

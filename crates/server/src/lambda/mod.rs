@@ -6,6 +6,7 @@
 mod aliases;
 pub(crate) mod authorize;
 mod code;
+mod code_signing;
 mod concurrency;
 mod configuration;
 mod create;
@@ -143,8 +144,15 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "PutFunctionConcurrency" => concurrency::put(scope, name, body).await,
         "DeleteFunctionConcurrency" => concurrency::delete(scope, name).await,
         "GetFunctionConcurrency" => concurrency::get(scope, name),
-        "GetAccountSettings" => Ok(read::account_settings(scope)),
-        "GetFunctionCodeSigningConfig" => read::code_signing(scope, name),
+        "GetAccountSettings" => read::account_settings(scope).await,
+        "ListCodeSigningConfigs" => code_signing::list(&query),
+        "GetCodeSigningConfig"
+        | "UpdateCodeSigningConfig"
+        | "DeleteCodeSigningConfig"
+        | "ListFunctionsByCodeSigningConfig" => code_signing::missing(name),
+        "GetFunctionCodeSigningConfig" => code_signing::get(scope, name),
+        "PutFunctionCodeSigningConfig" => code_signing::put(body).await,
+        "DeleteFunctionCodeSigningConfig" => code_signing::delete(scope, name),
         other => Err(Error::internal(&format!("{other} has no handler"))),
     }
 }

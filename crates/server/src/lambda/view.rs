@@ -216,9 +216,8 @@ pub(super) fn configuration<'a>(
         revision_id: function.revision.as_str(),
         role: &configuration.role,
         runtime: (!is_image).then(|| configuration.runtime.to_string()),
-        runtime_version_config: (detail == Detail::Full && !is_image).then(|| RuntimeVersionView {
-            runtime_version_arn: format!("arn:aws:lambda:{region}::runtime:{}", configuration.runtime),
-        }),
+        runtime_version_config: (detail == Detail::Full && !is_image)
+            .then(|| RuntimeVersionView { runtime_version_arn: runtime_version_arn(function, region) }),
         snap_start: snap_start_of(function),
         state,
         state_reason,
@@ -263,6 +262,11 @@ pub(super) fn deployed(scope: &Scope<'_>, status: StatusCode, deployed: &Deploye
         response.headers_mut().insert(respond::WARNING, respond::header_text(warning));
     }
     response
+}
+
+/// What a function runs on, as `RuntimeVersionConfig` names it: its runtime. AWS names a build of one by its hash.
+pub(super) fn runtime_version_arn(function: &Function, region: &Region) -> String {
+    format!("arn:aws:lambda:{region}::runtime:{}", function.configuration.runtime)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::{
 pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
     let client = client(&arguments.endpoint)?;
     let mut document = client.get_function(&arguments.name).map_err(Problem::from)?;
-    let url = client.function_url(&arguments.name).map_err(Problem::from)?;
+    let url = client.function_url(&arguments.name).map_err(Problem::from)?.map(|url| url.url);
     let egress = client.egress(&arguments.name).map_err(Problem::from)?;
     let scaling = client.scaling(&arguments.name).map_err(Problem::from)?;
     if output.is_json() {

@@ -24,9 +24,6 @@ use crate::{
     problem::{Exit, Problem},
 };
 
-/// The execution role sent along; the API requires one, and nothing here assumes it.
-const ROLE: &str = "arn:aws:iam::000000000000:role/updraft";
-
 /// How often the function's state is looked at while it is being prepared.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -97,6 +94,11 @@ pub fn push(prepared: &Prepared, client: &Client, output: &Output) -> Result<Dep
         }
         (None, false) => None,
     };
+    // One that asks for signatures was made so by its author, and stays so.
+    if url.as_ref().is_some_and(|url| url.is_public) {
+        client.allow_everybody(name)?;
+    }
+    let url = url.map(|url| url.url);
     scale(prepared, client)?;
     let path_url = url.as_ref().map(|_| format!("{}/fn/{}/", client.url(), segment(name)));
     Ok(Deployed { summary, action, url, path_url })
@@ -129,7 +131,7 @@ fn create(prepared: &Prepared, client: &Client, output: &Output) -> Result<(), P
         "FunctionName": prepared.name.as_str(),
         "Runtime": runtime.to_string(),
         "Handler": handler,
-        "Role": ROLE,
+        "Role": role(prepared, client)?,
         "Code": { "ZipFile": BASE64.encode(zip) },
     });
     for (key, value) in differences(prepared, &Summary::default()) {
@@ -145,7 +147,7 @@ fn create_of_image(prepared: &Prepared, found: &Found, client: &Client, output: 
     let mut parameters = json!({
         "FunctionName": prepared.name.as_str(),
         "PackageType": "Image",
-        "Role": ROLE,
+        "Role": role(prepared, client)?,
         "Architectures": [image::own_architecture()],
         "Code": { "ImageUri": uri },
     });
@@ -165,6 +167,22 @@ fn push_image(prepared: &Prepared, found: &Found, client: &Client, output: &Outp
     Ok(format!("{name}:{}", image::TAG_DEFAULT))
 }
 
+/// The role that a new function gets.
+fn role(prepared: &Prepared, client: &Client) -> Result<String, Problem> {
+    let found = client.role(prepared.role.as_deref());
+    found.map_err(|error| match (&error, &prepared.role) {
+        (Error::Refused { .. }, None) => {
+            Problem::new(Exit::Refused, "a function needs a role, and you may not make one")
+                .because(error)
+                .try_next("name one that you may pass, with --role or as `role` in function.toml")
+        }
+        (Error::Refused { .. }, Some(role)) => {
+            Problem::new(Exit::Refused, format!("the role {role} cannot be used")).because(error)
+        }
+        _ => error.into(),
+    })
+}
+
 /// Changes what differs. Configuration goes first; if that leaves the old code unfit, the new code decides.
 fn update(prepared: &Prepared, client: &Client, output: &Output, current: &Summary) -> Result<Action, Problem> {
     let name = prepared.name.as_str();
@@ -182,7 +200,13 @@ fn update(prepared: &Prepared, client: &Client, output: &Output, current: &Summa
     }
     let code_differs = sha256 != current.code_sha256;
     let failed_before = current.state == "Failed" || current.last_update_status.as_deref() == Some("Failed");
-    let configuration = differences(prepared, current);
+    let mut configuration = differences(prepared, current);
+    if let Some(role) = &prepared.role {
+        let role = client.role(Some(role))?;
+        if role != current.role {
+            configuration.insert("Role".to_owned(), json!(role));
+        }
+    }
     if !configuration.is_empty() {
         wait_for_calm(client, name)?;
         let parameters = Value::Object(configuration.clone());
@@ -319,6 +343,7 @@ mod tests {
             name: "hello".parse().unwrap(),
             runtime: Some("python3.11".parse().unwrap()),
             handler: Some("app.handler".into()),
+            role: None,
             memory_mb: Some(128),
             timeout_s: None,
             environment: Some([("A".to_owned(), "1".to_owned())].into()),
