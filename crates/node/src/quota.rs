@@ -59,6 +59,14 @@ impl Function {
         self.in_flight.load(Relaxed)
     }
 
+    /// How many more invocations would be admitted now.
+    pub(crate) fn room(&self) -> u32 {
+        match self.reserved.load(Relaxed) {
+            NONE => self.account.unreserved.load(Relaxed).saturating_sub(self.account.in_flight.load(Relaxed)),
+            reserved => reserved.saturating_sub(self.in_flight()),
+        }
+    }
+
     /// Counts one more invocation, or says which limit is reached.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Admitted, Verdict> {
         let in_flight = self.in_flight.fetch_add(1, Relaxed);
