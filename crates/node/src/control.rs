@@ -568,7 +568,7 @@ impl Handle {
     }
 
     /// The same for all that a function has laid out.
-    fn discard_all(&self, function: &Function) {
+    pub(crate) fn discard_all(&self, function: &Function) {
         self.inner.changes.garbage.lock().extend(keys_of(function));
     }
 

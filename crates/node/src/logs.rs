@@ -79,19 +79,13 @@ struct Hub {
     dirty: Mutex<Vec<Arc<Sink>>>,
     followers: Mutex<HashMap<LogGroupId, broadcast::Sender<Line>>>,
     /// Held while flushing, so a reader that flushed sees what a flush under way was moving.
-    flushing: tokio::sync::Mutex<()>,
+    flushing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Handle {
     /// Logs kept in `store`. [`Handle::run`] must be running for followers to see anything.
     pub(crate) fn new(config: Config, store: Store) -> Self {
-        let hub = Hub {
-            config,
-            store,
-            dirty: Mutex::default(),
-            followers: Mutex::default(),
-            flushing: tokio::sync::Mutex::default(),
-        };
+        let hub = Hub { config, store, dirty: Mutex::default(), followers: Mutex::default(), flushing: Arc::default() };
         Self { hub: Arc::new(hub) }
     }
 
@@ -157,14 +151,22 @@ impl Handle {
 
     /// Moves everything written so far to followers and the store.
     pub(crate) async fn flush(&self) {
-        let _flushing = self.hub.flushing.lock().await;
+        let flushing = self.hub.flushing.clone().lock_owned().await;
         let dirty = std::mem::take(&mut *self.hub.dirty.lock());
         if dirty.is_empty() {
             return;
         }
         let entries: Vec<Entry> = dirty.iter().filter_map(|sink| sink.take()).collect();
         self.tell_followers(&entries);
-        if let Err(error) = self.hub.store.logs().append(entries).await {
+        let store = self.hub.store.clone();
+        // On a task of its own: a reader that hangs up takes no lines along.
+        let appending = tokio::spawn(async move {
+            if let Err(error) = store.logs().append(entries).await {
+                tracing::error!(%error, "log lines were lost");
+            }
+            drop(flushing);
+        });
+        if let Err(error) = appending.await {
             tracing::error!(%error, "log lines were lost");
         }
     }
@@ -384,6 +386,28 @@ mod tests {
         }
         assert!(state.lost > 0);
         assert!(state.lines.size_bytes() <= SINK_BYTES_MAX + LOG_LINE_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_hangs_up_takes_no_lines_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(updraft_store::Config { directory: directory.path().to_owned() }).await.unwrap();
+        let logs = Handle::new(Config::default(), store.clone());
+        let group = |name: String| LogGroupId { account: "000000000000".parse().unwrap(), name };
+        let now = Timestamp::now();
+        logs.sink(group("read".into()), "s", Logging::default()).line(now, format_args!("kept"));
+        // More than the store's writer lets in at a time, so that what comes now waits at its door.
+        let others =
+            (0..2_000).map(|number| store.logs().create_group(group(number.to_string()), Default::default(), now));
+        let mut others = std::pin::pin!(tokio::task::unconstrained(futures_util::future::join_all(others)));
+        assert!(futures_util::poll!(others.as_mut()).is_pending());
+        {
+            let mut reading = std::pin::pin!(logs.flush());
+            assert!(futures_util::poll!(reading.as_mut()).is_pending());
+        }
+        assert!(others.await.iter().all(Result::is_ok));
+        assert_eq!(logs.read(group("read".into()), Timestamp::from_ms(0), 10).await.len(), 1);
+        store.close().await;
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Handle {
             handle.inner.store.versions().delete(id.clone()).await?;
             handle.swap(&id.function, |catalog| catalog.without_version(&id.function, number));
             handle.inner.pools.forget(&id);
-            handle.discard(version.code.clone());
+            handle.discard_all(version);
             Ok(())
         })
         .await

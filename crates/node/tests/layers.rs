@@ -19,7 +19,7 @@ use updraft_executor::{
 };
 use updraft_node::{
     AdmissionLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits, Reply,
-    Service, control, layers, logs,
+    Service, control, layers, logs, versions::Publication,
 };
 use updraft_store::Store;
 use updraft_types::{
@@ -251,7 +251,14 @@ async fn what_nothing_names_is_swept_also_after_a_kill() {
     node.create("f", &[&first, &second]).await.unwrap();
     assert_eq!(node.laid_out(), 4, "a package, two layers and their set");
     node.invoke("f").await;
+    node.handle.publish_version(&id("f"), Publication::default()).await.unwrap();
     node.handle.update_configuration(&id("f"), None, |to| to.layers.clear()).await.unwrap();
+    let passing = node.publish("c", &[("c", "c")]).await.unwrap();
+    assert_eq!(node.laid_out(), 5);
+    node.handle.delete_layer_version(passing.id).await.unwrap();
+    node.until("a round of sweeping is over", || node.laid_out() == 4).await;
+    // Only the version had the set by then.
+    node.handle.delete_version(&id("f"), 1).await.unwrap();
     node.until("the set is swept", || node.laid_out() == 3).await;
     node.handle.delete_layer_version(first.id).await.unwrap();
     node.until("the layer is swept", || node.laid_out() == 2).await;

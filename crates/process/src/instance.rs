@@ -129,17 +129,25 @@ impl Instance for RuntimeInstance {
         self.api.settled().await;
         let memory_mb = self.function.configuration.memory_mb;
         let telemetry = self.telemetry.invocation(call.request, self.function.version, memory_mb);
-        let (mut busy, mut reporter) = (None, None);
-        if self.api.extensions_hear_invokes() {
-            let (sender, ended) = oneshot::channel();
-            reporter = telemetry.is_some().then_some(sender);
+        let (mut busy, mut reporter, mut ended) = (None, None, None);
+        let hear_invokes = self.api.extensions_hear_invokes();
+        if hear_invokes {
             busy = Some(Busy::new(self.process.clone()));
-            self.limit_extensions(call.deadline, reporter.is_some().then_some(ended));
+            (reporter, ended) = telemetry.is_some().then(oneshot::channel).unzip();
         }
         if let Some(telemetry) = telemetry {
             kill.tell(telemetry, reporter);
         }
-        let answer = self.api.call(call, busy).await;
+        let deadline = call.deadline;
+        let put = self.api.put(call, busy);
+        if hear_invokes {
+            // Only now is there anything of theirs that could last.
+            self.limit_extensions(deadline, ended);
+        }
+        let answer = match put {
+            Ok(promise) => promise.answer().await,
+            Err(fault) => Err(fault),
+        };
         self.process.drain();
         match answer {
             Ok(answer) => {

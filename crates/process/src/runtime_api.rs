@@ -54,6 +54,16 @@ pub(crate) struct Answer {
     pub(crate) body: AnswerBody,
 }
 
+/// An invocation that has been put to the guest.
+pub(crate) struct Promise(oneshot::Receiver<Result<Answer, Fault>>);
+
+impl Promise {
+    /// Waits for the beginning of the answer.
+    pub(crate) async fn answer(self) -> Result<Answer, Fault> {
+        self.0.await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
 /// An answer's bytes.
 pub(crate) enum AnswerBody {
     /// All there.
@@ -179,43 +189,40 @@ impl RuntimeApi {
         receiver.await.unwrap_or_else(|_| Err(lost()))
     }
 
-    /// Puts an invocation to the guest, and to its extensions for which `busy` is kept while they work, and waits for
-    /// the beginning of its answer. The invocation before must have settled.
-    pub(crate) async fn call(&self, call: Call, busy: Option<Busy>) -> Result<Answer, Fault> {
+    /// Puts an invocation to the guest, and to its extensions for which `busy` is kept while they work; from then on
+    /// they are not settled. Answers with what to wait at. The invocation before must have settled.
+    pub(crate) fn put(&self, call: Call, busy: Option<Busy>) -> Result<Promise, Fault> {
         let Payload::Event(payload) = call.payload else {
             return Err(Fault::Platform { reason: "an HTTP request was sent to a runtime that takes events".into() });
         };
-        let receiver = {
-            let mut state = self.state.lock();
-            if let Some(fault) = &state.ended {
-                return Err(fault.clone());
-            }
-            let Some(nonce) = state.machine.begin(call.request) else {
-                return Err(Fault::Platform { reason: "an invocation was sent to a runtime that is busy".into() });
-            };
-            let given = call.context.trace.as_deref();
-            let trace = trace::header(given, self.about.tracing, &call.request, call.deadline_at.as_ms());
-            let event = Event {
-                request: call.request,
-                nonce,
-                payload,
-                deadline_at_ms: call.deadline_at.as_ms(),
-                trace,
-                client_context: call.context.client_context,
-                qualifier: call.context.qualifier,
-            };
-            state.busy = busy;
-            state.invoke_extensions(&event, &self.about);
-            let (sender, receiver) = oneshot::channel();
-            state.caller = Some(sender);
-            // A guest that has hung up meanwhile gets the event when it asks again.
-            state.event = match state.next.take() {
-                Some(next) => next.send(event).err(),
-                None => Some(event),
-            };
-            receiver
+        let mut state = self.state.lock();
+        if let Some(fault) = &state.ended {
+            return Err(fault.clone());
+        }
+        let Some(nonce) = state.machine.begin(call.request) else {
+            return Err(Fault::Platform { reason: "an invocation was sent to a runtime that is busy".into() });
         };
-        receiver.await.unwrap_or_else(|_| Err(lost()))
+        let given = call.context.trace.as_deref();
+        let trace = trace::header(given, self.about.tracing, &call.request, call.deadline_at.as_ms());
+        let event = Event {
+            request: call.request,
+            nonce,
+            payload,
+            deadline_at_ms: call.deadline_at.as_ms(),
+            trace,
+            client_context: call.context.client_context,
+            qualifier: call.context.qualifier,
+        };
+        state.busy = busy;
+        state.invoke_extensions(&event, &self.about);
+        let (sender, receiver) = oneshot::channel();
+        state.caller = Some(sender);
+        // A guest that has hung up meanwhile gets the event when it asks again.
+        state.event = match state.next.take() {
+            Some(next) => next.send(event).err(),
+            None => Some(event),
+        };
+        Ok(Promise(receiver))
     }
 
     /// A streamed answer has been read to its end.
@@ -531,7 +538,38 @@ async fn discard(mut body: Incoming) {
 
 #[cfg(test)]
 mod tests {
+    use updraft_types::{function::TracingMode, logging::LogFormat};
+
     use super::*;
+    use crate::testing;
+
+    #[test]
+    fn extensions_have_something_to_do_as_soon_as_an_invocation_has_begun() {
+        let about = About {
+            function_arn: "arn".into(),
+            function_name: "hello".into(),
+            function_version: "$LATEST".into(),
+            handler: "x".into(),
+            account: "000000000000".into(),
+            logging: Default::default(),
+            tracing: TracingMode::PassThrough,
+            instance: "i".into(),
+            memory_bytes_max: 0,
+        };
+        let api = RuntimeApi::new(about, vec!["agent".into()], Arc::new(Telemetry::new(LogFormat::Text)));
+        {
+            let mut state = api.state.lock();
+            let agent = state.extensions.register("agent", &["INVOKE".into()]).unwrap();
+            state.extensions.next(agent).unwrap();
+            state.machine.next().unwrap();
+        }
+        assert!(api.is_settled());
+        // Nobody has waited for the answer yet.
+        let promise = api.put(testing::call(Payload::Event("1".into())), None).ok().unwrap();
+        assert!(!api.is_settled());
+        drop(promise);
+        assert!(!api.is_settled(), "and they have it whether or not somebody does");
+    }
 
     #[test]
     fn headers_of_any_kind_are_read_as_far_as_they_make_sense() {

@@ -17,8 +17,9 @@ use crate::{api_error::ApiError, body::Held, respond};
 /// The content type of every answer.
 pub(crate) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 
-/// Most characters of a wrong value that are shown to whoever sent it.
+/// Most characters of a wrong value that are shown to whoever sent it, and most complaints; more are counted.
 const SHOWN_CHARACTERS_MAX: usize = 200;
+const COMPLAINTS_SHOWN_MAX: usize = 10;
 
 /// The operation a request is for. `prefix` is the service's, such as `Logs_20140328`.
 pub(crate) fn operation<'a>(head: &'a Parts, prefix: &str) -> Result<&'a str, ApiError> {
@@ -67,7 +68,29 @@ pub(crate) struct Input {
     path: String,
     /// The code of the error that [`Input::finish`] makes.
     code: &'static str,
-    complaints: Vec<String>,
+    complaints: Complaints,
+}
+
+/// What is wrong with a request: the first of it in words.
+#[derive(Debug, Default)]
+struct Complaints {
+    count: usize,
+    shown: Vec<String>,
+}
+
+impl Complaints {
+    fn add(&mut self, words: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.shown.len() < COMPLAINTS_SHOWN_MAX {
+            self.shown.push(words());
+        }
+    }
+
+    fn append(&mut self, others: Self) {
+        self.count += others.count;
+        self.shown.extend(others.shown);
+        self.shown.truncate(COMPLAINTS_SHOWN_MAX);
+    }
 }
 
 impl Input {
@@ -78,7 +101,7 @@ impl Input {
             Ok(_) => return Err(serialization("The request is not a JSON object")),
             Err(error) => return Err(serialization(&format!("The request is not JSON: {error}"))),
         };
-        Ok(Self { members, path: String::new(), code, complaints: Vec::new() })
+        Ok(Self { members, path: String::new(), code, complaints: Complaints::default() })
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
@@ -192,9 +215,9 @@ impl Input {
         for (index, element) in elements.into_iter().enumerate() {
             let Value::Object(members) = element else { return Err(wrong_type(name, "a list of structures")) };
             let path = format!("{}{name}.{}.member.", self.path, index + 1);
-            let mut inner = Input { members, path, code: self.code, complaints: Vec::new() };
+            let mut inner = Input { members, path, code: self.code, complaints: Complaints::default() };
             read.push(each(&mut inner)?);
-            self.complaints.append(&mut inner.complaints);
+            self.complaints.append(inner.complaints);
         }
         Ok(Some(read))
     }
@@ -259,35 +282,35 @@ impl Input {
                 _ => return,
             }
         };
-        self.complaints.push(complaint(path, text, &constraint));
+        self.complaints.add(|| complaint(path, text, &constraint));
     }
 
     /// Notes that a member that must be there is not.
     pub(crate) fn missing(&mut self, name: &str) {
         let path = &self.path;
-        let text = format!("Value null at '{path}{name}' failed to satisfy constraint: Member must not be null");
-        self.complaints.push(text);
+        let null = || format!("Value null at '{path}{name}' failed to satisfy constraint: Member must not be null");
+        self.complaints.add(null);
     }
 
     /// Notes that a member breaks a constraint.
     pub(crate) fn complain(&mut self, name: &str, value: &str, constraint: &str) {
         let path = format!("{}{name}", self.path);
-        self.complaints.push(complaint(&path, value, constraint));
+        self.complaints.add(|| complaint(&path, value, constraint));
     }
 
     /// Whether no member read so far broke its bounds.
     pub(crate) fn is_sound(&self) -> bool {
-        self.complaints.is_empty()
+        self.complaints.count == 0
     }
 
     /// An error if any member broke its bounds.
     pub(crate) fn finish(self) -> Result<(), ApiError> {
-        if self.complaints.is_empty() {
+        if self.complaints.count == 0 {
             return Ok(());
         }
-        let count = self.complaints.len();
+        let count = self.complaints.count;
         let errors = if count == 1 { "error" } else { "errors" };
-        let shown = self.complaints.into_iter().take(10).collect::<Vec<_>>().join("; ");
+        let shown = self.complaints.shown.join("; ");
         Err(ApiError::bad_request(self.code, format!("{count} validation {errors} detected: {shown}")))
     }
 }
@@ -362,6 +385,19 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} is not in {text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_wrong_throughout_is_told_the_first_of_it() {
+        let many = format!(r#"{{"list":[{}"x"],"inner":[{}{{}}]}}"#, r#""","#.repeat(5_000), "{},".repeat(5_000));
+        let mut read = input(many.leak()).await.unwrap();
+        let rule = Rule::length(1..=5);
+        read.texts("list", 1..=10_000, &rule).unwrap();
+        read.structures("inner", 1..=10_000, |inner| inner.required_text("message", &rule)).unwrap();
+        assert_eq!(read.complaints.shown.len(), COMPLAINTS_SHOWN_MAX);
+        let text = words(read.finish().unwrap_err());
+        assert!(text.contains("10001 validation errors detected: Value '' at 'list.1.member'"), "{text}");
+        assert!(text.contains("'list.10.member'") && !text.contains("'list.11.member'"), "{text}");
     }
 
     #[tokio::test]

@@ -17,7 +17,9 @@ use super::{
     search::{Candidate, Language},
 };
 
-const ANSWER_MS_MAX: u64 = 5_000;
+/// Long enough for a machine that is busy and has read none of the interpreter yet: one that does not answer in time is not
+/// there until the platform starts again.
+const ANSWER_MS_MAX: u64 = 20_000;
 const AT_ONCE: usize = 4;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 

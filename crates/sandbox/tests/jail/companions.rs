@@ -38,8 +38,14 @@ async fn all_of(pipe: std::os::fd::OwnedFd) -> String {
 
 fn companions_start_first_and_outlive_the_command() {
     let directory = open_directory();
-    let first = "#!/bin/sh\necho $WHO $(pwd)\nuntil [ -e /tmp/stop ]; do sleep 0.01; done\nexit 7\n";
-    let waiting = "trap 'touch /tmp/stop; exit 3' TERM\necho ready\nwhile true; do sleep 0.01; done";
+    // Until the command has been reaped, not just until it means to end.
+    let first = "#!/bin/sh
+echo $WHO $(pwd)
+until [ -s /tmp/pid ]; do sleep 0.01; done
+while kill -0 $(cat /tmp/pid) 2>/dev/null; do sleep 0.01; done
+exit 7
+";
+    let waiting = "trap 'exit 3' TERM\necho $$ > /tmp/pid\necho ready\nwhile true; do sleep 0.01; done";
     let spec = with(spec(&["/bin/sh", "-c", waiting]), directory.path(), &[("first", first)]);
     block_on(async {
         let mut sandbox = spawner().spawn(spec).await.unwrap();

@@ -177,7 +177,7 @@ class Platform:
         try:
             made = self.data / "tls" / "certificate.pem"
             trusted = ssl.create_default_context(cafile=made) if self.url.startswith("https:") else None
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=5, context=trusted) as answer:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=30, context=trusted) as answer:
                 return answer.status == 200
         except OSError:
             return False

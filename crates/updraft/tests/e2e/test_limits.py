@@ -21,9 +21,9 @@ def handler(event, context):
 class Caller(threading.Thread):
     """Invokes with an event that keeps the function busy, and keeps what came of it."""
 
-    def __init__(self, platform, name):
+    def __init__(self, platform, name, client=None):
         super().__init__(daemon=True)
-        self.client, self.platform, self.name_, self.outcome = platform.client(), platform, name, None
+        self.client, self.platform, self.name_, self.outcome = client or platform.client(), platform, name, None
         self.start()
 
     def run(self):
@@ -68,8 +68,9 @@ def test_a_flood_beyond_instances_and_queue_is_refused_and_then_over(private):
     arguments = ["--function-instances-max", "2", "--queue-max", "3", "--queue-wait-s", "60", "--drain-s", "1"]
     platform = private(arguments=arguments)
     client = platform.client()
-    platform.create("busy", zip_of({"app.py": WAITING}), Timeout=5)
-    callers = [Caller(platform, "busy") for _ in range(60)]
+    platform.create("busy", zip_of({"app.py": WAITING}), Timeout=10)
+    # With one client, so that all have asked long before the first call is over.
+    callers = [Caller(platform, "busy", client) for _ in range(60)]
     wait_until(lambda: sum(1 for caller in callers if caller.refusal()) >= 55, "all but five are refused")
     for caller in callers:
         if refusal := caller.refusal():
