@@ -61,8 +61,14 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         (&Method::GET, Some(("code", name))) => code(scope, function(scope, name, action)?, query).await,
         (&Method::GET, Some(("layers", arn))) => layer_code(scope, arn, query).await,
         (&Method::GET, Some(("functions", rest))) => match rest.strip_suffix("/dead-letters") {
-            Some(name) => dead_letters::get(scope, &function(scope, name, action)?, query).await,
-            None => Ok(scaling::get(scope, &function(scope, rest, action)?)),
+            Some(name) => {
+                let function = function(scope, name, action)?;
+                dead_letters::get(scope, &function, query).await
+            }
+            None => {
+                let function = function(scope, rest, action)?;
+                Ok(scaling::get(scope, &function))
+            }
         },
         (&Method::PUT, Some(("functions", rest))) => match rest.strip_suffix("/scaling") {
             Some(name) => scaling::put(scope, function(scope, name, action)?, body).await,

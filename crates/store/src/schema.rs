@@ -203,7 +203,7 @@ pub(crate) const PLATFORM: Schema = Schema {
 
         -- What is still to be done with an event; both rows go together.
         CREATE TABLE delivery (
-            event     INTEGER PRIMARY KEY REFERENCES event (id),
+            event     INTEGER PRIMARY KEY, -- its id
             account   TEXT NOT NULL,
             name      TEXT NOT NULL,    -- of the function it is for
             due_at    INTEGER NOT NULL, -- not to be tried before; while leased, when the lease ends

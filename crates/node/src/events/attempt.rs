@@ -5,13 +5,14 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
+use tokio::task::JoinHandle;
 use updraft_engine::events::{self, Condition, History, Outcome, Policy, RETRIES_MAX, Rules, Verdict, recursion};
-use updraft_store::events::{Lease, Leased, Progress, Retention, Settled, Settlement};
+use updraft_store::events::{Error, Lease, Leased, Progress, Retention, Settled, Settlement};
 use updraft_types::{
-    Body, Event, Fault, Invocation, Payload, Qualifier, RequestId, Timestamp, Version,
+    BoxError, Event, Fault, Invocation, Payload, Qualifier, RequestId, Timestamp, Version,
     body::fault_of,
     invocation::{Context, LogTail},
     limits::PAYLOAD_BYTES_MAX,
@@ -50,6 +51,9 @@ enum Ending {
     GivenUp(Condition),
 }
 
+/// A whole reply, and whether it is an error by what it says of itself.
+type Whole = Result<(Bytes, bool), Fault>;
+
 impl Handle {
     /// Tries an event and settles it, as a task of its own.
     pub(super) fn attempt(self, leased: Leased, slot: Slot) -> BoxFuture<'static, ()> {
@@ -68,20 +72,25 @@ impl Handle {
     }
 
     async fn settle_try(self, lease: Lease, request: RequestId, settlement: Settlement) -> Settled {
-        let events = self.inner.store.events().clone();
         loop {
-            let settled = events.settle(lease, settlement.clone()).await;
-            let error = match settled {
-                Ok(settled) => return settled,
-                Err(error) => error,
+            let error = match self.settling(lease, settlement.clone()).await {
+                Ok(Ok(settled)) => return settled,
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => panic.to_string(),
             };
             if self.inner.is_stopping.load(Relaxed) {
-                tracing::warn!(%error, %request, "a try is not settled: the event is tried again");
+                tracing::warn!(error, %request, "a try is not settled: the event is tried again");
                 return Settled::Stale;
             }
-            tracing::error!(%error, %request, "settling a try, until it succeeds");
+            tracing::error!(error, %request, "settling a try, until it succeeds");
             tokio::time::sleep(STORE_REST).await;
         }
+    }
+
+    /// Settles a try, in a task of its own: what the store was told to do is done even if nobody waits for it.
+    fn settling(&self, lease: Lease, settlement: Settlement) -> JoinHandle<Result<Settled, Error>> {
+        let events = self.inner.store.events().clone();
+        tokio::spawn(async move { events.settle(lease, settlement).await })
     }
 
     fn count_try(&self, event: &Event, decision: Decision, settled: Settled) {
@@ -154,6 +163,15 @@ impl Handle {
         Some(ended(ending, passed, self.retention()))
     }
 
+    /// Calls the function, in a task of its own, as other doors do.
+    fn calling(&self, invocation: Invocation) -> JoinHandle<Result<Whole, Refusal>> {
+        let handle = self.clone();
+        tokio::spawn(async move {
+            let answer = handle.invoke(invocation).await?;
+            Ok(whole(answer.result).await)
+        })
+    }
+
     /// One call; `None` if the platform is stopping.
     async fn try_once(self, event: Event, trace: String) -> Option<Tried> {
         let qualifier = event.qualifier.clone().unwrap_or(Qualifier::Version(Version::Latest));
@@ -168,14 +186,16 @@ impl Handle {
             context: Context { client_context: event.client_context, trace: Some(trace), qualifier: event.qualifier },
             log_tail: LogTail::None,
         };
-        let answer = self.invoke(invocation).await;
-        let answer = match answer {
-            Ok(answer) => answer,
+        let called = match self.calling(invocation).await {
+            Ok(called) => called,
+            Err(panic) => Ok(Err(Fault::Platform { reason: panic.to_string() })),
+        };
+        let whole = match called {
+            Ok(whole) => whole,
             Err(Refusal::Stopping) => return None,
             Err(_) => return Some(refused),
         };
         let answered = |payload, is_error| Some(Answered { version, payload, is_error });
-        let whole = whole(answer.result).await;
         Some(match whole {
             Ok((payload, is_error)) => Tried {
                 outcome: if is_error { Outcome::Failed } else { Outcome::Succeeded },
@@ -217,7 +237,7 @@ fn rules(config: Option<&EventInvoke>, policy: Policy) -> Rules {
 }
 
 /// The whole reply, and whether it says of itself that it is an error: an HTTP function's status of 400 or more.
-async fn whole(result: Result<Reply, Fault>) -> Result<(Bytes, bool), Fault> {
+async fn whole(result: Result<Reply, Fault>) -> Whole {
     let (body, is_error) = match result? {
         Reply::Event { body, .. } => (body, false),
         Reply::Http(response) => {
@@ -228,13 +248,21 @@ async fn whole(result: Result<Reply, Fault>) -> Result<(Bytes, bool), Fault> {
     Ok((collect(body).await?, is_error))
 }
 
-async fn collect(body: Body) -> Result<Bytes, Fault> {
-    match Limited::new(body, PAYLOAD_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Fault::ResponseTooLarge),
-        Err(error) => {
-            Err(fault_of(error)
-                .unwrap_or_else(|error| Fault::Crash { reason: format!("the response broke off: {error}") }))
+async fn collect<B>(mut body: B) -> Result<Bytes, Fault>
+where
+    B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin,
+{
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let broken_off = |error| Fault::Crash { reason: format!("the response broke off: {error}") };
+            fault_of(error).unwrap_or_else(broken_off)
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if collected.len() + data.len() > PAYLOAD_BYTES_MAX {
+            return Err(Fault::ResponseTooLarge);
         }
+        collected.extend_from_slice(&data);
     }
+    Ok(collected.freeze())
 }
