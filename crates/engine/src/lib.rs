@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod burst;
 pub mod contention;
+pub mod events;
 pub mod eviction;
 pub mod fair;
 pub mod filter_pattern;

@@ -335,14 +335,15 @@ impl Handle {
         .await
     }
 
-    /// Deletes a function with its versions and aliases; its running calls finish.
+    /// Deletes a function with its versions, aliases and pending events; its running calls finish.
     pub async fn delete(&self, id: &FunctionId) -> Result<(), Error> {
         let (handle, id) = (self.clone(), id.clone());
         detached(async move {
             let _turn = handle.turn(&id).await;
             let current = handle.current(&id, None)?;
             let before = handle.catalog();
-            handle.inner.store.functions().delete(id.clone()).await?;
+            let dropped = handle.inner.store.functions().delete(id.clone()).await?;
+            handle.inner.board.gone(&id, dropped.events, dropped.bytes);
             handle.swap(&id, |catalog| catalog.without(&id));
             handle.inner.pools.forget_function(&id);
             handle.discard_all(&current);

@@ -95,6 +95,14 @@ impl Function {
         self.reserved.load(Relaxed) == 0
     }
 
+    /// How many more invocations would be admitted now, what is provisioned for a version aside.
+    pub(crate) fn room(&self) -> u32 {
+        match self.reserved.load(Relaxed) {
+            NONE => self.account.unreserved.load(Relaxed).saturating_sub(self.account.in_flight.load(Relaxed)),
+            reserved => reserved.saturating_sub(self.in_flight()),
+        }
+    }
+
     /// Counts one more invocation of a version, or says which limit is reached.
     pub(crate) fn admit(self: &Arc<Self>, version: &Arc<Version>) -> Result<Admitted, Verdict> {
         let in_flight = self.in_flight.fetch_add(1, Relaxed);

@@ -79,6 +79,7 @@ mod tests {
                 fair: FairPolicy::default(),
                 wait_max: Duration::from_secs(20),
                 keep_alive: Policy::default(),
+                events: Default::default(),
                 logs: logs::Config::default(),
                 drain_max: Duration::from_secs(10),
             };

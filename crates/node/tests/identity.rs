@@ -44,6 +44,7 @@ impl Node {
             fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
+            events: Default::default(),
             logs: logs::Config::default(),
             drain_max: Duration::from_secs(10),
         };

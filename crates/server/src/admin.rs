@@ -5,9 +5,12 @@
 //! `{"at_ms":…,"stream":"…","text":"…"}`, text with what is not UTF-8 replaced. A followed log ends when its reader
 //! leaves or the platform stops. `GET code/NAME?sha256=…` answers the zip, as long as the function still runs it;
 //! `GET layers/ARN?sha256=…` that of a layer version.
-//! `accounts…`: see [`accounts`]. `images…`: see [`images`]. `POST policy/check`: see [`policy`]. `functions/NAME/egress`: see [`egress`]. `GET functions/NAME` and `PUT functions/NAME/scaling`: see [`scaling`].
+//! `accounts…`: see [`accounts`]. `images…`: see [`images`]. `POST policy/check`: see [`policy`].
+//! `functions/NAME/egress`: see [`egress`]. `functions/NAME/dead-letters`: see [`dead_letters`]. `GET functions/NAME` and
+//! `PUT functions/NAME/scaling`: see [`scaling`].
 
 mod accounts;
+mod dead_letters;
 mod egress;
 mod images;
 mod policy;
@@ -63,10 +66,16 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         }
         (&Method::GET, Some(("code", name))) => code(scope, function(scope, name, action)?, query).await,
         (&Method::GET, Some(("layers", arn))) => layer_code(scope, arn, query).await,
-        (&Method::GET, Some(("functions", name))) => {
-            let function = function(scope, name, action)?;
-            Ok(scaling::get(scope, &function))
-        }
+        (&Method::GET, Some(("functions", rest))) => match rest.strip_suffix("/dead-letters") {
+            Some(name) => {
+                let function = function(scope, name, action)?;
+                dead_letters::get(scope, &function, query).await
+            }
+            None => {
+                let function = function(scope, rest, action)?;
+                Ok(scaling::get(scope, &function))
+            }
+        },
         (&Method::PUT, Some(("functions", rest))) => match rest.strip_suffix("/scaling") {
             Some(name) => scaling::put(scope, function(scope, name, action)?, body).await,
             None => Err(Error::admin_not_found()),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use updraft_node::{
     Refusal, control,
     dispatch::{Limit, Throttle},
+    events,
     identity::{self, Denied},
 };
 use updraft_types::{
@@ -490,6 +491,31 @@ impl Error {
             Refusal::NotFound => Self::function_not_found(arn),
             Refusal::Stopping => Self::new(Kind::ServiceUnavailable, "The platform is stopping"),
         }
+    }
+
+    /// Why an event was not accepted. `arn` is the function's. What is full is worded as a rate that is exceeded: Lambda
+    /// has no other word for it.
+    pub(crate) fn event_refused(refused: events::Refused, arn: &str) -> Self {
+        match refused {
+            events::Refused::Invocation(refusal) => Self::refusal(refusal, arn),
+            events::Refused::Full(full) => Self {
+                reason: Some(match full {
+                    events::Full::Function => "FunctionInvocationRateLimitExceeded",
+                    events::Full::Account => "CallerRateLimitExceeded",
+                }),
+                ..Self::new(Kind::TooManyRequests, "Rate Exceeded.")
+            },
+            events::Refused::DiskFull => {
+                Self::new(Kind::ServiceUnavailable, "The platform's disk is full. The event was not accepted")
+            }
+            events::Refused::Internal(text) => Self::internal(&text),
+        }
+    }
+
+    /// An event's payload over its limit (worded as Lambda does, from memory).
+    pub(crate) fn event_too_large(bytes: usize, bytes_max: usize) -> Self {
+        let text = format!("{bytes} byte payload is too large for the Event invocation type (limit {bytes_max} bytes)");
+        Self::new(Kind::RequestTooLarge, text)
     }
 
     /// The platform's own failure: `text` goes to the log.

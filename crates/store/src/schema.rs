@@ -265,6 +265,48 @@ pub(crate) const PLATFORM: Schema = Schema {
         ) STRICT;
         CREATE UNIQUE INDEX iam_group_by_name ON iam_group (account, name COLLATE NOCASE);
     ",
+        "
+        -- One row an asynchronous event; it never changes. Ids are their order, and never used again. Times are
+        -- milliseconds since the Unix epoch.
+        CREATE TABLE event (
+            id             INTEGER PRIMARY KEY AUTOINCREMENT,
+            request        TEXT NOT NULL,
+            qualifier      TEXT, -- as the caller named the version, if it did
+            client_context TEXT,
+            trace          TEXT NOT NULL,
+            accepted_at    INTEGER NOT NULL,
+            payload        BLOB NOT NULL
+        ) STRICT;
+
+        -- What is still to be done with an event; both rows go together.
+        CREATE TABLE delivery (
+            event     INTEGER PRIMARY KEY, -- its id
+            account   TEXT NOT NULL,
+            name      TEXT NOT NULL,    -- of the function it is for
+            due_at    INTEGER NOT NULL, -- not to be tried before; while leased, when the lease ends
+            lease     INTEGER NOT NULL, -- the number of its last lease
+            is_leased INTEGER NOT NULL,
+            attempts  INTEGER NOT NULL, -- how often the function ran
+            refusals  INTEGER NOT NULL, -- how often in a row it could not
+            bytes     INTEGER NOT NULL  -- what the event takes
+        ) STRICT;
+        -- Holds what is summed up when the store is opened, so that no row need be read for that.
+        CREATE INDEX delivery_by_function ON delivery (account, name, due_at, event, bytes);
+
+        -- One row an event that was given up, or a record that could not be delivered.
+        CREATE TABLE dead_letter (
+            id      INTEGER PRIMARY KEY AUTOINCREMENT,
+            account TEXT NOT NULL,
+            name    TEXT NOT NULL,
+            request TEXT NOT NULL,
+            at      INTEGER NOT NULL,
+            reason  TEXT NOT NULL,
+            bytes   INTEGER NOT NULL,
+            record  TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX dead_letter_by_function ON dead_letter (account, name, id, bytes);
+        CREATE INDEX dead_letter_by_age ON dead_letter (at);
+    ",
     ],
 };
 

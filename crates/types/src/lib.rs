@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod egress;
+pub mod event;
 pub mod fault;
 pub mod function;
 pub mod iam;
@@ -24,6 +25,7 @@ pub mod version;
 
 pub use body::{Body, BoxError};
 pub use egress::Egress;
+pub use event::Event;
 pub use fault::{ExitStatus, ExtensionFailure, Fault};
 pub use function::Function;
 pub use identity::{Caller, Principal};

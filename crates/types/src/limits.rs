@@ -14,6 +14,8 @@ pub const PACKAGE_ENTRIES_MAX: usize = 100_000;
 pub const REQUEST_BODY_BYTES_MAX: usize = 70_167_211;
 /// Largest synchronous payload and response, bytes (6 MB + 100).
 pub const PAYLOAD_BYTES_MAX: usize = 6_291_556;
+/// Largest payload of an asynchronous invocation, bytes (source: Lambda's quotas).
+pub const EVENT_BYTES_MAX: usize = 1_048_576;
 /// Largest streamed response, bytes.
 pub const STREAM_BYTES_MAX: u64 = 209_715_200;
 /// Largest sum of environment variable names and values, bytes.

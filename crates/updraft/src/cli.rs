@@ -60,6 +60,8 @@ pub enum Command {
     Rm(Rm),
     /// Print a function's log
     Logs(Logs),
+    /// List what was given up of a function's asynchronous events
+    DeadLetters(DeadLetters),
     /// Look after accounts and the access keys of their root users
     #[command(subcommand)]
     Account(AccountCommand),
@@ -260,6 +262,19 @@ pub struct Logs {
     /// At most this many of the newest lines
     #[arg(long, short = 'n', value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub lines: u32,
+    /// Where.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+}
+
+/// `updraft dead-letters`
+#[derive(Debug, Args)]
+pub struct DeadLetters {
+    /// The function's name
+    pub name: String,
+    /// At most this many of the newest
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub limit: u32,
     /// Where.
     #[command(flatten)]
     pub endpoint: Endpoint,

@@ -4,6 +4,7 @@
 //! command reads from top to bottom. Every answer held in memory is bounded.
 
 pub mod accounts;
+pub mod dead_letters;
 pub mod egress;
 pub mod endpoint;
 pub mod images;

@@ -4,6 +4,7 @@
 mod account;
 mod completions;
 mod config;
+mod dead_letters;
 mod deploy;
 mod dev;
 mod doctor;
@@ -44,6 +45,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Get(arguments) => get::run(&arguments, &output),
         Command::Rm(arguments) => rm::run(&arguments, &output),
         Command::Logs(arguments) => logs::run(&arguments, &output),
+        Command::DeadLetters(arguments) => dead_letters::run(&arguments, &output),
         Command::Account(command) => account::run(&command, &output),
         Command::Image(command) => image::run(&command, &output),
         Command::Policy(command) => policy::run(&command, &output),

@@ -81,6 +81,8 @@ pub struct Config {
     pub keep_alive: updraft_node::KeepAlivePolicy,
     /// Most interpreters of one kind kept running without a function.
     pub prewarmed_max: u32,
+    /// How asynchronous events are treated.
+    pub events: updraft_node::events::Config,
     /// How long running invocations may take to finish at a stop.
     pub drain: Duration,
     /// How long functions' logs are kept, days.
@@ -211,6 +213,7 @@ impl Config {
             queue_wait: seconds(merged, "queue_wait_s", 900)?,
             keep_alive: keep_alive(merged)?,
             prewarmed_max: bounded(merged, "prewarmed_max", 0, 64)?,
+            events: events(merged)?,
             drain: seconds(merged, "drain_s", 3_600)?,
             log_retention_days: bounded(merged, "log_retention_days", 1, 3_650)?,
             log_bytes_max: u64::from(bounded(merged, "log_megabytes_max", 1, 1_000_000)?) * 1_000_000,
@@ -330,6 +333,23 @@ fn list<T: FromStr<Err: std::fmt::Display>>(merged: &Merged, key: &str) -> Resul
     let value = merged.value(key);
     let each = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
     each.map(|text| text.parse().map_err(|error| value.problem(error))).collect()
+}
+
+fn events(merged: &Merged) -> Result<updraft_node::events::Config, Problem> {
+    use updraft_node::events::{Config, Limits, Policy};
+    let megabytes = bounded(merged, "async_account_megabytes_max", 2, 1_000_000)?;
+    let days = bounded(merged, "dead_letter_days", 1, 3_650)?;
+    Ok(Config {
+        policy: Policy::default().with_retry_pause(seconds(merged, "async_retry_pause_s", 3_600)?),
+        limits: Limits {
+            function_events_max: bounded(merged, "async_events_max", 1, 10_000_000)?.into(),
+            account_events_max: bounded(merged, "async_account_events_max", 1, 10_000_000)?.into(),
+            account_bytes_max: u64::from(megabytes) * 1_000_000,
+        },
+        in_flight_max: bounded(merged, "async_in_flight_max", 1, 100_000)?,
+        letters_age_max: Duration::from_secs(u64::from(days) * 24 * 3600),
+        ..Config::default()
+    })
 }
 
 fn keep_alive(merged: &Merged) -> Result<updraft_node::KeepAlivePolicy, Problem> {

@@ -149,6 +149,7 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
         fair: updraft_node::FairPolicy::default(),
         wait_max: config.queue_wait,
         keep_alive: config.keep_alive,
+        events: config.events,
         logs: updraft_node::logs::Config {
             age_max: Duration::from_secs(u64::from(config.log_retention_days) * 24 * 3600),
             bytes_max_per_function: config.log_bytes_max,

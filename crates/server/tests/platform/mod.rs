@@ -81,6 +81,7 @@ impl Platform {
             fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
+            events: Default::default(),
             logs: logs::Config::default(),
             drain_max: Duration::from_secs(10),
         };

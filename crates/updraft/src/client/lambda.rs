@@ -84,6 +84,8 @@ pub struct Invoked {
     pub executed_version: Option<String>,
     /// HTTP status: 200, or 202 for an event.
     pub status: u16,
+    /// The request id, by which the log tells calls apart.
+    pub request_id: Option<String>,
     /// The end of the log, decoded.
     pub log_tail: Option<String>,
     /// The payload.
@@ -215,6 +217,7 @@ impl Client {
             function_error: answer.header("x-amz-function-error").map(str::to_owned),
             executed_version: answer.header("x-amz-executed-version").map(str::to_owned),
             status: answer.status,
+            request_id: answer.header("x-amzn-requestid").map(str::to_owned),
             log_tail,
             payload: answer.body,
         })

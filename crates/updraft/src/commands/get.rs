@@ -79,7 +79,7 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
 
 /// Instances now, the bounds they have, and what cold starts took by phase.
 fn scaling_rows(shown: &Shown) -> Vec<Vec<Cell>> {
-    let Shown { scaling, in_force, instances, cold_starts } = shown;
+    let Shown { scaling, in_force, instances, events, cold_starts } = shown;
     let now = format!(
         "{} running, {} of them idle, {} starting, at most {}; {} at once in each",
         instances.running, instances.idle, instances.starting, in_force.instances_max, in_force.instance_concurrency
@@ -90,6 +90,21 @@ fn scaling_rows(shown: &Shown) -> Vec<Vec<Cell>> {
     }
     if scaling.instances == Reuse::Fresh {
         rows.push(line("", Cell::new("fresh for every call")));
+    }
+    if events.pending > 0 || events.accepted > 0 {
+        let now = format!(
+            "{} pending ({}), {} of them at work; {} accepted, {} given up",
+            events.pending,
+            size(events.pending_bytes),
+            events.in_flight,
+            events.accepted,
+            events.given_up
+        );
+        rows.push(line("async events", Cell::new(now)));
+    }
+    if events.dead_letters > 0 {
+        let left = format!("{} dead letters: `updraft dead-letters NAME` shows them", events.dead_letters);
+        rows.push(line("", Cell::new(left)));
     }
     rows.push(line("cold starts", Cell::new(cold_starts.count)));
     for (what, times) in [("mean", cold_starts.mean_ms), ("last", cold_starts.last_ms)] {

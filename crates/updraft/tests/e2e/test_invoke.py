@@ -136,14 +136,6 @@ def test_a_dry_run_does_not_run(platform, client, name):
     assert (answer.status, answer.text, answer.error) == (204, b"", None)
 
 
-def test_an_asynchronous_call_is_not_pretended(platform, name):
-    """Until events are kept durably, accepting one would be a promise the platform could not keep."""
-    platform.create(name, zip_of({"app.py": "def handler(e, c):\n    return 1\n"}))
-    with pytest.raises(ClientError) as caught:
-        platform.invoke(name, InvocationType="Event")
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] >= 400
-
-
 def test_an_event_that_is_not_json_is_refused(platform, name):
     platform.create(name, zip_of({"app.py": "def handler(event, context):\n    return event\n"}))
     for payload in [b"{", b"n\x87r", b"{} {}", b"'x'"]:
