@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use updraft_executor::{Credentials, Snapshot, Start};
+use updraft_executor::{Credentials, Initialization, Snapshot, Start};
 use updraft_types::{Fault, Function, InstanceId, Timestamp};
 
 use crate::{
@@ -62,6 +62,8 @@ impl Handle {
             layers: layers.as_ref().map(|layers| layers.folder.clone()),
             log_stream: stream,
             guest: Arc::new(Starting::new(Instant::now(), Output(sink))),
+            concurrency: executor.concurrency(&function.configuration),
+            initialization: Initialization::OnDemand,
             credentials: issued.map(|issued| Credentials {
                 access_key_id: issued.access_key_id,
                 secret_access_key: issued.secret,

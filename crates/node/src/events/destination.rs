@@ -158,7 +158,7 @@ impl Handle {
         });
         let allowed = snapshot.authorize(&Ask {
             caller: &caller,
-            session: None,
+            session: &[],
             action: "lambda:InvokeFunction",
             resource: arn,
             owner: &target.function.account,
