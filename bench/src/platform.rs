@@ -156,6 +156,11 @@ impl<'a> Platform<'a> {
         }
         let path = format!("/2021-10-31/functions/{}/url", function.name);
         call(client, "POST", &path, &json!({ "AuthType": "NONE" }), 201)?;
+        let path = format!("/2015-03-31/functions/{}/policy", function.name);
+        for (sid, action) in [("url", "lambda:InvokeFunctionUrl"), ("call", "lambda:InvokeFunction")] {
+            let statement = json!({ "StatementId": sid, "Action": action, "Principal": "*" });
+            call(client, "POST", &path, &statement, 201)?;
+        }
         Ok(())
     }
 
@@ -191,7 +196,7 @@ impl<'a> Platform<'a> {
 
     fn target(&self, request: Vec<u8>, kind: Kind) -> Target {
         let tells_own_time = matches!(kind, Kind::Python | Kind::Node);
-        Target { address: self.address(), request, expect: GREETING, tells_own_time }
+        Target { address: self.address(), process: self.id(), request, expect: GREETING, tells_own_time }
     }
 
     /// The host's executable of the interpreter that runs a function, and its version, as the function sees them.

@@ -1,20 +1,24 @@
 //! Decides whether an invocation may enter at all, before any instance is considered.
 //!
 //! An account's concurrency is one number. A function may have part of it reserved: that part is kept for it and is
-//! its limit, too; the rest is shared by the functions without a reservation.
+//! its limit, too; the rest is shared by the functions without a reservation. What is provisioned of a version of such a
+//! function is set aside as well, for that version, which may go on above it with what is shared.
 //! Invariants: never more invocations in flight than the account's limit, nor than a function's reservation; a
-//! function below its reservation is never refused, whatever the others do.
+//! function below its reservation and a version below what is provisioned of it are never refused, whatever the others
+//! do.
 
-/// How many invocations an account may have running or queued at once.
+/// What bounds an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Lambda's default account concurrency is 1,000.
+    /// Invocations running or queued at once. Lambda's default account concurrency is 1,000.
     pub in_flight_max: u32,
+    /// Zips of all its functions, their versions and its layers together, bytes. Lambda's default is 75 GB.
+    pub code_bytes_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { in_flight_max: 1_000 }
+        Self { in_flight_max: 1_000, code_bytes_max: 80_530_636_800 }
     }
 }
 
@@ -28,11 +32,18 @@ pub enum View {
         /// Its reservation.
         reserved: u32,
     },
-    /// It has none.
-    Unreserved {
-        /// Invocations in the platform of all functions of the account that have no reservation.
+    /// It has none, but concurrency is provisioned of the version, and set aside for it.
+    Provisioned {
+        /// The version's invocations that what is provisioned was used for.
         in_flight: u32,
-        /// What the account's reservations leave: [`unreserved`].
+        /// What is provisioned.
+        provisioned: u32,
+    },
+    /// It has none, and nothing is provisioned of the version, or that is used up.
+    Unreserved {
+        /// Invocations of the account that nothing was set aside for.
+        in_flight: u32,
+        /// What the account's promises leave: [`unreserved`].
         unreserved: u32,
     },
 }
@@ -42,6 +53,8 @@ pub enum View {
 pub enum Verdict {
     /// It may go on to placement.
     Admit,
+    /// What is provisioned of the version is used up: what is shared decides.
+    Share,
     /// The function's reservation is used up.
     ThrottleFunction,
     /// What the account leaves unreserved is used up.
@@ -52,14 +65,15 @@ pub enum Verdict {
 pub fn decide(view: View) -> Verdict {
     match view {
         View::Reserved { in_flight, reserved } if in_flight >= reserved => Verdict::ThrottleFunction,
+        View::Provisioned { in_flight, provisioned } if in_flight >= provisioned => Verdict::Share,
         View::Unreserved { in_flight, unreserved } if in_flight >= unreserved => Verdict::ThrottleAccount,
-        View::Reserved { .. } | View::Unreserved { .. } => Verdict::Admit,
+        View::Reserved { .. } | View::Provisioned { .. } | View::Unreserved { .. } => Verdict::Admit,
     }
 }
 
-/// What an account's reservations, `reserved` in sum, leave for its other functions.
-pub fn unreserved(limits: Limits, reserved: u32) -> u32 {
-    limits.in_flight_max.saturating_sub(reserved)
+/// What an account's promises to single functions and versions, `committed` in sum, leave for everyone.
+pub fn unreserved(limits: Limits, committed: u32) -> u32 {
+    limits.in_flight_max.saturating_sub(committed)
 }
 
 /// Whether a function may have `asked` reserved while the account's other functions have `others` in sum.
@@ -75,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { in_flight_max: 300 };
+    const LIMITS: Limits = Limits { in_flight_max: 300, code_bytes_max: 0 };
 
     #[test]
     fn the_limit_itself_is_reachable_and_not_passed() {
@@ -84,6 +98,8 @@ mod tests {
         let function = |in_flight, reserved| decide(View::Reserved { in_flight, reserved });
         assert_eq!((function(1, 2), function(2, 2)), (Verdict::Admit, Verdict::ThrottleFunction));
         assert_eq!(function(0, 0), Verdict::ThrottleFunction, "a reservation of 0 stops a function");
+        let version = |in_flight| decide(View::Provisioned { in_flight, provisioned: 2 });
+        assert_eq!([version(0), version(1), version(2)], [Verdict::Admit, Verdict::Admit, Verdict::Share]);
     }
 
     #[test]
@@ -118,7 +134,7 @@ mod tests {
     proptest! {
         #[test]
         fn limits_hold_and_reservations_are_kept(events in proptest::collection::vec(event(), 1..300)) {
-            let limits = Limits { in_flight_max: 20 };
+            let limits = Limits { in_flight_max: 20, ..Limits::default() };
             // Each call in flight remembers whether it was admitted against a reservation.
             let mut in_flight: [Vec<bool>; FUNCTIONS] = Default::default();
             let mut reserved: [Option<u32>; FUNCTIONS] = Default::default();

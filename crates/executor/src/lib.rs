@@ -20,6 +20,7 @@ use std::{
 
 use async_trait::async_trait;
 pub use credentials::Credentials;
+use tokio::sync::watch;
 use updraft_types::{
     Body, Fault, Function, InstanceId, Payload, RequestId, Timestamp, VersionId, function::Configuration,
     invocation::Context,
@@ -43,6 +44,15 @@ pub trait Executor: Send + Sync + 'static {
     /// joined. Called after [`Executor::prepare`].
     async fn prepare_layers(&self, _: &Function, _package: &Path, _layers: &Path) -> Result<(), Rejected> {
         Ok(())
+    }
+
+    /// Is told once, before the first start, where it reads how many MB of what the node may hold its instances leave.
+    /// What an executor keeps ready without a function has to fit in there, and is given up when it no longer does.
+    fn watch_room(&self, _free_mb: watch::Receiver<u64>) {}
+
+    /// Memory of what it keeps ready without a function, MB.
+    fn spare_memory_mb(&self) -> u64 {
+        0
     }
 
     /// Makes ready what instances of a published version with SnapStart are copied from, before the first of them is
@@ -105,8 +115,31 @@ pub struct Start {
     pub log_stream: String,
     /// Where the guest's output goes.
     pub guest: Arc<dyn Guest>,
+    /// How many calls it will be given at once, at most.
+    pub concurrency: u32,
+    /// Why it is started.
+    pub initialization: Initialization,
     /// What the guest acts by towards the platform's services; `None` if its role gives it nothing.
     pub credentials: Option<Credentials>,
+}
+
+/// Why an instance is started, as guests are told in `AWS_LAMBDA_INITIALIZATION_TYPE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initialization {
+    /// For a call, or for one that is expected.
+    OnDemand,
+    /// It is one of those that are provisioned of its version.
+    Provisioned,
+}
+
+impl Initialization {
+    /// Lambda's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OnDemand => "on-demand",
+            Self::Provisioned => "provisioned-concurrency",
+        }
+    }
 }
 
 /// What a running guest may ask of the platform.

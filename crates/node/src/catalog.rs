@@ -12,7 +12,12 @@ use std::{
 use updraft_engine::routing::{self, Choice};
 use updraft_types::{
     AccountId, Alias, AliasName, Function, FunctionId, FunctionName, Qualifier, Region, Version, VersionId,
-    function::{FunctionUrl, Scaling},
+    function::{FunctionUrl, ResourcePolicy, Scaling},
+};
+
+use crate::{
+    identity::document::{self, Document, Kind},
+    storage::CodeUsage,
 };
 
 /// All functions at one moment.
@@ -20,7 +25,7 @@ use updraft_types::{
 pub struct Catalog {
     functions: BTreeMap<FunctionId, Arc<Entry>>,
     urls: HashMap<String, (FunctionId, Option<AliasName>)>,
-    /// What is kept of each account's concurrency for single functions, where anything is.
+    /// Sums over each account that has functions.
     kept: HashMap<AccountId, Kept>,
     /// Those that have instances which are always there.
     provisioned: BTreeSet<VersionId>,
@@ -32,6 +37,8 @@ struct Entry {
     latest: Arc<Function>,
     versions: BTreeMap<u64, Arc<Function>>,
     aliases: BTreeMap<AliasName, Arc<Alias>>,
+    /// `latest.policies`, compiled.
+    policies: Arc<BTreeMap<String, Arc<Document>>>,
 }
 
 /// Sums over an account's functions.
@@ -40,6 +47,7 @@ struct Kept {
     reserved: u32,
     /// The same and, for functions without a reservation, what is provisioned.
     committed: u32,
+    code: CodeUsage,
 }
 
 /// What can have a function URL.
@@ -70,6 +78,20 @@ impl UrlOwner {
 }
 
 impl Entry {
+    fn new(latest: Arc<Function>) -> Self {
+        let policies = Arc::new(compiled(&latest.policies));
+        Self { latest, versions: BTreeMap::new(), aliases: BTreeMap::new(), policies }
+    }
+
+    /// The same with the function as it is now.
+    fn with_latest(self, latest: Arc<Function>) -> Self {
+        let policies = match latest.policies == self.latest.policies {
+            true => self.policies,
+            false => Arc::new(compiled(&latest.policies)),
+        };
+        Self { latest, policies, ..self }
+    }
+
     fn version(&self, version: Version) -> Option<&Arc<Function>> {
         match version {
             Version::Latest => Some(&self.latest),
@@ -102,7 +124,12 @@ impl Entry {
 
     fn kept(&self) -> Kept {
         let reserved = self.latest.scaling.reserved_concurrency;
-        Kept { reserved: reserved.unwrap_or(0), committed: reserved.unwrap_or_else(|| self.provisioned_in_sum()) }
+        let versions = self.versions.values().map(|version| version.code.size_bytes);
+        Kept {
+            reserved: reserved.unwrap_or(0),
+            committed: reserved.unwrap_or_else(|| self.provisioned_in_sum()),
+            code: CodeUsage { functions: 1, bytes: self.latest.code.size_bytes + versions.sum::<u64>() },
+        }
     }
 
     fn urls(&self) -> impl Iterator<Item = (&str, Option<&AliasName>)> {
@@ -119,10 +146,7 @@ impl Catalog {
         versions: impl IntoIterator<Item = Function>,
         aliases: impl IntoIterator<Item = Alias>,
     ) -> Self {
-        let entry = |latest: Function| {
-            let id = latest.id.clone();
-            (id, Entry { latest: latest.into(), versions: BTreeMap::new(), aliases: BTreeMap::new() })
-        };
+        let entry = |latest: Function| (latest.id.clone(), Entry::new(latest.into()));
         let mut entries: BTreeMap<FunctionId, Entry> = functions.into_iter().map(entry).collect();
         for version in versions {
             if let (Some(entry), Version::Number(number)) = (entries.get_mut(&version.id), version.version) {
@@ -154,6 +178,11 @@ impl Catalog {
     /// One alias of a function.
     pub fn alias(&self, id: &FunctionId, name: &AliasName) -> Option<&Arc<Alias>> {
         self.functions.get(id)?.aliases.get(name)
+    }
+
+    /// A function's resource policy under a qualifier; the unqualified function's under the empty text.
+    pub fn policy(&self, id: &FunctionId, qualifier: &str) -> Option<&Arc<Document>> {
+        self.functions.get(id)?.policies.get(qualifier)
     }
 
     /// A function's published versions in order of their numbers.
@@ -244,6 +273,11 @@ impl Catalog {
         self.kept.get(account).map_or(0, |kept| kept.committed)
     }
 
+    /// What an account's functions and their versions keep of code.
+    pub(crate) fn code_usage(&self, account: &AccountId) -> CodeUsage {
+        self.kept.get(account).map_or(CodeUsage::default(), |kept| kept.code)
+    }
+
     /// The sum of the concurrency provisioned for a function's versions and aliases.
     pub fn provisioned_of(&self, id: &FunctionId) -> u32 {
         self.functions.get(id).map_or(0, |entry| entry.provisioned_in_sum())
@@ -270,10 +304,8 @@ impl Catalog {
     pub(crate) fn with(&self, function: Arc<Function>) -> Self {
         let id = function.id.clone();
         self.changed(&id, |entry| match (entry, function.version) {
-            (Some(entry), Version::Latest) => Some(Entry { latest: function, ..entry }),
-            (None, Version::Latest) => {
-                Some(Entry { latest: function, versions: BTreeMap::new(), aliases: BTreeMap::new() })
-            }
+            (Some(entry), Version::Latest) => Some(entry.with_latest(function)),
+            (None, Version::Latest) => Some(Entry::new(function)),
             (entry, Version::Number(number)) => entry.map(|mut entry| {
                 entry.versions.insert(number, function);
                 entry
@@ -328,6 +360,11 @@ impl Catalog {
                 let own = before.kept();
                 kept.reserved -= own.reserved;
                 kept.committed = kept.committed.saturating_sub(own.committed);
+                kept.code.functions -= own.code.functions;
+                kept.code.bytes -= own.code.bytes;
+                if kept.code.functions == 0 {
+                    self.kept.remove(&id.account);
+                }
             }
             let all =
                 std::iter::once(Version::Latest).chain(before.versions.keys().map(|number| Version::Number(*number)));
@@ -339,12 +376,11 @@ impl Catalog {
         for (url_id, alias) in entry.urls() {
             self.urls.insert(url_id.to_owned(), (id.clone(), alias.cloned()));
         }
-        let own = entry.kept();
-        if own.reserved > 0 || own.committed > 0 {
-            let kept = self.kept.entry(id.account.clone()).or_default();
-            kept.reserved += own.reserved;
-            kept.committed = kept.committed.saturating_add(own.committed);
-        }
+        let (own, kept) = (entry.kept(), self.kept.entry(id.account.clone()).or_default());
+        kept.reserved += own.reserved;
+        kept.committed = kept.committed.saturating_add(own.committed);
+        kept.code.functions += own.code.functions;
+        kept.code.bytes += own.code.bytes;
         if entry.latest.scaling.instances_min > 0 {
             self.provisioned.insert(VersionId::latest(id.clone()));
         }
@@ -355,6 +391,12 @@ impl Catalog {
         }
         self.functions.insert(id.clone(), Arc::new(entry));
     }
+}
+
+/// Resource policies as they are asked. One that cannot be read any more allows nobody anything.
+fn compiled(policies: &BTreeMap<String, ResourcePolicy>) -> BTreeMap<String, Arc<Document>> {
+    let compile = |policy: &ResourcePolicy| document::stored(&policy.document(), Kind::Resource, "a resource policy");
+    policies.iter().map(|(qualifier, policy)| (qualifier.clone(), compile(policy))).collect()
 }
 
 /// What bounds one version's instances.

@@ -18,12 +18,13 @@ use updraft_executor::Support;
 use updraft_store::functions::{CreateError, DeleteError, ReplaceError};
 use updraft_types::{
     AliasName, Fault, Function, FunctionId, RevisionId, Timestamp, Version, VersionId,
-    function::{Code, Configuration, FunctionUrl, LastUpdate, PolicyStatement, ResourcePolicy, State},
+    function::{Architecture, Code, Configuration, FunctionUrl, LastUpdate, PolicyStatement, ResourcePolicy, State},
     settings::Settings,
 };
 
 use crate::{
     Catalog, Handle,
+    images::Pulled,
     layers::keys_of,
     package::Error as ZipError,
     packages::{self, Packages, code_of},
@@ -46,6 +47,31 @@ pub struct Draft {
     pub tags: BTreeMap<String, String>,
 }
 
+/// Where a function's code comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A zip.
+    Zip(Bytes),
+    /// A container image, by its `ImageUri`.
+    Image(String),
+}
+
+impl Source {
+    /// What it takes of the room an account has for code; images have none of it, as at AWS.
+    fn stored_bytes(&self) -> u64 {
+        match self {
+            Source::Zip(zip) => zip.len() as u64,
+            Source::Image(_) => 0,
+        }
+    }
+}
+
+impl From<Bytes> for Source {
+    fn from(zip: Bytes) -> Self {
+        Source::Zip(zip)
+    }
+}
+
 /// Whether a change is published as a version at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Publish {
@@ -53,6 +79,13 @@ pub enum Publish {
     No,
     /// It is, under the next number.
     Yes,
+}
+
+impl Publish {
+    /// How many times the code is kept.
+    fn copies(self) -> u64 {
+        if self == Publish::Yes { 2 } else { 1 }
+    }
 }
 
 /// A function as a change left it.
@@ -110,6 +143,9 @@ pub enum Error {
     /// The function cannot scale so; the text is for the author.
     #[error("{0}")]
     Scaling(String),
+    /// The account would keep more code than it may.
+    #[error("the account keeps as much code as it may")]
+    CodeStorage,
     /// There is no room on the disk.
     #[error("the disk is full")]
     StorageFull,
@@ -163,16 +199,25 @@ impl Handle {
     }
 
     /// The same, and may publish it as its first version.
-    pub async fn create_with(&self, draft: Draft, zip: Bytes, publish: Publish) -> Result<Deployed, Error> {
-        let handle = self.clone();
+    pub async fn create_with(
+        &self,
+        draft: Draft,
+        source: impl Into<Source>,
+        publish: Publish,
+    ) -> Result<Deployed, Error> {
+        let (handle, source) = (self.clone(), source.into());
         detached(Box::pin(async move {
             let turn = handle.turn(&draft.id).await;
             if handle.catalog().get(&draft.id).is_some() {
                 return Err(Error::Exists);
             }
             let warning = handle.check(&draft.configuration)?;
+            let added = source.stored_bytes() * publish.copies();
+            handle.check_code_room(&draft.id.account, added).await?;
+            let fetched = handle.fetch(&draft.id, draft.configuration.architecture, source).await?;
             let gate = handle.gate().await;
-            let code = handle.add_package(zip).await?;
+            let code = handle.add_code(&draft.id, draft.configuration.architecture, fetched).await?;
+            let warning = warning.or_else(|| note_of(&code));
             let function = Function {
                 id: draft.id,
                 version: Version::Latest,
@@ -211,12 +256,14 @@ impl Handle {
         .await
     }
 
-    /// Checks a zip as `create` and `update_code` would, and changes nothing.
-    pub async fn check_code(&self, zip: Bytes) -> Result<Code, Error> {
-        let handle = self.clone();
+    /// Checks code for a function as `create` and `update_code` would, and changes nothing.
+    pub async fn check_code(&self, current: &Function, source: impl Into<Source>) -> Result<Code, Error> {
+        let (handle, source, id) = (self.clone(), source.into(), current.id.clone());
+        let architecture = current.configuration.architecture;
         detached(async move {
+            let fetched = handle.fetch(&id, architecture, source).await?;
             let gate = handle.gate().await;
-            let code = handle.add_package(zip).await?;
+            let code = handle.add_code(&id, architecture, fetched).await?;
             drop(gate);
             handle.discard(code.clone());
             Ok(code)
@@ -239,21 +286,26 @@ impl Handle {
     pub async fn update_code_with(
         &self,
         id: &FunctionId,
-        zip: Bytes,
+        source: impl Into<Source>,
         expected: Option<&RevisionId>,
         publish: Publish,
     ) -> Result<Deployed, Error> {
-        let (handle, id, expected) = (self.clone(), id.clone(), expected.cloned());
+        let (handle, source, id, expected) = (self.clone(), source.into(), id.clone(), expected.cloned());
         detached(async move {
             let turn = handle.turn(&id).await;
             let current = handle.current(&id, expected.as_ref())?;
+            let added = (source.stored_bytes() * publish.copies()).saturating_sub(current.code.size_bytes);
+            handle.check_code_room(&id.account, added).await?;
+            let architecture = current.configuration.architecture;
+            let fetched = handle.fetch(&id, architecture, source).await?;
             let gate = handle.gate().await;
-            let code = handle.add_package(zip).await?;
+            let code = handle.add_code(&id, architecture, fetched).await?;
             let next = Function { code: code.clone(), ..changed(&current) };
+            let note = note_of(&code);
             let deployed = handle.redeploy(&current, next, publish, turn).await;
             drop(gate);
             handle.discard(if deployed.is_ok() { current.code.clone() } else { code });
-            deployed
+            deployed.map(|deployed| Deployed { warning: deployed.warning.or(note), ..deployed })
         })
         .await
     }
@@ -283,14 +335,15 @@ impl Handle {
         .await
     }
 
-    /// Deletes a function with its versions and aliases; its running calls finish.
+    /// Deletes a function with its versions, aliases and pending events; its running calls finish.
     pub async fn delete(&self, id: &FunctionId) -> Result<(), Error> {
         let (handle, id) = (self.clone(), id.clone());
         detached(async move {
             let _turn = handle.turn(&id).await;
             let current = handle.current(&id, None)?;
             let before = handle.catalog();
-            handle.inner.store.functions().delete(id.clone()).await?;
+            let dropped = handle.inner.store.functions().delete(id.clone()).await?;
+            handle.inner.board.gone(&id, dropped.events, dropped.bytes);
             handle.swap(&id, |catalog| catalog.without(&id));
             handle.inner.pools.forget_function(&id);
             handle.discard_all(&current);
@@ -427,6 +480,24 @@ impl Handle {
             Ok(Support::Exact) => Ok(None),
             Ok(Support::Nearest(warning)) => Ok(Some(warning)),
             Err(unsupported) => Err(Error::Unsupported(unsupported.to_string())),
+        }
+    }
+
+    /// What has to come from elsewhere, before anything is held that others wait for.
+    async fn fetch(&self, id: &FunctionId, architecture: Architecture, source: Source) -> Result<Fetched, Error> {
+        match source {
+            Source::Zip(zip) => Ok(Fetched::Zip(zip)),
+            Source::Image(uri) => {
+                let pulled = self.pull(&id.account, &uri, architecture).await?;
+                Ok(Fetched::Image { uri, pulled })
+            }
+        }
+    }
+
+    async fn add_code(&self, id: &FunctionId, architecture: Architecture, code: Fetched) -> Result<Code, Error> {
+        match code {
+            Fetched::Zip(zip) => self.add_package(zip).await,
+            Fetched::Image { uri, pulled } => self.image_code(&id.account, &uri, architecture, pulled.as_ref()).await,
         }
     }
 
@@ -575,6 +646,11 @@ impl Handle {
         self.inner.changes.garbage.lock().push(Packages::key(&code));
     }
 
+    /// The same, by their keys.
+    pub(crate) fn discard_keys(&self, keys: impl IntoIterator<Item = String>) {
+        self.inner.changes.garbage.lock().extend(keys);
+    }
+
     /// The same for all that a function has laid out.
     pub(crate) fn discard_all(&self, function: &Function) {
         self.inner.changes.garbage.lock().extend(keys_of(function));
@@ -584,12 +660,16 @@ impl Handle {
     pub(crate) async fn run_collector(self) {
         loop {
             tokio::time::sleep(COLLECT_INTERVAL).await;
-            let garbage = std::mem::take(&mut *self.inner.changes.garbage.lock());
+            let mut garbage = std::mem::take(&mut *self.inner.changes.garbage.lock());
             if garbage.is_empty() {
                 continue;
             }
             let _gate = self.inner.changes.code_gate.write().await;
-            let used = match self.used_packages().await {
+            let used = match self.with_layers(&mut garbage).await {
+                Ok(()) => self.used_packages().await,
+                Err(error) => Err(error),
+            };
+            let used = match used {
                 Ok(used) => used,
                 Err(error) => {
                     tracing::error!(%error, "telling which packages are used");
@@ -613,6 +693,18 @@ impl Handle {
         let used = self.used_packages().await?;
         Ok(self.inner.shared.packages.sweep(|key| used.contains(key)).await?)
     }
+}
+
+/// Code that has come, before the platform has it.
+enum Fetched {
+    Zip(Bytes),
+    Image { uri: String, pulled: Option<Pulled> },
+}
+
+/// What the author of an image should know that is no fault of it.
+fn note_of(code: &Code) -> Option<String> {
+    let user = code.image.as_ref().map(|image| &image.program.user).filter(|user| !user.is_empty())?;
+    Some(format!("The image's USER {user:?} is ignored: everything in a sandbox runs as one unprivileged user"))
 }
 
 /// The function as a change begins: the same, with a new revision and an update in progress.

@@ -1,4 +1,4 @@
-//! Accounts, users, roles, policies and access keys, as requests and functions use them.
+//! Accounts, users, groups, roles, policies and access keys, as requests and functions use them.
 //!
 //! [`Identity`] holds an immutable [`Snapshot`], swapped on every change after the store has it; looking a key or a role
 //! up costs one `Arc` and a hash. Changes take turns, each on a task of its own, so that a caller that goes away leaves
@@ -29,7 +29,7 @@ pub use self::{
     authorize::{Ask, Denied, Explanation},
     changes::{Draft, RoleChange, Tagged, Tags},
     ids::account_of,
-    snapshot::{Members, Named, PolicyEntry, RoleEntry, Snapshot, UserEntry},
+    snapshot::{GroupEntry, Members, Named, PolicyEntry, RoleEntry, Snapshot, UserEntry},
 };
 
 /// Why a change was not made. Everything is as it was.

@@ -162,7 +162,7 @@ struct Milliseconds(Duration);
 
 impl fmt::Display for Milliseconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hundredths = (self.0.as_nanos() + 5_000) / 10_000;
+        let hundredths = self.0.as_secs() * 100_000 + u64::from((self.0.subsec_nanos() + 5_000) / 10_000);
         write!(f, "{}.{:02}", hundredths / 100, hundredths % 100)
     }
 }

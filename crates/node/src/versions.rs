@@ -44,6 +44,7 @@ impl Handle {
             if let Some(newest) = handle.published_as(&current) {
                 return Ok(newest);
             }
+            handle.check_code_room(&id.account, current.code.size_bytes).await?;
             let next = Function { revision: RevisionId::random(), ..Function::clone(&current) };
             let made = version_of(&current, asked.description);
             // One with a snapshot is Pending until that is made.

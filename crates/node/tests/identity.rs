@@ -7,7 +7,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 use updraft_executor::fake::FakeExecutor;
 use updraft_node::{
     AdmissionLimits, CapacityLimits, Executors, Handle, KeepAlivePolicy, PlacementLimits, Service,
-    identity::{Draft, Noun, Refusal, RoleChange, credential::Unusable, sessions::FUNCTION_SESSION},
+    identity::{
+        Draft, Noun, Refusal, RoleChange,
+        credential::Unusable,
+        sessions::{FUNCTION_SESSION, Terms},
+    },
     logs,
 };
 use updraft_store::Store;
@@ -32,6 +36,7 @@ impl Node {
         let config = updraft_node::Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.join("packages"),
+            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 1_000, instances_max: 10 },
             admission: AdmissionLimits::default(),
             placement: PlacementLimits::default(),
@@ -39,6 +44,7 @@ impl Node {
             fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
+            events: Default::default(),
             logs: logs::Config::default(),
             drain_max: Duration::from_secs(10),
         };
@@ -63,7 +69,7 @@ fn account() -> AccountId {
 }
 
 fn draft(name: &str) -> Draft {
-    Draft { account: account(), path: "/".into(), name: name.into(), tags: Default::default() }
+    Draft { account: account(), path: "/".into(), name: name.into(), tags: Default::default(), boundary: None }
 }
 
 fn now() -> Timestamp {
@@ -118,8 +124,9 @@ async fn a_session_outlives_a_restart_and_ends_on_time_or_with_its_role() {
     let snapshot = node.handle.identity().snapshot();
     let role = snapshot.members(&account()).role("runner").unwrap();
     let ends = now().plus(Duration::from_secs(900));
-    let issued = node.handle.identity().issue_for_role(role, "s1", Some(ALLOW.into()), ends);
-    let other = node.handle.identity().issue_for_role(role, "s1", None, ends);
+    let bounded = Terms { policy: Some(ALLOW.into()), ..Terms::default() };
+    let issued = node.handle.identity().issue_for_role(role, "s1", bounded, ends).unwrap();
+    let other = node.handle.identity().issue_for_role(role, "s1", Terms::default(), ends).unwrap();
     node.stop().await;
 
     let node = Node::start(directory.path()).await;
@@ -128,7 +135,7 @@ async fn a_session_outlives_a_restart_and_ends_on_time_or_with_its_role() {
     let held = open(now()).unwrap();
     assert_eq!(held.secret, issued.secret);
     assert_eq!(held.caller.arn(), "arn:aws:sts::111111111111:assumed-role/runner/s1");
-    assert!(held.session.unwrap().policy.is_some());
+    assert_eq!(held.session.unwrap().policies.len(), 1);
     assert_eq!(open(ends).unwrap_err(), Unusable::Expired);
     // A token is its own key's alone, whole.
     let with = |token: Option<&str>| identity.credential(&issued.access_key_id, token, now()).unwrap_err();

@@ -16,11 +16,13 @@ use http_body_util::BodyExt;
 use updraft_executor::fake::{AsyncHandler, FakeExecutor, Handler};
 use updraft_node::{
     AdmissionLimits, BurstLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits,
-    Refusal, Reply, Service, control, dispatch::Limit, logs,
+    Refusal, Reply, Service, control,
+    dispatch::{Limit, Throttle},
+    layers, logs,
 };
 use updraft_store::Store;
 use updraft_types::{
-    ExitStatus, Fault, FunctionId, Invocation, Payload, RequestId, Runtime,
+    ExitStatus, Fault, FunctionId, Invocation, LayerId, Payload, RequestId, Runtime,
     function::{Architecture, Configuration, LastUpdate, Scaling, State, TracingMode},
     invocation::{Context, LogTail},
 };
@@ -32,12 +34,21 @@ struct Node {
     service: tokio::task::JoinHandle<()>,
 }
 
+/// Which limit an invocation was refused for.
+fn throttled(answer: &Result<Result<String, Fault>, Refusal>) -> Option<Limit> {
+    match answer {
+        Err(Refusal::TooManyRequests(throttle)) => Some(throttle.limit),
+        _ => None,
+    }
+}
+
 impl Node {
     async fn open(directory: &std::path::Path, executor: FakeExecutor, change: impl FnOnce(&mut Config)) -> Self {
         let store = Store::open(updraft_store::Config { directory: directory.to_owned() }).await.unwrap();
         let mut config = Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.join("packages"),
+            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
             admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.
@@ -46,6 +57,7 @@ impl Node {
             fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
+            events: Default::default(),
             logs: logs::Config::default(),
             drain_max: Duration::from_secs(10),
         };
@@ -138,6 +150,7 @@ fn draft(name: &str) -> Draft {
             logging: Default::default(),
             egress: None,
             layers: Vec::new(),
+            image: Default::default(),
             snap_start: Default::default(),
         },
         tags: Default::default(),
@@ -277,9 +290,59 @@ async fn callers_beyond_the_queue_are_refused() {
 }
 
 #[tokio::test]
+async fn an_account_keeps_so_much_code_and_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let package = || zip("app.py", &[b'x'; 4]);
+    let size = package().len() as u64;
+    // Room for four packages of that size.
+    let limits = |config: &mut Config| config.admission.code_bytes_max = 4 * size + 1;
+    let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), limits).await;
+    let (account, handle) = (id("f").account, node.handle.clone());
+    let usage = async || handle.code_usage(&account).await.unwrap();
+    for name in ["f", "g"] {
+        handle.create(draft(name), package()).await.unwrap();
+        node.settled(name).await;
+    }
+    handle.publish_version(&id("f"), Default::default()).await.unwrap();
+    assert_eq!((usage().await.functions, usage().await.bytes), (2, 3 * size));
+    let layer = layers::Draft {
+        layer: LayerId { account: account.clone(), name: "l".parse().unwrap() },
+        description: String::new(),
+        license: None,
+        runtimes: None,
+        architectures: None,
+    };
+    let published = handle.publish_layer(layer.clone(), package()).await.unwrap();
+    assert_eq!((usage().await.functions, usage().await.bytes), (2, 4 * size));
+
+    let full = |error| matches!(error, control::Error::CodeStorage);
+    assert!(full(handle.create(draft("h"), package()).await.unwrap_err()));
+    assert!(full(handle.publish_version(&id("g"), Default::default()).await.unwrap_err()));
+    assert!(matches!(
+        handle.publish_layer(layer, package()).await.unwrap_err(),
+        layers::Error::Change(control::Error::CodeStorage)
+    ));
+    let larger = zip("app.py", &[b'y'; 64]);
+    assert!(full(handle.update_code(&id("g"), larger, None).await.unwrap_err()));
+    // As much in place of what was there is no more than before.
+    handle.update_code(&id("g"), zip("app.py", &[b'z'; 4]), None).await.unwrap();
+    node.settled("g").await;
+    // What is deleted makes room, a layer and a function with its versions alike.
+    handle.delete_layer_version(published.id).await.unwrap();
+    handle.create(draft("h"), package()).await.unwrap();
+    node.settled("h").await;
+    handle.delete(&id("f")).await.unwrap();
+    assert_eq!((usage().await.functions, usage().await.bytes), (2, 2 * size));
+    node.close().await;
+    let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), limits).await;
+    assert_eq!(node.handle.code_usage(&account).await.unwrap().bytes, 2 * size);
+    node.close().await;
+}
+
+#[tokio::test]
 async fn reservations_limit_guarantee_and_outlive_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let limits = |config: &mut Config| config.admission = AdmissionLimits { in_flight_max: 102 };
+    let limits = |config: &mut Config| config.admission = AdmissionLimits { in_flight_max: 102, ..Default::default() };
     let node = Node::open(directory.path(), FakeExecutor::new(1, echo()), limits).await;
     node.create("kept").await;
     node.create("other").await;
@@ -295,7 +358,7 @@ async fn reservations_limit_guarantee_and_outlive_a_restart() {
     assert_eq!(node.handle.catalog().reserved(&id("kept").account), 2);
     let calls = |name: &'static str, count: usize| (0..count).map(|_| node.invoke(name, "1")).collect::<Vec<_>>();
     let limit = |answers: &[Result<Result<String, Fault>, Refusal>], limit| {
-        answers.iter().filter(|answer| **answer == Err(Refusal::TooManyRequests(limit))).count()
+        answers.iter().filter(|answer| throttled(answer) == Some(limit)).count()
     };
     // The others take all that is unreserved, and no more; the reservation is there all the same.
     let (others, kept, ()) = tokio::join!(
@@ -310,7 +373,10 @@ async fn reservations_limit_guarantee_and_outlive_a_restart() {
     assert_eq!(others.iter().chain(&kept).filter(|answer| matches!(answer, Ok(Ok(_)))).count(), 102);
 
     node.handle.reserve_concurrency(&id("kept"), Some(0)).await.unwrap();
-    assert_eq!(node.invoke("kept", "1").await, Err(Refusal::TooManyRequests(Limit::Function)));
+    let stopped = node.invoke("kept", "1").await;
+    assert_eq!(throttled(&stopped), Some(Limit::Function));
+    let Err(Refusal::TooManyRequests(Throttle { retry_after_s, .. })) = stopped else { panic!("it was throttled") };
+    assert_eq!(retry_after_s, 60, "nobody's turn ever comes");
     node.handle.reserve_concurrency(&id("kept"), None).await.unwrap();
     assert_eq!(node.invoke("kept", "1").await, Ok(Ok("1".into())));
     node.handle.reserve_concurrency(&id("kept"), Some(1)).await.unwrap();
@@ -470,7 +536,7 @@ async fn an_instance_too_large_for_the_node_is_refused_at_once() {
     })
     .await;
     node.create("f").await;
-    assert_eq!(node.invoke("f", "1").await, Err(Refusal::TooManyRequests(Limit::Node)));
+    assert_eq!(throttled(&node.invoke("f", "1").await), Some(Limit::Node));
     node.close().await;
 }
 
@@ -524,7 +590,7 @@ async fn a_function_grows_no_faster_than_it_may() {
         }
         hold.open();
     });
-    let refused = calls.iter().filter(|call| **call == Err(Refusal::TooManyRequests(Limit::Node))).count();
+    let refused = calls.iter().filter(|call| throttled(call) == Some(Limit::Node)).count();
     assert_eq!((refused, node.executor.started.load(Ordering::SeqCst)), (5, 3));
     node.close().await;
 }

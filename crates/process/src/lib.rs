@@ -1,6 +1,6 @@
-//! Runs functions as sandboxed processes: `python3.x`, `nodejsX.x`, `provided.*` and `web`.
+//! Runs functions as sandboxed processes: `python3.x`, `nodejsX.x`, `provided.*`, `web`, and container images.
 //!
-//! The first three ask the Lambda Runtime API for their events, which each instance is served from inside its
+//! All but `web` ask the Lambda Runtime API for their events, which each instance is served from inside its
 //! own sandbox (`instance`, `runtime_api`); `web` is any HTTP server (`web`). Python and Node.js run a small
 //! runtime of ours on an interpreter of the host (`discover`, `runtime_files`); interpreters run ahead of need
 //! (`prewarm`), and Python packages are compiled when they are deployed (`bytecode`).
@@ -16,6 +16,7 @@ mod environment;
 mod extensions;
 mod freezing;
 mod guest;
+mod image;
 mod instance;
 mod launch;
 mod mounts;
@@ -36,7 +37,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 use updraft_executor::{Executor, Instance, Milestone, Rejected, Snapshot, Start, Support, Unsupported};
 use updraft_sandbox::{Mount, Sandbox, Spawner, Spec};
 use updraft_types::{Fault, Function, Region, Runtime, VersionId, function::Configuration};
@@ -86,7 +90,7 @@ pub struct Config {
     /// two busy cores (`examples/measure.rs`).
     pub freeze_after: Duration,
     /// Most interpreters of one kind that run without a function, ready for the next cold start; 0 for none. Each
-    /// takes some ten megabytes (Python) to fifty (Node.js). There are none before a function of their kind has been
+    /// takes some ten megabytes (Python) to fifty (Node.js), which count against what the node may hold. There are none before a function of their kind has been
     /// started, and none of a kind that has not been for five minutes.
     pub prewarmed_max: u32,
 }
@@ -290,7 +294,7 @@ impl Executor for ProcessExecutor {
         }
         let handler = configuration.handler.trim();
         match runtime {
-            Runtime::Provided { .. } => Ok(Support::Exact),
+            Runtime::Provided { .. } | Runtime::Image => Ok(Support::Exact),
             Runtime::Wasm => Err(Unsupported("wasm functions do not run as processes".into())),
             _ if has_nul(handler) => Err(Unsupported("the handler holds a NUL character".into())),
             Runtime::Web if handler.is_empty() => Err(Unsupported(
@@ -308,8 +312,17 @@ impl Executor for ProcessExecutor {
         if configuration.runtime == Runtime::Web { WEB_CONCURRENCY } else { 1 }
     }
 
+    fn watch_room(&self, free_mb: watch::Receiver<u64>) {
+        self.prewarm.watch_room(free_mb);
+    }
+
+    fn spare_memory_mb(&self) -> u64 {
+        self.prewarm.memory_mb()
+    }
+
     async fn prepare(&self, function: &Function, package: &Path) -> Result<(), Rejected> {
         match function.configuration.runtime {
+            Runtime::Image => image::check(function),
             // With layers, one of them may bring it.
             Runtime::Provided { .. } if function.configuration.layers.is_empty() => find_bootstrap(&[package]),
             runtime @ Runtime::Python { .. } => {
@@ -409,7 +422,8 @@ impl ProcessExecutor {
         let listener =
             listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
         let entrypoint = |error| launch::fault_of(error, start);
-        let api = RuntimeApi::new(self.about(start), programs, telemetry).with_snapshot(is_original, is_copy);
+        let at_once = usize::try_from(start.concurrency).unwrap_or(usize::MAX);
+        let api = RuntimeApi::new(self.about(start), at_once, programs, telemetry).with_snapshot(is_original, is_copy);
         RuntimeInstance::start(process, listener, connection, api, start, entrypoint).await
     }
 

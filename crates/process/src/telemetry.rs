@@ -1,4 +1,5 @@
-//! The Telemetry API, version 2022-07-01: what happens in an instance, for its extensions that subscribe.
+//! The Telemetry API, version 2022-07-01, and the Logs API, version 2020-08-15: what happens in an instance, for its
+//! extensions that subscribe.
 //!
 //! One [`Telemetry`] for each instance. Events and lines are published to it as they come; each subscriber has a bounded
 //! buffer and a task that sends from it (`deliver`). Publishing takes a look at a flag while nobody subscribes, and
@@ -25,7 +26,7 @@ use updraft_executor::Guest;
 use updraft_types::{RequestId, Timestamp, Version, limits::LOG_LINE_BYTES_MAX, logging::LogFormat};
 
 use self::buffer::Buffer;
-pub(crate) use self::subscription::{HOSTS, Subscription};
+pub(crate) use self::subscription::{Api, HOSTS, Subscription};
 use crate::guest::Process;
 
 /// Most events that are kept for subscribers to come: those of the start.
@@ -59,7 +60,7 @@ pub(crate) struct Telemetry {
 struct State {
     /// By the subscribing extension's place.
     channels: Vec<(usize, Arc<Channel>, AbortHandle)>,
-    early: Vec<String>,
+    early: Vec<Happening>,
     /// The beginnings of lines, of the function and of extensions.
     partial: [Vec<u8>; 2],
     /// How long the start took, until the first report has said so.
@@ -74,15 +75,31 @@ struct Channel {
 }
 
 impl Channel {
-    fn push(&self, item: String) {
-        self.buffer.lock().push(item, Instant::now());
-        self.changed.notify_one();
+    /// Tells of an event, if the subscriber's API has it.
+    fn push(&self, happening: &Happening) {
+        if let Some(record) = self.subscription.dialect.record(&happening.kind, &happening.record) {
+            self.buffer.lock().push(event(happening.at, &happening.kind, record), Instant::now());
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// Something that subscribers hear of, each in its API's words.
+struct Happening {
+    at: Timestamp,
+    kind: String,
+    record: Value,
+}
+
+impl Happening {
+    fn now(kind: &str, record: Value) -> Self {
+        Self { at: Timestamp::now(), kind: kind.to_owned(), record }
     }
 }
 
 /// An event as it is sent.
-fn event(kind: &str, record: Value) -> String {
-    json!({ "time": Timestamp::now().to_string(), "type": kind, "record": record }).to_string()
+fn event(at: Timestamp, kind: &str, record: Value) -> String {
+    json!({ "time": at.to_string(), "type": kind, "record": record }).to_string()
 }
 
 impl Telemetry {
@@ -100,18 +117,26 @@ impl Telemetry {
         self.is_on.load(Ordering::Relaxed)
     }
 
+    /// Whether an extension subscribes to the other API already: it is one or the other.
+    pub(crate) fn subscribes_elsewhere(&self, place: usize, api: Api) -> bool {
+        let state = self.state.lock();
+        state.channels.iter().any(|(other, channel, _)| *other == place && channel.subscription.dialect.api() != api)
+    }
+
     /// Subscribes an extension, in place of what it subscribed before.
     pub(crate) fn subscribe(&self, place: usize, name: &str, subscription: Subscription) {
         let Some(process) = self.process.get() else { return };
-        let told = event(
-            "platform.telemetrySubscription",
-            json!({ "name": name, "state": "Subscribed", "types": subscription.types() }),
-        );
+        let kind = match subscription.dialect.api() {
+            Api::Telemetry => "platform.telemetrySubscription",
+            Api::Logs => "platform.logsSubscription",
+        };
+        let record = json!({ "name": name, "state": "Subscribed", "types": subscription.types() });
+        let told = Happening::now(kind, record);
         let buffer = Mutex::new(Buffer::new(subscription.buffering));
         let channel = Arc::new(Channel { subscription, buffer, changed: Notify::new() });
         let mut state = self.state.lock();
         if channel.subscription.platform {
-            state.early.iter().cloned().for_each(|event| channel.push(event));
+            state.early.iter().for_each(|early| channel.push(early));
         }
         state.channels.retain(|(other, _, task)| {
             if *other == place {
@@ -127,18 +152,18 @@ impl Telemetry {
 
     /// Something has happened to the instance. What happens before anybody subscribes is kept for whoever does.
     pub(crate) fn starting(&self, kind: &str, record: Value) {
-        let event = event(kind, record);
+        let happening = Happening::now(kind, record);
         let mut state = self.state.lock();
-        state.publish(&event, |subscription| subscription.platform);
+        state.publish(&happening, |subscription| subscription.platform);
         if state.early.len() < EARLY_MAX {
-            state.early.push(event);
+            state.early.push(happening);
         }
     }
 
     /// Something has happened, for those who listen.
     fn platform(&self, kind: &str, record: impl FnOnce() -> Value) {
         if self.is_on() {
-            self.state.lock().publish(&event(kind, record()), |subscription| subscription.platform);
+            self.state.lock().publish(&Happening::now(kind, record()), |subscription| subscription.platform);
         }
     }
 
@@ -177,7 +202,7 @@ impl Telemetry {
         let text = String::from_utf8_lossy(&line);
         let object = if self.format == LogFormat::Json { serde_json::from_str(&text).ok() } else { None };
         let record = object.filter(Value::is_object).unwrap_or_else(|| Value::String(text.into_owned()));
-        state.publish(&event(source.name(), record), |subscription| match source {
+        state.publish(&Happening::now(source.name(), record), |subscription| match source {
             Source::Function => subscription.function,
             Source::Extension => subscription.extension,
         });
@@ -219,9 +244,9 @@ impl Drop for Telemetry {
 }
 
 impl State {
-    fn publish(&self, event: &str, wants: impl Fn(&Subscription) -> bool) {
+    fn publish(&self, happening: &Happening, wants: impl Fn(&Subscription) -> bool) {
         for (_, channel, _) in self.channels.iter().filter(|(_, channel, _)| wants(&channel.subscription)) {
-            channel.push(event.to_owned());
+            channel.push(happening);
         }
     }
 }
@@ -276,6 +301,7 @@ impl Invocation {
         let init = self.telemetry.state.lock().init.take();
         let duration = self.began.elapsed();
         let billed = duration + init.unwrap_or_default();
+        self.telemetry.platform("platform.end", || json!({ "requestId": self.request.to_string() }));
         self.telemetry.platform("platform.report", || {
             let mut metrics = json!({
                 "durationMs": milliseconds(duration),

@@ -201,6 +201,7 @@ mod tests {
             command: vec![command.into()],
             environment: path.map(|path| ("PATH".to_owned(), path.to_owned())).into_iter().collect(),
             directory: "/".into(),
+            root: None,
             mounts: Vec::new(),
             tmp_bytes_max: 0,
             listen: Vec::new(),

@@ -227,7 +227,10 @@ impl Helper {
 
     /// Gives a blank its orders.
     fn spawn(&mut self, id: u64, spec: Box<Spec>, start: Start, control: &OwnedFd) -> Result<pid_t, Failure> {
-        let trees = open_sources(&spec.mounts)?;
+        let mut trees = open_sources(&spec.mounts)?;
+        if let Some(root) = &spec.root {
+            trees.push(rootfs::open_source(root)?);
+        }
         let mut descriptors = vec![control.as_fd()];
         descriptors.extend(trees.iter().map(AsFd::as_fd));
         let order = Order::Become { spec, start };

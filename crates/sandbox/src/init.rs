@@ -159,10 +159,19 @@ impl Blank {
     }
 
     /// Builds all of the jail and returns the listeners.
-    pub(crate) fn furnish(&mut self, jail: &Jail, spec: &Spec, trees: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Failure> {
+    pub(crate) fn furnish(
+        &mut self,
+        jail: &Jail,
+        spec: &Spec,
+        mut trees: Vec<OwnedFd>,
+    ) -> Result<Vec<OwnedFd>, Failure> {
         jail.cgroups.limit(&self.limits, &spec.limits)?;
         self.root.mount_tmp(spec.tmp_bytes_max)?;
         self.name(&spec.name, &spec.network.hosts)?;
+        if spec.root.is_some() {
+            let tree = trees.pop().ok_or_else(|| Failure::Invalid("a root came without its tree".to_owned()))?;
+            self.root = self.root.exchange(tree)?;
+        }
         self.bind(&spec.mounts, &trees)?;
         self.root.seal()?;
         network::listen_all(spec)
@@ -196,6 +205,9 @@ impl Blank {
         trees: Vec<OwnedFd>,
         sockets: &Sockets<'_>,
     ) -> Result<Option<(Guest, SignalFd)>, Failure> {
+        if spec.root.is_some() {
+            return Err(Failure::Invalid("an unassigned sandbox has no root of its own".to_owned()));
+        }
         privileges::hide()?;
         jail.cgroups.limit(&self.limits, &spec.limits)?;
         // There from the beginning, since a guest's Landlock rules are about the file systems of that time.

@@ -28,6 +28,7 @@ use nix::{
 };
 
 use crate::{
+    spec::ROOT_FILES,
     sys::{self, attribute},
     wire::{Failure, Step},
 };
@@ -218,6 +219,50 @@ impl Root {
         let mut text = format!("127.0.0.1 localhost {name}\n::1 localhost\n");
         text.extend(hosts.iter().map(|(address, host)| format!("{address} {host}\n")));
         self.write("etc/hosts", &text)
+    }
+
+    /// Exchanges this root, entered and complete, for a directory of the host made by [`open_source`]: what is ours of
+    /// it is mounted over what is there, and nothing else of it stays.
+    ///
+    /// A stranger made what is in that directory. Its places for ours are taken as they are or not at all: a link where
+    /// a directory or a file should be ends the start.
+    pub(crate) fn exchange(&self, tree: OwnedFd) -> Result<Self, Failure> {
+        let place = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).step("open /")?;
+        sys::attach(tree.as_fd(), place.as_fd()).step("attach the given root")?;
+        let given = Self { top: tree };
+        for directory in [c"dev", c"proc", c"tmp"] {
+            let step = format!("/{} of the given root", directory.to_string_lossy());
+            let ours = sys::open_tree(self.top.as_fd(), directory, true).step(&step)?;
+            if directory == c"dev" {
+                // The directory alone: what is mounted in it is what it was.
+                let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NOEXEC;
+                sys::set_mount_attributes(ours.as_fd(), attributes, false).step(&step)?;
+            }
+            given.cover(&ours, directory, OFlag::O_DIRECTORY).step(&step)?;
+        }
+        for file in ROOT_FILES {
+            let step = format!("/{file} of the given root");
+            let path = CString::new(file).expect("the list holds no NUL");
+            let ours = sys::open_tree(self.top.as_fd(), &path, false).step(&step)?;
+            sys::set_mount_attributes(ours.as_fd(), attribute::RDONLY | attribute::NOEXEC, false).step(&step)?;
+            given.cover(&ours, &path, OFlag::empty()).step(&step)?;
+        }
+        given.enter()?;
+        Ok(given)
+    }
+
+    /// Mounts a tree over what is at exactly this path, of the same kind. No link is followed on the way.
+    fn cover(&self, tree: &OwnedFd, path: &CStr, kind: OFlag) -> io::Result<()> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | kind)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let target = openat2(&self.top, path, how)?;
+        let is_same = |found: SFlag, wanted: SFlag| found & SFlag::S_IFMT == wanted;
+        let wanted = if kind == OFlag::O_DIRECTORY { SFlag::S_IFDIR } else { SFlag::S_IFREG };
+        if !is_same(SFlag::from_bits_truncate(fstat(&target)?.st_mode), wanted) {
+            return Err(Errno::ENOTDIR.into());
+        }
+        sys::attach(tree.as_fd(), target.as_fd())
     }
 
     /// Makes this the root of the calling process and lets go of the old one.

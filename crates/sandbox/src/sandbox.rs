@@ -1,10 +1,11 @@
 //! A running guest as the platform holds it.
 
 use std::{
+    fs::File,
     io,
     net::{TcpListener, TcpStream},
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -67,6 +68,8 @@ pub struct Sandbox {
     companions: Option<(OwnedFd, Notices)>,
     id: u64,
     control: Mutex<Control>,
+    /// The gauge of its memory, open since it was first looked at: that is done for every call.
+    memory_peak: OnceLock<Option<File>>,
     started: Started,
     shared: Arc<Shared>,
 }
@@ -146,7 +149,16 @@ impl Sandbox {
             false => None,
         };
         let listeners = descriptors.map(TcpListener::from).collect();
-        Ok(Self { listeners, output, companions, id, control: Mutex::new(control), started, shared })
+        Ok(Self {
+            listeners,
+            output,
+            companions,
+            id,
+            control: Mutex::new(control),
+            memory_peak: OnceLock::new(),
+            started,
+            shared,
+        })
     }
 
     /// Has an unassigned sandbox completed, and waits until its guest has been told.
@@ -304,7 +316,10 @@ impl Sandbox {
     pub fn memory_bytes_max(&self) -> u64 {
         match self.last() {
             Some(last) => last.memory_bytes_max,
-            None => cgroup::read_gauge(&self.started.gauges.memory_peak).unwrap_or(0),
+            None => {
+                let open = || File::open(self.started.gauges.memory_peak.as_ref()?).ok();
+                self.memory_peak.get_or_init(open).as_ref().and_then(cgroup::read_number).unwrap_or(0)
+            }
         }
     }
 

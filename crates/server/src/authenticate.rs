@@ -4,15 +4,10 @@
 //! looks the access key up; [`Claim::verify`] has the signature checked once the body is there. What a caller may do
 //! is not asked here.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{StatusCode, request::Parts};
-use updraft_node::identity::{
-    credential::{Credential, Unusable},
-    document::Document,
-};
-use updraft_types::{AccountId, Caller, Timestamp};
+use updraft_node::identity::credential::{Credential, SessionBounds, Unusable};
+use updraft_types::{AccountId, Caller, Principal, Timestamp};
 
 use crate::{
     Authentication,
@@ -30,13 +25,18 @@ const HASHED_INLINE_BYTES_MAX: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Authenticated {
     pub(crate) caller: Caller,
-    /// The policy that the session was made with.
-    pub(crate) session: Option<Arc<Document>>,
+    /// What bounds its session.
+    pub(crate) session: Option<SessionBounds>,
 }
 
 impl Authenticated {
     fn root(account: AccountId) -> Self {
         Self { caller: Caller::root(account), session: None }
+    }
+
+    /// Somebody who shows nothing, at the door of an account.
+    pub(crate) fn anonymous(account: AccountId) -> Self {
+        Self { caller: Caller { account, principal: Principal::Anonymous }, session: None }
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum Links {
 /// Who a request says it is from, and how that is to be shown.
 pub(crate) enum Claim {
     /// Nothing is to be shown: requests are not authenticated, or this one follows a link of ours.
-    Settled(Authenticated),
+    Settled(Box<Authenticated>),
     /// A signature, and the key it is said to be made with.
     Signed { presented: Box<Presented>, credential: Box<Credential> },
 }
@@ -60,12 +60,12 @@ impl Claim {
     pub(crate) fn read(doors: &Doors, head: &Parts, links: Links) -> Result<(Self, Service), (ApiError, Protocol)> {
         let said = Service::of(&head.headers);
         if doors.authentication == Authentication::Off {
-            return Ok((Self::Settled(Authenticated::root(doors.account.clone())), said));
+            return Ok((Self::Settled(Authenticated::root(doors.account.clone()).into()), said));
         }
         if links == Links::Followed
             && let Some(account) = link::follow(&doors.links, head, Timestamp::now())
         {
-            return Ok((Self::Settled(Authenticated::root(account)), said));
+            return Ok((Self::Settled(Authenticated::root(account).into()), said));
         }
         let presented = match Presented::read(Head::from(head)) {
             Ok(Some(presented)) => presented,
@@ -93,7 +93,7 @@ impl Claim {
     /// The caller, if the request is signed as it says. `head` is the one that was read.
     pub(crate) async fn verify(self, doors: &Doors, head: &Parts, service: &Service, body: &Bytes) -> Verified {
         let (presented, credential) = match self {
-            Self::Settled(who) => return Ok(who),
+            Self::Settled(who) => return Ok(*who),
             Self::Signed { presented, credential } => (presented, credential),
         };
         let hash = match hash_of(&presented, body).await {
@@ -104,7 +104,7 @@ impl Claim {
             .verify(Head::from(head), credential.secret.expose(), &hash, Timestamp::now(), &doors.signing_keys)
             .map_err(|error| refusal(&error, service))?;
         let Credential { caller, session, .. } = *credential;
-        Ok(Authenticated { caller, session: session.and_then(|session| session.policy) })
+        Ok(Authenticated { caller, session })
     }
 }
 

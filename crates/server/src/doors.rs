@@ -8,15 +8,16 @@ use serde_json::json;
 use tokio::sync::{Mutex, watch};
 use updraft_node::Handle;
 use updraft_node::catalog::UrlOwner;
-use updraft_types::{AccountId, Alias, Body, Caller, FunctionId, FunctionName, Qualifier, RequestId};
+use updraft_types::{AccountId, Alias, Body, Caller, FunctionId, FunctionName, Qualifier, RequestId, egress::Network};
 
 use crate::{
-    Authentication, Config, RootKey, Transport, admin,
+    Authentication, Config, Roles, RootKey, Transport, admin,
     api_error::{ApiError, Protocol},
     authenticate::{self, Claim},
     body::{self, Budget, Held},
     connection::Peer,
     error::Error,
+    forwarded,
     function_url::{self, Target},
     guard, iam, lambda,
     link::Links,
@@ -40,6 +41,8 @@ pub(crate) struct Doors {
     pub(crate) account: AccountId,
     /// Whether requests have to be signed.
     pub(crate) authentication: Authentication,
+    /// Whether a function's role has to be one that Lambda can assume.
+    pub(crate) has_real_roles: bool,
     /// The access key of that account's root user, if it has one.
     pub(crate) root: Option<RootKey>,
     /// Derived keys that have verified a signature.
@@ -50,6 +53,8 @@ pub(crate) struct Doors {
     pub(crate) scheme: &'static str,
     /// Whether every request comes by way of a proxy.
     pub(crate) is_behind_proxy: bool,
+    /// Proxies that are believed.
+    trusted_proxies: Vec<Network>,
     /// Where we listen.
     pub(crate) address: SocketAddr,
     /// `.lambda-url.REGION.localhost`
@@ -93,11 +98,13 @@ impl Doors {
             budget: Budget::new(config.body_bytes_in_flight_max, config.body_pause_max),
             account: config.account.clone(),
             authentication: config.authentication,
+            has_real_roles: config.roles == Roles::Required && config.authentication == Authentication::Required,
             root: config.root.clone(),
             signing_keys: Keys::default(),
             links: Links::default(),
             scheme: config.transport.scheme(),
             is_behind_proxy: matches!(config.transport, Transport::Proxy),
+            trusted_proxies: config.trusted_proxies.clone(),
             stream_bytes_max: config.stream_bytes_max,
             annotating: Mutex::default(),
             address,
@@ -108,6 +115,8 @@ impl Doors {
 
     /// Answers one request.
     pub(crate) async fn serve(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+        let client = forwarded::client(peer, request.headers(), &self.trusted_proxies);
+        let peer = client.as_ref().unwrap_or(peer);
         match self.place(&request, peer) {
             Place::Url(Some(target)) => function_url::serve(self, target, request, peer).await,
             Place::Url(None) => function_url::not_found(),

@@ -9,7 +9,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use updraft_node::{
     Refusal, control,
-    dispatch::Limit,
+    dispatch::{Limit, Throttle},
+    events,
     identity::{self, Denied},
 };
 use updraft_types::{
@@ -25,7 +26,9 @@ use crate::{body, respond};
 enum Kind {
     AccessDenied,
     BareParameterValue,
+    CodeSigningNotFound,
     CodeStorageExceeded,
+    NoCodeSigning,
     InvalidParameterValue,
     InvalidRequestContent,
     NotImplemented,
@@ -52,15 +55,19 @@ enum Envelope {
     Capital,
     /// `{"Type":…,"message":…}`
     Small,
+    /// `{"Message":…}`
+    BareCapital,
     /// `{"message":…}`: errors of the front end, which the service model does not know.
     Bare,
 }
 
 impl Kind {
     fn row(self) -> (StatusCode, &'static str, Envelope) {
-        use Envelope::{Bare, Capital, Small};
+        use Envelope::{Bare, BareCapital, Capital, Small};
         match self {
             Kind::AccessDenied => (StatusCode::FORBIDDEN, "AccessDeniedException", Bare),
+            Kind::CodeSigningNotFound => (StatusCode::NOT_FOUND, "CodeSigningConfigNotFoundException", Capital),
+            Kind::NoCodeSigning => (StatusCode::NOT_FOUND, "ResourceNotFoundException", BareCapital),
             Kind::CodeStorageExceeded => (StatusCode::BAD_REQUEST, "CodeStorageExceededException", Small),
             Kind::InvalidParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Small),
             Kind::InvalidRequestContent => (StatusCode::BAD_REQUEST, "InvalidRequestContentException", Small),
@@ -91,6 +98,8 @@ pub(crate) struct Error {
     kind: Kind,
     message: String,
     reason: Option<&'static str>,
+    /// When to ask again, where that helps.
+    retry_after_s: u32,
 }
 
 #[derive(Serialize)]
@@ -107,7 +116,7 @@ struct Text<'a> {
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), reason: None }
+        Self { kind, message: message.into(), reason: None, retry_after_s: 1 }
     }
 
     /// The answer, without a request id.
@@ -118,13 +127,14 @@ impl Error {
         let text = match envelope {
             Envelope::Capital => Text { reason: self.reason, fault, capital: message, small: None },
             Envelope::Small => Text { reason: self.reason, fault, capital: None, small: message },
+            Envelope::BareCapital => Text { reason: None, fault: None, capital: message, small: None },
             Envelope::Bare => Text { reason: None, fault: None, capital: None, small: message },
         };
         let mut response = respond::json(status, &text);
         let headers = response.headers_mut();
         headers.insert(respond::ERROR_TYPE, HeaderValue::from_static(code));
         if matches!(self.kind, Kind::TooManyRequests | Kind::ServiceUnavailable) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s));
         }
         if matches!(self.kind, Kind::RequestEntityTooLarge | Kind::RequestTooLarge | Kind::RequestTimeout) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -423,11 +433,24 @@ impl Error {
                      UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_CONCURRENCY_MIN}]."
                 ),
             ),
+            control::Error::CodeStorage => Self::new(Kind::CodeStorageExceeded, "Code storage limit exceeded."),
             control::Error::StorageFull => {
                 Self::new(Kind::CodeStorageExceeded, "The platform's disk is full. Nothing was changed")
             }
             control::Error::Internal(text) => Self::internal(&text),
         }
+    }
+
+    /// A code signing configuration that is asked for.
+    pub(crate) fn no_code_signing(arn: &str) -> Self {
+        Self::new(Kind::NoCodeSigning, format!("The Lambda code signing configuration {arn} can not be found."))
+    }
+
+    /// A code signing configuration that a function is to have.
+    pub(crate) fn code_signing_not_found(arn: &str) -> Self {
+        let text =
+            "The code signing configuration cannot be found. Check that the provided configuration is not deleted";
+        Self::new(Kind::CodeSigningNotFound, format!("{text}: {arn}."))
     }
 
     /// A CodeSha256 that is not the code's.
@@ -455,7 +478,8 @@ impl Error {
     /// Why an invocation did not run. `arn` is the function's.
     pub(crate) fn refusal(refusal: Refusal, arn: &str) -> Self {
         match refusal {
-            Refusal::TooManyRequests(limit) => Self {
+            Refusal::TooManyRequests(Throttle { limit, retry_after_s }) => Self {
+                retry_after_s,
                 reason: Some(match limit {
                     Limit::Function => "ReservedFunctionConcurrentInvocationLimitExceeded",
                     Limit::Account | Limit::Node => "ConcurrentInvocationLimitExceeded",
@@ -467,6 +491,31 @@ impl Error {
             Refusal::NotFound => Self::function_not_found(arn),
             Refusal::Stopping => Self::new(Kind::ServiceUnavailable, "The platform is stopping"),
         }
+    }
+
+    /// Why an event was not accepted. `arn` is the function's. What is full is worded as a rate that is exceeded: Lambda
+    /// has no other word for it.
+    pub(crate) fn event_refused(refused: events::Refused, arn: &str) -> Self {
+        match refused {
+            events::Refused::Invocation(refusal) => Self::refusal(refusal, arn),
+            events::Refused::Full(full) => Self {
+                reason: Some(match full {
+                    events::Full::Function => "FunctionInvocationRateLimitExceeded",
+                    events::Full::Account => "CallerRateLimitExceeded",
+                }),
+                ..Self::new(Kind::TooManyRequests, "Rate Exceeded.")
+            },
+            events::Refused::DiskFull => {
+                Self::new(Kind::ServiceUnavailable, "The platform's disk is full. The event was not accepted")
+            }
+            events::Refused::Internal(text) => Self::internal(&text),
+        }
+    }
+
+    /// An event's payload over its limit (worded as Lambda does, from memory).
+    pub(crate) fn event_too_large(bytes: usize, bytes_max: usize) -> Self {
+        let text = format!("{bytes} byte payload is too large for the Event invocation type (limit {bytes_max} bytes)");
+        Self::new(Kind::RequestTooLarge, text)
     }
 
     /// The platform's own failure: `text` goes to the log.
@@ -496,6 +545,16 @@ mod tests {
         (status, code, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
+    fn throttled(limit: Limit) -> Refusal {
+        Refusal::TooManyRequests(Throttle { limit, retry_after_s: 7 })
+    }
+
+    #[test]
+    fn a_throttled_caller_is_told_when_to_come_again() {
+        let headers = Error::refusal(throttled(Limit::Node), "").into_response().headers().clone();
+        assert_eq!(headers[header::RETRY_AFTER], "7");
+    }
+
     /// Envelopes as recorded against AWS.
     #[tokio::test]
     async fn envelopes_are_lambdas() {
@@ -508,13 +567,13 @@ mod tests {
                 r#"{"Type":"User","Message":"Function not found: arn:aws:lambda:us-east-1:111111111111:function:f"}"#,
             ),
             (
-                Error::refusal(Refusal::TooManyRequests(Limit::Node), arn),
+                Error::refusal(throttled(Limit::Node), arn),
                 429,
                 "TooManyRequestsException",
                 r#"{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#,
             ),
             (
-                Error::refusal(Refusal::TooManyRequests(Limit::Function), arn),
+                Error::refusal(throttled(Limit::Function), arn),
                 429,
                 "TooManyRequestsException",
                 r#"{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#,

@@ -14,9 +14,11 @@ mod aws_json;
 mod body;
 mod call;
 mod connection;
+mod detach;
 mod doors;
 mod error;
 mod event_stream;
+mod forwarded;
 mod function_url;
 mod guard;
 mod iam;
@@ -52,7 +54,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
-use updraft_types::{AccountId, limits::STREAM_BYTES_MAX};
+use updraft_types::{AccountId, egress::Network, limits::STREAM_BYTES_MAX};
 
 use crate::{connection::Peer, doors::Doors};
 pub use tls::{Tls, TlsError, Transport};
@@ -67,6 +69,15 @@ pub enum Authentication {
     Required,
     /// Whoever asks is the root user. On loopback addresses only, and for requests that name such an address.
     Off,
+}
+
+/// Whether a function's role has to be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roles {
+    /// A function is given none that Lambda cannot assume, as on AWS.
+    Required,
+    /// Any of its account's names goes; without such a role it runs without credentials.
+    Optional,
 }
 
 /// An access key of the root user. Its debug form keeps the secret.
@@ -92,10 +103,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What protects requests on their way.
     pub transport: Transport,
+    /// Proxies whose word about whose requests they pass on counts: `X-Forwarded-For`.
+    pub trusted_proxies: Vec<Network>,
     /// The root user's account.
     pub account: AccountId,
     /// Whether requests have to be signed.
     pub authentication: Authentication,
+    /// What a function's role has to be. Without authentication none is looked at.
+    pub roles: Roles,
     /// The root user's access key; without one only keys of other users count.
     pub root: Option<RootKey>,
     /// Most connections at once; further ones wait in the kernel's queue.
@@ -123,8 +138,10 @@ impl Config {
         Self {
             listen,
             transport: Transport::Plain,
+            trusted_proxies: Vec::new(),
             account,
             authentication: Authentication::Required,
+            roles: Roles::Required,
             root: None,
             connections_max: 4_096,
             header_read_timeout: Duration::from_secs(60),

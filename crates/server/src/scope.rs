@@ -8,7 +8,7 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 use http::{header, request::Parts};
 use updraft_node::{
     Context,
-    identity::{Ask, Denied, Explanation, RoleEntry, document::Document},
+    identity::{Ask, Denied, Explanation, RoleEntry, credential::SessionBounds, document::Document, sessions::Terms},
 };
 use updraft_types::{AccountId, Caller, FunctionId, FunctionName, Principal, Timestamp};
 
@@ -22,7 +22,7 @@ pub(crate) struct Scope<'a> {
     doors: &'a Doors,
     /// Who asks.
     pub(crate) caller: Caller,
-    session: Option<Arc<Document>>,
+    session: Option<SessionBounds>,
     source: IpAddr,
     user_agent: Option<String>,
 }
@@ -76,27 +76,34 @@ impl<'a> Scope<'a> {
 
     /// Whether the caller may do something.
     pub(crate) fn authorize_act(&self, act: &Act<'_>) -> Result<(), Denied> {
+        self.authorize_each(act, &[act.action])
+    }
+
+    /// Whether the caller may do each of `actions`, all else as the act says.
+    pub(crate) fn authorize_each(&self, act: &Act<'_>, actions: &[&str]) -> Result<(), Denied> {
         if self.needs_no_policy(act) {
             return Ok(());
         }
-        let context = self.context(act);
-        self.node.identity().snapshot().authorize(&Ask {
-            caller: &self.caller,
-            session: self.session.as_deref(),
-            action: act.action,
-            resource: act.resource,
-            owner: act.owner,
-            resource_policy: act.policy,
-            context: &context,
+        let (context, snapshot) = (self.context(act), self.node.identity().snapshot());
+        actions.iter().try_for_each(|action| {
+            snapshot.authorize(&Ask {
+                caller: &self.caller,
+                session: self.session_policies(),
+                action,
+                resource: act.resource,
+                owner: act.owner,
+                resource_policy: act.policy,
+                context: &context,
+            })
         })
     }
 
     /// Why somebody of the caller's account may do something, or not, with these condition keys beside its own.
     pub(crate) fn explain(&self, caller: &Caller, act: &Act<'_>) -> Explanation {
-        let context = self.context_of(caller, act);
+        let context = self.context_of(caller, None, act);
         self.node.identity().snapshot().explain(&Ask {
             caller,
-            session: None,
+            session: &[],
             action: act.action,
             resource: act.resource,
             owner: act.owner,
@@ -108,23 +115,41 @@ impl<'a> Scope<'a> {
     /// The root user in its own account, where nothing can deny it anything.
     fn needs_no_policy(&self, act: &Act<'_>) -> bool {
         let is_own = *act.owner == self.caller.account;
-        self.caller.principal == Principal::Root && is_own && act.policy.is_none() && self.session.is_none()
+        self.caller.principal == Principal::Root && is_own && act.policy.is_none() && self.session_policies().is_empty()
     }
 
-    /// Whether the caller may assume a role; its trust policy has the last word.
-    pub(crate) fn may_assume(&self, role: &RoleEntry, keys: &[(&str, &str)]) -> bool {
+    fn session_policies(&self) -> &[Arc<Document>] {
+        self.session.as_ref().map_or(&[], |session| session.policies.as_slice())
+    }
+
+    /// What the caller's session was made with; `None` for who has none.
+    pub(crate) fn terms(&self) -> Option<&Terms> {
+        self.session.as_ref().map(|session| &session.terms)
+    }
+
+    /// Whether the caller may assume a role, by one of STS's actions for that; its trust policy has the last word.
+    pub(crate) fn may_assume(
+        &self,
+        role: &RoleEntry,
+        action: &str,
+        keys: &[(&str, &str)],
+        tag_keys: &[String],
+    ) -> bool {
         let arn = role.arn();
-        let act = Act { action: "sts:AssumeRole", resource: &arn, owner: &role.account, policy: None, keys };
-        let context = self.context(&act);
-        self.node.identity().snapshot().may_assume(&self.caller, self.session.as_deref(), role, &context)
+        let act = Act { action, resource: &arn, owner: &role.account, policy: None, keys };
+        let mut context = self.context(&act);
+        if !tag_keys.is_empty() {
+            context.set("aws:TagKeys", tag_keys.iter().cloned());
+        }
+        self.node.identity().snapshot().may_assume(&self.caller, self.session_policies(), action, role, &context)
     }
 
     /// The condition keys of one act (source: IAM user guide, «AWS global condition context keys»).
     fn context(&self, act: &Act<'_>) -> Context {
-        self.context_of(&self.caller, act)
+        self.context_of(&self.caller, self.terms(), act)
     }
 
-    fn context_of(&self, caller: &Caller, act: &Act<'_>) -> Context {
+    fn context_of(&self, caller: &Caller, terms: Option<&Terms>, act: &Act<'_>) -> Context {
         let now = Timestamp::now();
         let kind = match &caller.principal {
             Principal::Root => "Account",
@@ -132,9 +157,13 @@ impl<'a> Scope<'a> {
             Principal::Session { .. } => "AssumedRole",
             Principal::Anonymous => "Anonymous",
         };
-        let mut context = Context::new()
-            .with("aws:PrincipalArn", principal_arn(caller))
-            .with("aws:PrincipalAccount", caller.account.as_str())
+        let mut context = Context::new();
+        if caller.principal != Principal::Anonymous {
+            context = context
+                .with("aws:PrincipalArn", principal_arn(caller))
+                .with("aws:PrincipalAccount", caller.account.as_str());
+        }
+        let mut context = context
             .with("aws:PrincipalType", kind)
             .with("aws:userid", caller.user_id())
             .with("aws:SourceIp", self.source.to_string())
@@ -149,6 +178,14 @@ impl<'a> Scope<'a> {
         }
         if let Some(user_agent) = &self.user_agent {
             context = context.with("aws:UserAgent", user_agent.as_str());
+        }
+        let snapshot = self.node.identity().snapshot();
+        // A session's tags go before those of its role.
+        for (key, value) in snapshot.tags_of(caller).into_iter().chain(terms.map(|terms| &terms.tags)).flatten() {
+            context = context.with(&format!("aws:PrincipalTag/{key}"), value.as_str());
+        }
+        if let Some(source) = terms.and_then(|terms| terms.source_identity.as_ref()) {
+            context = context.with("aws:SourceIdentity", source.as_str());
         }
         for (key, value) in act.keys {
             context = context.with(key, *value);

@@ -107,12 +107,12 @@ async fn concurrency_is_reserved_and_given_back() {
 
     assert_eq!(put("f", 0).await.status, 200);
     let throttled = platform.send("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await;
-    assert_eq!((throttled.status, throttled.header("retry-after")), (429, "1"));
+    assert_eq!((throttled.status, throttled.header("retry-after")), (429, "60"));
     let reason = "ReservedFunctionConcurrentInvocationLimitExceeded";
     assert_eq!(throttled.json(), json!({ "Reason": reason, "Type": "User", "message": "Rate Exceeded." }));
     platform.create_url("f", json!({ "AuthType": "NONE" })).await;
     let by_url = platform.get("/fn/f/").await;
-    assert_eq!((by_url.status, by_url.header("retry-after"), &by_url.json()["Reason"]), (429, "1", &json!(reason)));
+    assert_eq!((by_url.status, by_url.header("retry-after"), &by_url.json()["Reason"]), (429, "60", &json!(reason)));
     assert_eq!(platform.send("DELETE", &set("f"), &[], "").await.status, 204);
     assert_eq!(platform.send("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await.status, 200);
     assert_eq!(platform.get(got).await.json(), json!({}));
@@ -220,7 +220,8 @@ async fn invocations_answer_as_lambdas_do() {
     assert_eq!(failed.json()["errorType"], "Oops");
     assert_eq!(platform.send("POST", &target, &[("x-amz-invocation-type", "DryRun")], "{}").await.status, 204);
     let event = platform.send("POST", &target, &[("x-amz-invocation-type", "Event")], "{}").await;
-    assert_eq!(event.status, 501);
+    assert_eq!((event.status, &event.body[..]), (202, &b""[..]));
+    assert!(!event.header("x-amzn-requestid").is_empty());
     let bad = platform.send("POST", &target, &[], "{\"a\":").await;
     assert_eq!((bad.status, bad.code()), (400, "InvalidRequestContentException"));
     let large = format!("\"{}\"", "x".repeat(6_291_556));
@@ -286,6 +287,23 @@ async fn a_url_reaches_its_function_both_ways() {
     let envelope = platform.send("POST", "/fn/echo/envelope", &[], "").await;
     assert_eq!((envelope.status, envelope.header("x-a"), &envelope.body[..]), (201, "b", &b"made"[..]));
     assert_eq!(platform.send("GET", "/", &[("host", "x.lambda-url.us-east-1.localhost")], "").await.status, 404);
+
+    // Everybody is let in by the function's policy alone, and only while both statements are there.
+    for sid in ["call", "url"] {
+        let policy = format!("/2015-03-31/functions/echo/policy/{sid}");
+        assert_eq!(platform.send("DELETE", &policy, &[], "").await.status, 204);
+        let closed = platform.send("GET", "/", &[("host", &host)], "").await;
+        assert_eq!((closed.status, closed.code()), (403, "AccessDeniedException"));
+        assert!(closed.json()["Message"].as_str().unwrap().starts_with("Forbidden. For troubleshooting"));
+        assert_eq!(platform.get("/fn/echo/").await.status, 403);
+        let statement = match sid {
+            "call" => r#"{"StatementId":"call","Action":"lambda:InvokeFunction","Principal":"*"}"#,
+            _ => r#"{"StatementId":"url","Action":"lambda:*","Principal":"*","FunctionUrlAuthType":"AWS_IAM"}"#,
+        };
+        platform.send("POST", "/2015-03-31/functions/echo/policy", &[], statement).await;
+        let expected = if sid == "call" { 200 } else { 403 };
+        assert_eq!(platform.get("/fn/echo/").await.status, expected, "{sid}");
+    }
 
     let body = r#"{"AuthType":"AWS_IAM","Cors":{"AllowOrigins":["*"],"AllowMethods":["GET"]}}"#;
     platform.send("PUT", "/2021-10-31/functions/echo/url", &[], body).await;

@@ -47,6 +47,32 @@ async fn connect(platform: &Platform, trusted: &str, alpn: &[&str]) -> std::io::
 }
 
 #[tokio::test]
+async fn a_certificate_is_exchanged_while_connections_stay() {
+    let make = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (first, second) = (make(), make());
+    let pem = |made: &rcgen::CertifiedKey<rcgen::KeyPair>| (made.cert.pem(), made.signing_key.serialize_pem());
+    let ((old, old_key), (new, new_key)) = (pem(&first), pem(&second));
+    let tls = Tls::from_pem(old.as_bytes(), old_key.as_bytes()).unwrap();
+    let shown = tls.clone();
+    let platform = Platform::start_with(|config| config.transport = Transport::Tls(shown)).await;
+    let stream = connect(&platform, &old, &["http/1.1"]).await.unwrap();
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    // A key that is not the certificate's changes nothing.
+    assert!(tls.replace(new.as_bytes(), old_key.as_bytes()).is_err());
+    assert!(tls.replace(b"", new_key.as_bytes()).is_err());
+    connect(&platform, &old, &[]).await.unwrap();
+    tls.replace(new.as_bytes(), new_key.as_bytes()).unwrap();
+    assert!(connect(&platform, &old, &[]).await.is_err());
+    connect(&platform, &new, &[]).await.unwrap();
+    let request = Request::get("/healthz").header("host", "localhost").body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(client.send_request(request).await.unwrap().status(), 200);
+    drop(client);
+    connection.await.unwrap().unwrap();
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn both_versions_of_http_are_spoken() {
     let (platform, certificate) = start().await;
     for alpn in [&["http/1.1"][..], &[]] {

@@ -449,6 +449,10 @@ async fn an_alias_has_a_url_of_its_own_as_recorded() {
     assert!(arn.ends_with(":test-alias") && second.get("NextMarker").is_none(), "{second}");
     let url = created.json()["FunctionUrl"].as_str().unwrap().to_owned();
     let host = url.strip_prefix("http://").unwrap().trim_end_matches('/');
+    // The function's policy is not the alias's.
+    platform.allow_everybody("f").await;
+    assert_eq!(platform.send("GET", "/", &[("host", host)], "").await.status, 403);
+    platform.allow_everybody("f:test-alias").await;
     assert_eq!(platform.send("GET", "/", &[("host", host)], "").await.status, 200);
     assert_eq!(platform.get("/fn/f:test-alias/").await.status, 200);
     recorded.same("delete_function_url_config", &platform.send("DELETE", own, &[], "").await);

@@ -1,4 +1,4 @@
-//! Remembers accounts, users, roles, managed policies and access keys, and keeps their quotas.
+//! Remembers accounts, users, groups, roles, managed policies and access keys, and keeps their quotas.
 //!
 //! Each verb checks and changes in one transaction, and answers the record as it then is, so that who keeps a copy in
 //! memory need not ask again. A verb that is refused has changed nothing. Access keys' secrets are sealed ([`crate::seal`])
@@ -6,6 +6,7 @@
 
 mod accounts;
 mod grants;
+mod groups;
 mod keys;
 mod policies;
 mod record;
@@ -15,7 +16,7 @@ mod users;
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use updraft_types::iam::{AccessKey, Account, Policy, Role, Secret, User};
+use updraft_types::iam::{AccessKey, Account, Group, Policy, Role, Secret, User};
 
 use crate::{database::Database, failure::passes_outward, identity::record::Stop, seal::Seal};
 
@@ -33,6 +34,8 @@ pub struct Everything {
     pub accounts: Vec<Account>,
     /// Users with their grants.
     pub users: Vec<User>,
+    /// Groups with their grants.
+    pub groups: Vec<Group>,
     /// Roles with their grants.
     pub roles: Vec<Role>,
     /// Managed policies with their versions.
@@ -95,6 +98,10 @@ pub enum Noun {
     Account,
     /// A user.
     User,
+    /// A group.
+    Group,
+    /// A user's being in a group.
+    Membership,
     /// A role.
     Role,
     /// A managed policy.
@@ -116,6 +123,10 @@ pub enum Quota {
     Accounts,
     /// Users of an account.
     Users,
+    /// Groups of an account.
+    Groups,
+    /// Groups of a user.
+    GroupsOfUser,
     /// Roles of an account.
     Roles,
     /// Managed policies of an account.
@@ -144,13 +155,15 @@ impl Identity {
             // One transaction, so that what is read belongs together.
             let moment = connection.unchecked_transaction()?;
             let mut users: Vec<User> = record::every(&moment)?;
+            let mut groups: Vec<Group> = record::every(&moment)?;
             let mut roles: Vec<Role> = record::every(&moment)?;
-            grants::fill(&moment, &mut users, &mut roles)?;
+            grants::fill(&moment, &mut users, &mut groups, &mut roles)?;
             Ok(Everything {
                 accounts: accounts::every(&moment)?,
                 policies: record::every(&moment)?,
                 keys: keys::every(&moment, &seal)?,
                 users,
+                groups,
                 roles,
             })
         });

@@ -190,6 +190,15 @@ impl Layers {
         Ok(codes.collect::<Result<_, _>>()?)
     }
 
+    /// The sum of the sizes of an account's versions, bytes of their zips.
+    pub async fn bytes(&self, account: AccountId) -> Result<u64, Error> {
+        let sum = self.database.read(move |connection| {
+            let sql = "SELECT coalesce(sum(document ->> '$.code.size_bytes'), 0) FROM layer_version WHERE account = ?1";
+            connection.prepare_cached(sql)?.query_row([account.as_str()], |row| row.get::<_, i64>(0))
+        });
+        Ok(sum.await?.unsigned_abs())
+    }
+
     /// Removes a version and its policy; answers what it was, or `None` where it is not there. Its package is removed
     /// by its own verb.
     pub async fn delete(&self, id: LayerVersionId) -> Result<Option<LayerVersion>, Error> {

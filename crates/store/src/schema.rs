@@ -188,6 +188,125 @@ pub(crate) const PLATFORM: Schema = Schema {
             PRIMARY KEY (account, secret, id)
         ) STRICT;
     ",
+        "
+        -- Container images, each account's own. The document is types::image::Contents as JSON; layers are blobs. An
+        -- image without a tag is there for the functions that have it.
+        CREATE TABLE image (
+            account  TEXT NOT NULL,
+            digest   TEXT NOT NULL, -- of its manifest, hexadecimal
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, digest)
+        ) STRICT;
+        CREATE TABLE image_tag (
+            account   TEXT NOT NULL,
+            name      TEXT NOT NULL,
+            tag       TEXT NOT NULL,
+            digest    TEXT NOT NULL,
+            pushed_at INTEGER NOT NULL,
+            PRIMARY KEY (account, name, tag)
+        ) STRICT;
+        CREATE INDEX image_tag_by_digest ON image_tag (account, digest);
+    ",
+        "
+        -- One row a version of a function that has been called; version 0 is $LATEST. What keep_alive has learned of its
+        -- calls, as bytes; idle_from in milliseconds since the Unix epoch, NULL while a call ran.
+        CREATE TABLE habit (
+            account   TEXT NOT NULL,
+            name      TEXT NOT NULL,
+            version   INTEGER NOT NULL,
+            idle_from INTEGER,
+            record    BLOB NOT NULL,
+            PRIMARY KEY (account, name, version)
+        ) STRICT, WITHOUT ROWID;
+    ",
+        "
+        -- A function URL of AuthType NONE lets in whom its function's policy lets in. Those made before that rule were
+        -- open to everybody, and get the two statements that say so.
+        WITH open (account, name, qualifier, arn) AS (
+            SELECT account, name, '', 'arn:aws:lambda:*:' || account || ':function:' || name
+            FROM function WHERE document ->> '$.url.auth' = 'NONE'
+            UNION ALL
+            SELECT account, name, alias, 'arn:aws:lambda:*:' || account || ':function:' || name || ':' || alias
+            FROM alias WHERE document ->> '$.url.auth' = 'NONE'
+        ), wanted (sid, action, condition) AS (VALUES
+            ('FunctionURLAllowPublicAccess', 'lambda:InvokeFunctionUrl',
+             json_object('StringEquals', json_object('lambda:FunctionUrlAuthType', 'NONE'))),
+            ('FunctionURLInvokeAllowPublicAccess', 'lambda:InvokeFunction',
+             json_object('Bool', json_object('lambda:InvokedViaFunctionUrl', 'true')))
+        ), policy (account, name, qualifier, statements) AS (
+            SELECT account, name, one.key, one.value -> '$.statements'
+            FROM function, json_each(function.document -> '$.policies') AS one
+        ), opened (account, name, policies) AS (
+            SELECT account, name, json_group_object(qualifier, json_object(
+                'revision', lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2)
+                    || '-8' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))),
+                'statements', (SELECT json_group_array(json(statement)) FROM (
+                    SELECT one.value AS statement FROM policy AS old, json_each(old.statements) AS one
+                    WHERE old.account = open.account AND old.name = open.name AND old.qualifier = open.qualifier
+                        AND one.value ->> '$.sid' NOT IN (SELECT sid FROM wanted)
+                    UNION ALL
+                    SELECT json_object('sid', sid, 'text', json_object('Sid', sid, 'Effect', 'Allow', 'Principal', '*',
+                        'Action', action, 'Resource', arn, 'Condition', json(condition)) ->> '$')
+                    FROM wanted
+                ))
+            )) FROM open GROUP BY account, name
+        )
+        UPDATE function SET document = json_set(document, '$.policies',
+            json_patch(coalesce(document -> '$.policies', '{}'), opened.policies))
+        FROM opened WHERE opened.account = function.account AND opened.name = function.name;
+    ",
+        "
+        -- One row a group of users. The document is iam::Group as JSON, with the ids of its members.
+        CREATE TABLE iam_group (
+            account  TEXT NOT NULL,
+            name     TEXT NOT NULL,
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, name)
+        ) STRICT;
+        CREATE UNIQUE INDEX iam_group_by_name ON iam_group (account, name COLLATE NOCASE);
+    ",
+        "
+        -- One row an asynchronous event; it never changes. Ids are their order, and never used again. Times are
+        -- milliseconds since the Unix epoch.
+        CREATE TABLE event (
+            id             INTEGER PRIMARY KEY AUTOINCREMENT,
+            request        TEXT NOT NULL,
+            qualifier      TEXT, -- as the caller named the version, if it did
+            client_context TEXT,
+            trace          TEXT NOT NULL,
+            accepted_at    INTEGER NOT NULL,
+            payload        BLOB NOT NULL
+        ) STRICT;
+
+        -- What is still to be done with an event; both rows go together.
+        CREATE TABLE delivery (
+            event     INTEGER PRIMARY KEY, -- its id
+            account   TEXT NOT NULL,
+            name      TEXT NOT NULL,    -- of the function it is for
+            due_at    INTEGER NOT NULL, -- not to be tried before; while leased, when the lease ends
+            lease     INTEGER NOT NULL, -- the number of its last lease
+            is_leased INTEGER NOT NULL,
+            attempts  INTEGER NOT NULL, -- how often the function ran
+            refusals  INTEGER NOT NULL, -- how often in a row it could not
+            bytes     INTEGER NOT NULL  -- what the event takes
+        ) STRICT;
+        -- Holds what is summed up when the store is opened, so that no row need be read for that.
+        CREATE INDEX delivery_by_function ON delivery (account, name, due_at, event, bytes);
+
+        -- One row an event that was given up, or a record that could not be delivered.
+        CREATE TABLE dead_letter (
+            id      INTEGER PRIMARY KEY AUTOINCREMENT,
+            account TEXT NOT NULL,
+            name    TEXT NOT NULL,
+            request TEXT NOT NULL,
+            at      INTEGER NOT NULL,
+            reason  TEXT NOT NULL,
+            bytes   INTEGER NOT NULL,
+            record  TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX dead_letter_by_function ON dead_letter (account, name, id, bytes);
+        CREATE INDEX dead_letter_by_age ON dead_letter (at);
+    ",
     ],
 };
 
@@ -329,6 +448,41 @@ mod tests {
         assert!(matches!(error, MigrateError::Failure(Failure::Damaged(_))), "{error}");
         assert_eq!(version(&connection, &[""]).unwrap(), 1);
         assert!(connection.execute_batch("SELECT x FROM b").is_err());
+    }
+
+    #[test]
+    fn urls_that_were_open_stay_open() {
+        let at = PLATFORM.migrations.iter().position(|step| step.contains("FunctionURLAllowPublicAccess")).unwrap();
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, &PLATFORM.migrations[..at]).unwrap();
+        let before = r#"{"url":{"auth":"NONE"},"policies":{"":{"revision":"r","statements":[{"sid":"s","text":"{}"},
+            {"sid":"FunctionURLAllowPublicAccess","text":"{}"}]},"other":{"revision":"r","statements":[]}}}"#;
+        let signed = r#"{"url":{"auth":"AWS_IAM"}}"#;
+        for (name, document) in [("open", before), ("signed", signed), ("by-alias", "{}")] {
+            let row = "INSERT INTO function VALUES ('111111111111', ?1, 'r', ?2)";
+            connection.execute(row, (name, document)).unwrap();
+        }
+        let row = "INSERT INTO alias VALUES ('111111111111', 'by-alias', 'live', 'r', ?1)";
+        connection.execute(row, [r#"{"url":{"auth":"NONE"}}"#]).unwrap();
+        migrate(&mut connection, PLATFORM.migrations).unwrap();
+        let document = |name: &str| -> serde_json::Value {
+            let sql = "SELECT document FROM function WHERE name = ?1";
+            let text: String = connection.query_row(sql, [name], |row| row.get(0)).unwrap();
+            serde_json::from_str(&text).unwrap()
+        };
+        let statement = |policy: &serde_json::Value, at: usize| -> serde_json::Value {
+            serde_json::from_str(policy["statements"][at]["text"].as_str().unwrap()).unwrap()
+        };
+        let policies = &document("open")["policies"];
+        assert_eq!(policies["other"], serde_json::json!({ "revision": "r", "statements": [] }));
+        let own = &policies[""];
+        assert_eq!(own["statements"].as_array().unwrap().len(), 3);
+        own["revision"].as_str().unwrap().parse::<updraft_types::RevisionId>().unwrap();
+        assert_eq!(statement(own, 1)["Condition"]["StringEquals"]["lambda:FunctionUrlAuthType"], "NONE");
+        assert_eq!(statement(own, 2)["Resource"], "arn:aws:lambda:*:111111111111:function:open");
+        let alias = &document("by-alias")["policies"]["live"];
+        assert_eq!(statement(alias, 0)["Resource"], "arn:aws:lambda:*:111111111111:function:by-alias:live");
+        assert_eq!(document("signed"), serde_json::from_str::<serde_json::Value>(signed).unwrap());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What IAM keeps: accounts, users, roles, managed policies and access keys, as plain data.
+//! What IAM keeps: accounts, users, groups, roles, managed policies and access keys, as plain data.
 //!
 //! Policy documents are kept as the text their author sent; what they mean is for the policy engine. Names, paths and
 //! texts were checked by the door that took them. Secrets are no part of these records.
@@ -15,13 +15,17 @@ use crate::{AccountId, Timestamp};
 pub const ACCOUNTS_MAX: usize = 10_000;
 /// Most users of an account.
 pub const USERS_MAX: usize = 5_000;
+/// Most groups of an account.
+pub const GROUPS_MAX: usize = 300;
+/// Most groups that a user is in.
+pub const GROUPS_PER_USER_MAX: usize = 10;
 /// Most roles of an account.
 pub const ROLES_MAX: usize = 1_000;
 /// Most customer managed policies of an account.
 pub const POLICIES_MAX: usize = 1_500;
 /// Most versions of a managed policy kept at once.
 pub const POLICY_VERSIONS_MAX: usize = 5;
-/// Most managed policies attached to a user or a role.
+/// Most managed policies attached to a user, a group or a role.
 pub const ATTACHED_MAX: usize = 10;
 /// Most access keys of a user, and of an account's root user.
 pub const ACCESS_KEYS_MAX: usize = 2;
@@ -31,6 +35,8 @@ pub const TAGS_MAX: usize = 50;
 pub const POLICY_CHARS_MAX: usize = 6_144;
 /// Characters of all of a user's inline policies together, whitespace not counted.
 pub const USER_INLINE_CHARS_MAX: usize = 2_048;
+/// Characters of all of a group's inline policies together, whitespace not counted.
+pub const GROUP_INLINE_CHARS_MAX: usize = 5_120;
 /// Characters of all of a role's inline policies together, whitespace not counted.
 pub const ROLE_INLINE_CHARS_MAX: usize = 10_240;
 /// Characters of a role's trust policy, whitespace not counted.
@@ -47,7 +53,7 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
-/// The permissions policies of a user or a role.
+/// The permissions policies of a user, a group or a role.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     /// Inline policies: name and document.
@@ -78,6 +84,9 @@ pub struct User {
     pub created_at: Timestamp,
     /// At most [`TAGS_MAX`].
     pub tags: BTreeMap<String, String>,
+    /// The ARN of the managed policy that is its permissions boundary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
     /// Kept beside the record.
     #[serde(skip)]
     pub grants: Grants,
@@ -87,6 +96,33 @@ impl User {
     /// `arn:aws:iam::ACCOUNT:user/PATH/NAME`
     pub fn arn(&self) -> String {
         format!("arn:aws:iam::{}:user{}{}", self.account, self.path, self.name)
+    }
+}
+
+/// A group of users: they have its permissions policies beside their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Whose it is.
+    pub account: AccountId,
+    /// Begins and ends with a slash.
+    pub path: String,
+    /// Unique within the account, letter case aside.
+    pub name: String,
+    /// `AGPA…`
+    pub id: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The ids of its users, which stay with a user that gets another name.
+    pub members: BTreeSet<String>,
+    /// Kept beside the record.
+    #[serde(skip)]
+    pub grants: Grants,
+}
+
+impl Group {
+    /// `arn:aws:iam::ACCOUNT:group/PATH/NAME`
+    pub fn arn(&self) -> String {
+        format!("arn:aws:iam::{}:group{}{}", self.account, self.path, self.name)
     }
 }
 
@@ -111,6 +147,9 @@ pub struct Role {
     pub description: Option<String>,
     /// The longest session, seconds: 3,600 to 43,200.
     pub max_session_s: u32,
+    /// The ARN of the managed policy that is its permissions boundary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
     /// Kept beside the record.
     #[serde(skip)]
     pub grants: Grants,
@@ -210,6 +249,8 @@ impl KeyStatus {
 pub enum Holder {
     /// A user, by name.
     User(String),
+    /// A group, by name.
+    Group(String),
     /// A role, by name.
     Role(String),
 }
@@ -218,14 +259,15 @@ impl Holder {
     /// Its name.
     pub fn name(&self) -> &str {
         match self {
-            Holder::User(name) | Holder::Role(name) => name,
+            Holder::User(name) | Holder::Group(name) | Holder::Role(name) => name,
         }
     }
 
-    /// `user` or `role`.
+    /// `user`, `group` or `role`.
     pub fn kind(&self) -> &'static str {
         match self {
             Holder::User(_) => "user",
+            Holder::Group(_) => "group",
             Holder::Role(_) => "role",
         }
     }
@@ -234,6 +276,7 @@ impl Holder {
     pub fn inline_chars_max(&self) -> usize {
         match self {
             Holder::User(_) => USER_INLINE_CHARS_MAX,
+            Holder::Group(_) => GROUP_INLINE_CHARS_MAX,
             Holder::Role(_) => ROLE_INLINE_CHARS_MAX,
         }
     }

@@ -2,13 +2,15 @@
 //! or a proxy's word.
 //!
 //! A certificate of our own is made once and kept in the data directory, so that who has come to trust it stays with it.
+//! Files are read again when they change, so that a renewed certificate needs no restart.
 
 use std::{
     fs::{self, OpenOptions},
     io::Write,
     net::IpAddr,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -16,15 +18,18 @@ use updraft_server::{Tls, Transport};
 
 use crate::config::{Config, TlsSource};
 
-/// The transport that the settings ask for. `directory` is the data directory.
-pub fn transport(config: &Config, directory: &Path) -> anyhow::Result<Transport> {
+/// Time between two looks at the files.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The transport that the settings ask for, and what keeps it up to date. `directory` is the data directory.
+pub fn transport(config: &Config, directory: &Path) -> anyhow::Result<(Transport, Option<Watch>)> {
     let (certificate, key) = match &config.tls {
-        TlsSource::Off => return Ok(Transport::Plain),
-        TlsSource::Proxy => return Ok(Transport::Proxy),
+        TlsSource::Off => return Ok((Transport::Plain, None)),
+        TlsSource::Proxy => return Ok((Transport::Proxy, None)),
         TlsSource::Files { certificate, key } => (certificate.clone(), key.clone()),
         TlsSource::Generated => {
             let folder = directory.join("tls");
-            let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+            let (certificate, key) = (generated(directory), folder.join("key.pem"));
             if !certificate.exists() || !key.exists() {
                 fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
                 generate(config, &certificate, &key)?;
@@ -32,10 +37,72 @@ pub fn transport(config: &Config, directory: &Path) -> anyhow::Result<Transport>
             (certificate, key)
         }
     };
-    let read = |path: &Path| fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+    let loaded = (Stamp::of(&certificate), Stamp::of(&key));
     let tls = Tls::from_pem(&read(&certificate)?, &read(&key)?)
         .with_context(|| format!("{} and {} cannot be used", certificate.display(), key.display()))?;
-    Ok(Transport::Tls(tls))
+    Ok((Transport::Tls(tls.clone()), Some(Watch { tls, certificate, key, loaded })))
+}
+
+/// Where the certificate that is made here lies.
+pub fn generated(directory: &Path) -> PathBuf {
+    directory.join("tls/certificate.pem")
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+/// What tells one content of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self { inode: found.ino(), bytes: found.len(), changed: (found.ctime(), found.ctime_nsec()) })
+    }
+}
+
+/// Certificate files, and who shows what they hold.
+pub struct Watch {
+    tls: Tls,
+    certificate: PathBuf,
+    key: PathBuf,
+    loaded: (Option<Stamp>, Option<Stamp>),
+}
+
+impl Watch {
+    /// Looks at the files until it is dropped, and shows what they have come to hold. Files that cannot be used, or are gone,
+    /// leave the certificate that is shown in its place; the log says so, once for each change.
+    pub async fn run(mut self) {
+        let mut seen = self.loaded;
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let now = (Stamp::of(&self.certificate), Stamp::of(&self.key));
+            // Two looks alike: whoever writes the two files has done so.
+            if now != self.loaded && now == seen {
+                self.loaded = now;
+                self.load();
+            }
+            seen = now;
+        }
+    }
+
+    fn load(&self) {
+        let shown = self.certificate.display();
+        let loaded = read(&self.certificate).and_then(|certificate| {
+            self.tls.replace(&certificate, &read(&self.key)?)?;
+            Ok(())
+        });
+        match loaded {
+            Ok(()) => tracing::info!(certificate = %shown, "the certificate was read again"),
+            Err(error) => tracing::warn!(certificate = %shown, "the certificate stays as it was: {error:#}"),
+        }
+    }
 }
 
 /// Makes a certificate for this machine's names on itself and the address listened on.
@@ -79,7 +146,7 @@ mod tests {
     #[test]
     fn a_certificate_is_made_once_and_its_key_kept_private() {
         let directory = tempfile::tempdir().unwrap();
-        let made = || transport(&config(TlsSource::Generated), directory.path()).unwrap();
+        let made = || transport(&config(TlsSource::Generated), directory.path()).unwrap().0;
         assert!(matches!(made(), Transport::Tls(_)));
         let (certificate, key) = (directory.path().join("tls/certificate.pem"), directory.path().join("tls/key.pem"));
         assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
@@ -87,11 +154,11 @@ mod tests {
         made();
         assert_eq!(fs::read(&certificate).unwrap(), first);
         let files = TlsSource::Files { certificate: certificate.clone(), key: key.clone() };
-        assert!(matches!(transport(&config(files), directory.path()).unwrap(), Transport::Tls(_)));
+        assert!(matches!(transport(&config(files), directory.path()).unwrap().0, Transport::Tls(_)));
         let exchanged = TlsSource::Files { certificate: key, key: certificate };
-        let error = transport(&config(exchanged), directory.path()).unwrap_err();
+        let error = transport(&config(exchanged), directory.path()).err().unwrap();
         assert!(format!("{error:#}").contains("not PEM, or holds no"), "{error:#}");
         let missing = TlsSource::Files { certificate: "/nowhere/c".into(), key: "/nowhere/k".into() };
-        assert!(transport(&config(missing), directory.path()).unwrap_err().to_string().contains("/nowhere/c"));
+        assert!(transport(&config(missing), directory.path()).err().unwrap().to_string().contains("/nowhere/c"));
     }
 }

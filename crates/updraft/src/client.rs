@@ -1,13 +1,16 @@
-//! Talks to a platform the way boto3 does: Lambda's public API over HTTP, signed with SigV4.
+//! Talks to a platform the way boto3 does: Lambda's public API over HTTP, and IAM's, signed with SigV4.
 //!
 //! Owns transport, signing and the meaning of failures; [`lambda`] names the operations. Blocking, so that a
 //! command reads from top to bottom. Every answer held in memory is bounded.
 
 pub mod accounts;
+pub mod dead_letters;
 pub mod egress;
 pub mod endpoint;
+pub mod images;
 pub mod lambda;
 pub mod logs;
+pub mod roles;
 pub mod scaling;
 
 use std::{
@@ -21,6 +24,7 @@ use aws_sigv4::{
 };
 use http::{HeaderMap, Method, Request, Response};
 use serde_json::Value;
+use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::problem::{Exit, Problem};
 use endpoint::Endpoint;
@@ -88,6 +92,11 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::Refused { status: 404, .. })
     }
+
+    /// Whether what was to be made is there already.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Error::Refused { status: 409, .. })
+    }
 }
 
 impl From<Error> for Problem {
@@ -123,6 +132,8 @@ impl From<Error> for Problem {
 pub struct Call<'a> {
     /// The operation, for error messages.
     pub operation: &'static str,
+    /// The service that it is signed for.
+    pub service: &'static str,
     /// HTTP method.
     pub method: Method,
     /// Path and query, already encoded.
@@ -136,7 +147,13 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// A call without headers or body.
     pub fn new(operation: &'static str, method: Method, target: impl Into<String>) -> Self {
-        Self { operation, method, target: target.into(), headers: Vec::new(), body: &[] }
+        Self { operation, service: "lambda", method, target: target.into(), headers: Vec::new(), body: &[] }
+    }
+
+    /// An operation of a service that takes a form and answers XML.
+    pub fn query(operation: &'static str, service: &'static str, form: &'a [u8]) -> Self {
+        let headers = vec![("content-type", "application/x-www-form-urlencoded".to_owned())];
+        Self { service, headers, body: form, ..Self::new(operation, Method::POST, "/") }
     }
 
     /// With a JSON body.
@@ -163,6 +180,10 @@ impl Client {
             .proxy(None)
             .timeout_connect(Some(Duration::from_secs(10)))
             .user_agent(concat!("updraft/", env!("CARGO_PKG_VERSION")))
+            .tls_config(match endpoint.roots.as_slice() {
+                [] => TlsConfig::default(),
+                roots => TlsConfig::builder().root_certs(RootCerts::new_with_certs(roots)).build(),
+            })
             .build()
             .new_agent();
         Self { endpoint, agent }
@@ -231,7 +252,7 @@ impl Client {
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
             .region(&self.endpoint.region)
-            .name("lambda")
+            .name(call.service)
             .time(SystemTime::now())
             .settings(SigningSettings::default())
             .build()
@@ -282,18 +303,30 @@ impl Answer {
     }
 }
 
-/// Reads an error envelope: the code from `x-amzn-ErrorType`, the text from `Message` or `message`.
+/// Reads an error envelope: the code from `x-amzn-ErrorType`, the text from `Message` or `message`; both from XML where the
+/// service answers that.
 fn refusal(operation: &'static str, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+    let text = String::from_utf8_lossy(body);
+    if let (Some(code), Some(message)) = (element(&text, "Code"), element(&text, "Message")) {
+        return Error::Refused { operation, status, code: code.to_owned(), message: message.to_owned() };
+    }
     let document: Value = serde_json::from_slice(body).unwrap_or_default();
     let code = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let code = code.split(':').next().unwrap_or_default().to_owned();
-    let text = ["Message", "message", "errorMessage"].iter().find_map(|key| document[key].as_str());
-    let message = match text {
-        Some(text) => text.to_owned(),
+    let said = ["Message", "message", "errorMessage"].iter().find_map(|key| document[key].as_str());
+    let message = match said {
+        Some(said) => said.to_owned(),
         None if body.is_empty() => format!("HTTP status {status} and nothing else"),
-        None => String::from_utf8_lossy(body).chars().take(500).collect(),
+        None => text.chars().take(500).collect(),
     };
     Error::Refused { operation, status, code, message }
+}
+
+/// What the first element of that name holds, if it is nothing but text without escapes.
+fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let (_, after) = xml.split_once(&format!("<{name}>"))?;
+    let (text, _) = after.split_once(&format!("</{name}>"))?;
+    (!text.contains('<')).then_some(text)
 }
 
 /// A body that reports how much of it has been sent.
@@ -331,6 +364,9 @@ mod tests {
         assert!(matches!(&error, Error::Refused { code, .. } if code == "ResourceNotFoundException"));
         let lower = refusal("Get", 400, &HeaderMap::new(), br#"{"message":"bad"}"#);
         assert!(matches!(lower, Error::Refused { message, .. } if message == "bad"));
+        let xml = b"<ErrorResponse><Error><Code>NoSuchEntity</Code><Message>no role</Message></Error></ErrorResponse>";
+        let xml = refusal("GetRole", 404, &HeaderMap::new(), xml);
+        assert!(matches!(xml, Error::Refused { code, message, .. } if code == "NoSuchEntity" && message == "no role"));
         let html = refusal("Get", 502, &HeaderMap::new(), b"<html>");
         assert!(matches!(html, Error::Refused { message, .. } if message == "<html>"));
     }

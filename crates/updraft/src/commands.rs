@@ -4,10 +4,12 @@
 mod account;
 mod completions;
 mod config;
+mod dead_letters;
 mod deploy;
 mod dev;
 mod doctor;
 mod get;
+mod image;
 mod invoke;
 mod logs;
 mod ls;
@@ -17,7 +19,10 @@ mod runtimes;
 mod serve;
 mod watch;
 
+use std::path::PathBuf;
+
 use crate::{
+    certificate,
     cli::{self, Cli, Command},
     client::{
         Client,
@@ -40,7 +45,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Get(arguments) => get::run(&arguments, &output),
         Command::Rm(arguments) => rm::run(&arguments, &output),
         Command::Logs(arguments) => logs::run(&arguments, &output),
+        Command::DeadLetters(arguments) => dead_letters::run(&arguments, &output),
         Command::Account(command) => account::run(&command, &output),
+        Command::Image(command) => image::run(&command, &output),
         Command::Policy(command) => policy::run(&command, &output),
         Command::Runtimes => runtimes::run(&output),
         Command::Doctor => doctor::run(&output),
@@ -64,12 +71,20 @@ fn load(mode: Mode, platform: &cli::Platform, output: &Output) -> Result<(Config
 fn client(arguments: &cli::Endpoint) -> Result<Client, Problem> {
     let variables = endpoint::variables();
     let given = arguments.endpoint_url.as_deref();
-    let local = if Endpoint::is_said(given, &variables) { None } else { local_url()? };
-    Ok(Client::new(Endpoint::resolve(given, local.as_deref(), &variables)?))
+    let local = if Endpoint::is_said(given, &variables) { None } else { local()? };
+    let (url, made_here) = local.unzip();
+    let endpoint = Endpoint::resolve(given, url.as_deref(), &variables)?;
+    let bundle = variables.get("AWS_CA_BUNDLE").filter(|file| !file.is_empty()).map(PathBuf::from);
+    let trusted = arguments.ca_file.clone().or(bundle).or(made_here.flatten());
+    Ok(Client::new(match trusted {
+        Some(file) => endpoint.trusting(&file)?,
+        None => endpoint,
+    }))
 }
 
-/// Where a platform configured as this folder says listens, unless that leaves the port open.
-fn local_url() -> Result<Option<String>, Problem> {
+/// Where a platform configured as this folder says listens, unless that leaves the port open; and the certificate it made
+/// for itself, if it did.
+fn local() -> Result<Option<(String, Option<PathBuf>)>, Problem> {
     let environment = settings::environment();
     let file = environment.get("UPDRAFT_CONFIG").map(std::path::PathBuf::from);
     let sources = Sources { file: file.as_deref(), environment: &environment, flags: &Flags::default() };
@@ -78,5 +93,7 @@ fn local_url() -> Result<Option<String>, Problem> {
         TlsSource::Generated | TlsSource::Files { .. } => "https",
         TlsSource::Off | TlsSource::Proxy => "http",
     };
-    Ok((config.listen.port() != 0).then(|| format!("{scheme}://{}", config.listen)))
+    let made_here = (config.tls == TlsSource::Generated).then(|| certificate::generated(&config.data));
+    let made_here = made_here.filter(|certificate| certificate.exists());
+    Ok((config.listen.port() != 0).then(|| (format!("{scheme}://{}", config.listen), made_here)))
 }

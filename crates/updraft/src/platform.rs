@@ -14,13 +14,13 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use updraft_node::{Executors, Service};
 use updraft_process::{ProcessExecutor, egress::Endpoint};
-use updraft_sandbox::Spawner;
+use updraft_sandbox::{OpenFiles, Spawner};
 use updraft_server::{Authentication, RootKey, Server, Transport};
 use updraft_store::Store;
 use updraft_wasm::WasmExecutor;
 
 use crate::{
-    certificate,
+    certificate::{self, Watch},
     config::{Config, Interpreters, Isolation},
 };
 
@@ -29,6 +29,7 @@ pub struct Platform {
     server: Server,
     service: Service,
     scheme: &'static str,
+    certificate: Option<Watch>,
 }
 
 impl Platform {
@@ -42,13 +43,13 @@ impl Platform {
         let endpoint = Endpoint::default();
         let executors = executors(config, &directory, endpoint.clone())?;
         let (service, handle) = Service::open(node(config, &directory), store, executors).await?;
-        let transport = certificate::transport(config, &directory)?;
+        let (transport, certificate) = certificate::transport(config, &directory)?;
         let scheme = if matches!(transport, Transport::Tls(_)) { "https" } else { "http" };
         let server = updraft_server::bind(server(config, transport), handle).await?;
         if let Some(address) = server.guest_addr() {
             endpoint.announce(address);
         }
-        Ok(Self { server, service, scheme })
+        Ok(Self { server, service, scheme, certificate })
     }
 
     /// Where it listens; the port is the one really bound.
@@ -72,7 +73,16 @@ impl Platform {
             // The sender is only ever dropped; that is the signal.
             let _ = node_may_stop.await;
         });
-        tokio::join!(doors, node);
+        let certificate = async {
+            match self.certificate {
+                Some(watch) => watch.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ((), ()) = async { tokio::join!(doors, node) } => {}
+            () = certificate => {}
+        }
         Ok(())
     }
 }
@@ -87,6 +97,10 @@ fn open_directory(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn executors(config: &Config, directory: &Path, endpoint: Endpoint) -> anyhow::Result<Executors> {
+    // Before the sandboxes' helper, which inherits it. Where it cannot be raised, fewer instances run at once.
+    if let Err(error) = OpenFiles::raise() {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
     let spawner = Spawner::start(updraft_sandbox::Config {
         cgroup_name: cgroup_name(directory),
         require: match config.isolation {
@@ -123,6 +137,11 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
     updraft_node::Config {
         region: config.region.clone(),
         packages_directory: directory.join("packages"),
+        images: updraft_node::images::Config {
+            directory: directory.join("images"),
+            registries: config.image_registries.clone(),
+            limits: config.image_limits,
+        },
         capacity: config.capacity,
         admission: config.admission,
         placement: config.placement,
@@ -130,6 +149,7 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
         fair: updraft_node::FairPolicy::default(),
         wait_max: config.queue_wait,
         keep_alive: config.keep_alive,
+        events: config.events,
         logs: updraft_node::logs::Config {
             age_max: Duration::from_secs(u64::from(config.log_retention_days) * 24 * 3600),
             bytes_max_per_function: config.log_bytes_max,
@@ -145,6 +165,8 @@ fn server(config: &Config, transport: Transport) -> updraft_server::Config {
     });
     updraft_server::Config {
         authentication: config.authentication,
+        roles: config.roles,
+        trusted_proxies: config.trusted_proxies.clone(),
         transport,
         // Without authentication a function would be the platform's root user.
         has_guest_door: config.authentication == Authentication::Required,

@@ -3,6 +3,8 @@
 //! The one place where permissions are asked for, by every door. Whoever may not do a thing is told so in the same
 //! words whether or not the thing is there.
 
+use std::sync::Arc;
+
 use updraft_engine::policy::{
     Context, Decision, Policies, Policy, Principal as Asking, Request, ResourceRule, decide, near_misses,
 };
@@ -18,8 +20,8 @@ const NEAR_MISSES: usize = 5;
 pub struct Ask<'a> {
     /// Who.
     pub caller: &'a Caller,
-    /// The policy that the caller's session was made with.
-    pub session: Option<&'a Document>,
+    /// The policies that the caller's session was made with.
+    pub session: &'a [Arc<Document>],
     /// Such as `lambda:InvokeFunction`.
     pub action: &'a str,
     /// The ARN of what it is done to, or `*`.
@@ -99,20 +101,32 @@ impl Snapshot {
         })
     }
 
-    /// Whether a caller may assume a role: the role's trust policy must allow it, and where that names the caller's account
-    /// only, a policy of the caller's too.
-    pub fn may_assume(&self, caller: &Caller, session: Option<&Document>, role: &RoleEntry, context: &Context) -> bool {
+    /// Whether a caller may assume a role, or tag that session (`action`): the role's trust policy must allow it, and where
+    /// that names the caller's account only, a policy of the caller's too.
+    pub fn may_assume(
+        &self,
+        caller: &Caller,
+        session: &[Arc<Document>],
+        action: &str,
+        role: &RoleEntry,
+        context: &Context,
+    ) -> bool {
         let (arn, named) = (role.arn(), self.policies_of(caller).unwrap_or_default());
-        let identity: Vec<Policy<'_>> = named.iter().map(policy).collect();
+        let (identity, boundary): (Vec<Policy<'_>>, _) = (named.iter().map(policy).collect(), self.boundary_of(caller));
         let session: Vec<Policy<'_>> = session.iter().map(|document| of_session(document)).collect();
         let policies = Policies {
             identity: &identity,
-            boundary: None,
+            boundary: boundary.as_ref().map(policy),
             session: &session,
             resource: Some(Policy { name: &arn, document: &role.trust }),
             resource_rule: ResourceRule::Required,
         };
-        decide(&assuming(&asking(caller), role, &arn, context), &policies).is_allowed()
+        decide(&assuming(&asking(caller), action, role, &arn, context), &policies).is_allowed()
+    }
+
+    /// Whether functions can have sessions of the role with this ARN.
+    pub fn lambda_may_assume(&self, arn: &str) -> bool {
+        self.role_by_arn(arn).is_some_and(|role| Self::service_may_assume("lambda.amazonaws.com", role))
     }
 
     /// Whether one of the platform's services, such as `lambda.amazonaws.com`, may assume a role.
@@ -124,7 +138,7 @@ impl Snapshot {
             ..Policies::default()
         };
         let principal = Asking::Service(service.to_owned());
-        decide(&assuming(&principal, role, &arn, &context), &policies).is_allowed()
+        decide(&assuming(&principal, "sts:AssumeRole", role, &arn, &context), &policies).is_allowed()
     }
 
     fn with_policies<T>(&self, ask: &Ask<'_>, then: impl FnOnce(&Request<'_>, &Policies<'_>) -> T) -> T {
@@ -132,9 +146,10 @@ impl Snapshot {
         let named = self.policies_of(ask.caller).unwrap_or_default();
         let identity: Vec<Policy<'_>> = named.iter().map(policy).collect();
         let session: Vec<Policy<'_>> = ask.session.iter().map(|document| of_session(document)).collect();
+        let boundary = self.boundary_of(ask.caller);
         let policies = Policies {
             identity: &identity,
-            boundary: None,
+            boundary: boundary.as_ref().map(policy),
             session: &session,
             resource: ask.resource_policy.map(|document| Policy { name: "the resource's policy", document }),
             resource_rule: ResourceRule::Either,
@@ -159,9 +174,15 @@ fn of_session(document: &Document) -> Policy<'_> {
     Policy { name: "the session's policy", document }
 }
 
-fn assuming<'a>(principal: &'a Asking, role: &'a RoleEntry, arn: &'a str, context: &'a Context) -> Request<'a> {
+fn assuming<'a>(
+    principal: &'a Asking,
+    action: &'a str,
+    role: &'a RoleEntry,
+    arn: &'a str,
+    context: &'a Context,
+) -> Request<'a> {
     let resource_account = role.account.as_str();
-    Request { principal, action: "sts:AssumeRole", resource: arn, resource_account, context }
+    Request { principal, action, resource: arn, resource_account, context }
 }
 
 fn asking(caller: &Caller) -> Asking {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use updraft_types::{
     AccountId, Timestamp,
     iam::{
-        AccessKey, Account, Grants, Holder, KeyStatus, POLICY_CHARS_MAX, Policy, PolicyVersion, Role, Secret, TAGS_MAX,
-        TRUST_CHARS_MAX, User,
+        AccessKey, Account, Grants, Group, Holder, KeyStatus, POLICY_CHARS_MAX, Policy, PolicyVersion, Role, Secret,
+        TAGS_MAX, TRUST_CHARS_MAX, User,
     },
 };
 
@@ -30,6 +30,8 @@ pub struct Draft {
     pub name: String,
     /// Its first tags, at most [`TAGS_MAX`].
     pub tags: Tags,
+    /// The ARN of a user's or role's permissions boundary.
+    pub boundary: Option<String>,
 }
 
 /// What has tags.
@@ -91,9 +93,10 @@ impl Identity {
     /// Makes a user.
     pub async fn create_user(&self, draft: Draft) -> Result<User, Error> {
         self.change(async move |identity| {
-            let Draft { account, path, name, tags } = draft;
+            let Draft { account, path, name, tags, boundary } = draft;
+            identity.check_boundary(&account, boundary.as_deref())?;
             let (id, created_at) = (ids::unique("AIDA"), Timestamp::now());
-            let user = User { account, path, name, id, created_at, tags, grants: Grants::default() };
+            let user = User { account, path, name, id, created_at, tags, boundary, grants: Grants::default() };
             identity.inner.store.identity().create_user(user.clone()).await?;
             identity.publish(|next| next.put_user(user.clone()));
             Ok(user)
@@ -128,6 +131,66 @@ impl Identity {
         .await
     }
 
+    /// Makes a group.
+    pub async fn create_group(&self, account: AccountId, path: String, name: String) -> Result<Group, Error> {
+        self.change(async move |identity| {
+            let (id, created_at) = (ids::unique("AGPA"), Timestamp::now());
+            let (members, grants) = Default::default();
+            let group = Group { account, path, name, id, created_at, members, grants };
+            identity.inner.store.identity().create_group(group.clone()).await?;
+            identity.publish(|next| next.put_group(group.clone()));
+            Ok(group)
+        })
+        .await
+    }
+
+    /// Gives a group another path, another name, or both.
+    pub async fn update_group(
+        &self,
+        account: AccountId,
+        name: String,
+        path: Option<String>,
+        new: Option<String>,
+    ) -> Result<(), Error> {
+        self.change(async move |identity| {
+            let new = new.unwrap_or_else(|| name.clone());
+            let group = identity.inner.store.identity().rename_group(account, name.clone(), new, path).await?;
+            identity.publish(|next| next.rename_group(&name, group));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a group that has no members and policies left.
+    pub async fn delete_group(&self, account: AccountId, name: String) -> Result<(), Error> {
+        self.change(async move |identity| {
+            identity.inner.store.identity().delete_group(account.clone(), name.clone()).await?;
+            identity.publish(|next| next.drop_group(&account, &name));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Puts a user into a group.
+    pub async fn join_group(&self, account: AccountId, group: String, user: String) -> Result<(), Error> {
+        self.change(async move |identity| {
+            let group = identity.inner.store.identity().join_group(account, group, user).await?;
+            identity.publish(|next| next.put_group(group));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes a user out of a group.
+    pub async fn leave_group(&self, account: AccountId, group: String, user: String) -> Result<(), Error> {
+        self.change(async move |identity| {
+            let group = identity.inner.store.identity().leave_group(account, group, user).await?;
+            identity.publish(|next| next.put_group(group));
+            Ok(())
+        })
+        .await
+    }
+
     /// Makes a role.
     pub async fn create_role(
         &self,
@@ -138,9 +201,11 @@ impl Identity {
     ) -> Result<Role, Error> {
         Document::parse(&trust, Kind::Trust, TRUST_CHARS_MAX)?;
         self.change(async move |identity| {
-            let Draft { account, path, name, tags } = draft;
+            let Draft { account, path, name, tags, boundary } = draft;
+            identity.check_boundary(&account, boundary.as_deref())?;
             let (id, created_at, grants) = (ids::unique("AROA"), Timestamp::now(), Grants::default());
-            let role = Role { account, path, name, id, created_at, tags, trust, description, max_session_s, grants };
+            let role =
+                Role { account, path, name, id, created_at, tags, trust, description, max_session_s, boundary, grants };
             identity.inner.store.identity().create_role(role.clone()).await?;
             identity.publish(|next| next.put_role(role.clone()));
             Ok(role)
@@ -189,7 +254,7 @@ impl Identity {
     ) -> Result<Policy, Error> {
         Document::parse(&document, Kind::Identity, POLICY_CHARS_MAX)?;
         self.change(async move |identity| {
-            let Draft { account, path, name, tags } = draft;
+            let Draft { account, path, name, tags, boundary: _ } = draft;
             let now = Timestamp::now();
             let policy = Policy {
                 account,
@@ -254,6 +319,11 @@ impl Identity {
     /// Removes a managed policy that is attached to nothing.
     pub async fn delete_policy(&self, account: AccountId, name: String) -> Result<(), Error> {
         self.change(async move |identity| {
+            let snapshot = identity.snapshot();
+            let bounds = |arn: &str| snapshot.members(&account).bounded(arn) > 0;
+            if snapshot.members(&account).policies().any(|policy| policy.name == name && bounds(&policy.arn())) {
+                return Err(Refusal::InUse(Noun::Attachment).into());
+            }
             identity.inner.store.identity().delete_policy(account.clone(), name.clone()).await?;
             identity.publish(|next| next.drop_policy(&account, &name));
             Ok(())
@@ -310,6 +380,47 @@ impl Identity {
             Ok(())
         })
         .await
+    }
+
+    /// Gives a user or role a permissions boundary, or (with `None`) takes away the one it has.
+    pub async fn set_boundary(
+        &self,
+        account: AccountId,
+        holder: Holder,
+        boundary: Option<String>,
+    ) -> Result<(), Error> {
+        self.change(async move |identity| {
+            identity.check_boundary(&account, boundary.as_deref())?;
+            let store = identity.inner.store.identity();
+            match holder {
+                Holder::User(name) => {
+                    let set = move |user: &mut User| {
+                        user.boundary = boundary;
+                        Ok(())
+                    };
+                    let user = store.amend_user(account, name, set).await?;
+                    identity.publish(|next| next.put_user(user));
+                }
+                Holder::Group(_) => return Err(Refusal::NotFound(Noun::Group).into()),
+                Holder::Role(name) => {
+                    let set = move |role: &mut Role| {
+                        role.boundary = boundary;
+                        Ok(())
+                    };
+                    let role = store.amend_role(account, name, set).await?;
+                    identity.publish(|next| next.put_role(role));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Refuses a boundary that is no policy of the account or of [`managed`]. Called by who has the turn, so that it stays.
+    fn check_boundary(&self, account: &AccountId, boundary: Option<&str>) -> Result<(), Error> {
+        let is_there =
+            |arn: &str| managed::by_arn(arn).is_some() || self.snapshot().members(account).policy(arn).is_some();
+        if boundary.is_none_or(is_there) { Ok(()) } else { Err(Refusal::NotFound(Noun::Policy).into()) }
     }
 
     /// Makes an access key for a user, or for the root user. The secret is told here and never again.

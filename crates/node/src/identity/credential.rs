@@ -9,7 +9,8 @@ use updraft_types::{
 
 use super::{
     Identity,
-    document::{Document, Kind, stored},
+    document::{Document, Kind, closed, stored},
+    sessions::Terms,
 };
 
 /// What an access key opens, if its signature is right.
@@ -28,8 +29,10 @@ pub struct Credential {
 pub struct SessionBounds {
     /// When it ends.
     pub expires_at: Timestamp,
-    /// The policy it was made with.
-    pub policy: Option<Arc<Document>>,
+    /// The policies it was made with; one of them must allow, if there are any.
+    pub policies: Vec<Arc<Document>>,
+    /// All that it was made with.
+    pub terms: Terms,
 }
 
 /// Why an access key opens nothing.
@@ -59,8 +62,12 @@ impl Identity {
                 return Err(Unusable::Expired);
             }
             let caller = session.caller(&snapshot).ok_or(Unusable::Unknown)?;
-            let policy = session.policy.map(|text| stored(&text, Kind::Identity, "a session policy"));
-            let bounds = SessionBounds { expires_at: session.expires_at, policy };
+            let terms = session.terms;
+            let own = terms.policy.iter().map(|text| stored(text, Kind::Identity, "a session policy"));
+            // One that has been deleted since cannot be told from one that denies.
+            let managed = |arn: &String| snapshot.managed(&caller.account, arn).unwrap_or_else(closed);
+            let policies = own.chain(terms.policy_arns.iter().map(managed)).collect();
+            let bounds = SessionBounds { expires_at: session.expires_at, policies, terms };
             return Ok(Credential { secret: session.secret.into(), caller, session: Some(bounds) });
         }
         let entry = snapshot.key(id).ok_or(Unusable::Unknown)?;

@@ -10,12 +10,20 @@ const STORED_CHARS_MAX: usize = 131_072;
 const DENY_ALL: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#;
 
 /// Reads a document from the store. One that cannot be read any more denies everything, and the log names it.
-pub(super) fn stored(text: &str, kind: Kind, name: &str) -> Arc<Document> {
-    let read = Document::parse(text, kind, STORED_CHARS_MAX).unwrap_or_else(|error| {
-        tracing::error!(policy = name, %error, "a stored policy cannot be read, and denies everything");
-        Document::parse(DENY_ALL, Kind::Identity, STORED_CHARS_MAX).expect("it is written as a policy is")
-    });
-    Arc::new(read)
+pub(crate) fn stored(text: &str, kind: Kind, name: &str) -> Arc<Document> {
+    Document::parse(text, kind, STORED_CHARS_MAX).map_or_else(
+        |error| {
+            tracing::error!(policy = name, %error, "a stored policy cannot be read, and denies everything");
+            closed()
+        },
+        Arc::new,
+    )
+}
+
+/// What denies everything to whom it is attached.
+pub(super) fn closed() -> Arc<Document> {
+    let read = Document::parse(DENY_ALL, Kind::Identity, STORED_CHARS_MAX);
+    Arc::new(read.expect("it is written as a policy is"))
 }
 
 #[cfg(test)]

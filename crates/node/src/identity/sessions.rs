@@ -5,7 +5,10 @@
 //! a restart, and no number of sessions takes memory. A session ends when it expires, and before that when its user, role
 //! or account is deleted; made again under the same name, they are others.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
@@ -21,7 +24,7 @@ use super::{Identity, RoleEntry, Snapshot, ids};
 pub const FUNCTION_SESSION: Duration = Duration::from_secs(12 * 3600);
 /// What is left of a function's session at least when the last call that uses it ends: requests take time.
 const FUNCTION_MARGIN: Duration = Duration::from_secs(300);
-/// Characters of a token that is looked at; ours are shorter, with a session policy of the greatest length.
+/// Characters of a token; no longer one is given out, or looked at.
 const TOKEN_CHARS_MAX: usize = 16_384;
 
 /// How long after it was given its credentials an instance may be given calls of that timeout: the last of them still
@@ -45,6 +48,27 @@ pub struct Issued {
     pub caller: Caller,
 }
 
+/// What a session is made with, beside whose it is and how long it lasts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Terms {
+    /// A policy that bounds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The ARNs of managed policies that bound it, as they are at each request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policy_arns: Vec<String>,
+    /// Its tags, which go before those of its role.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// The keys of tags that sessions have too which this one asks for.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub transitive: BTreeSet<String>,
+    /// Who is behind it, for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_identity: Option<String>,
+}
+
 /// What a token holds.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Session {
@@ -52,8 +76,8 @@ pub(super) struct Session {
     subject: Subject,
     pub(super) secret: String,
     pub(super) expires_at: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) policy: Option<String>,
+    #[serde(flatten)]
+    pub(super) terms: Terms,
 }
 
 /// Whose session it is.
@@ -141,19 +165,21 @@ fn session_of(role: &RoleEntry, session: &str) -> Principal {
 }
 
 impl Identity {
-    /// A session of a role. Whether the one who asks may have it was decided before.
+    /// A session of a role. Whether the one who asks may have it was decided before. `None` if its terms are too long for a
+    /// token.
     pub fn issue_for_role(
         &self,
         role: &RoleEntry,
         session: &str,
-        policy: Option<String>,
+        terms: Terms,
         expires_at: Timestamp,
-    ) -> Issued {
+    ) -> Option<Issued> {
         let subject = Subject::Role { name: role.name.clone(), id: role.id.clone(), session: session.to_owned() };
         let caller = Caller { account: role.account.clone(), principal: session_of(role, session) };
         let account = role.account.clone();
         let secret = ids::secret().expose().to_owned();
-        self.inner.sessions.issue(Session { account, subject, secret, expires_at, policy }, caller)
+        let issued = self.inner.sessions.issue(Session { account, subject, secret, expires_at, terms }, caller);
+        (issued.token.len() <= TOKEN_CHARS_MAX).then_some(issued)
     }
 
     /// A session of a user or of an account's root user; `None` for who has none to give.
@@ -168,7 +194,7 @@ impl Identity {
         };
         let account = caller.account.clone();
         let secret = ids::secret().expose().to_owned();
-        let session = Session { account, subject, secret, expires_at, policy: None };
+        let session = Session { account, subject, secret, expires_at, terms: Terms::default() };
         Some(self.inner.sessions.issue(session, caller.clone()))
     }
 
@@ -182,7 +208,7 @@ impl Identity {
         if !is_own || !Snapshot::service_may_assume("lambda.amazonaws.com", role) {
             return None;
         }
-        Some(self.issue_for_role(role, function.id.name.as_str(), None, now.plus(FUNCTION_SESSION)))
+        self.issue_for_role(role, function.id.name.as_str(), Terms::default(), now.plus(FUNCTION_SESSION))
     }
 }
 

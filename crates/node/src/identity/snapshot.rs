@@ -9,11 +9,11 @@ use std::{
 use updraft_store::identity::Everything;
 use updraft_types::{
     AccountId, Caller, Principal,
-    iam::{AccessKey, Account, Grants, Holder, Policy, Role, Secret, User},
+    iam::{AccessKey, Account, Grants, Group, Holder, Policy, Role, Secret, User},
 };
 
 use super::{
-    document::{Document, Kind, stored},
+    document::{Document, Kind, closed, stored},
     managed,
 };
 
@@ -31,6 +31,15 @@ pub struct Named {
 pub struct UserEntry {
     /// The record.
     pub record: User,
+    /// Its inline policies.
+    pub inline: Vec<Named>,
+}
+
+/// A group with its inline policies compiled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupEntry {
+    /// The record.
+    pub record: Group,
     /// Its inline policies.
     pub inline: Vec<Named>,
 }
@@ -62,6 +71,13 @@ impl Deref for UserEntry {
     }
 }
 
+impl Deref for GroupEntry {
+    type Target = Group;
+    fn deref(&self) -> &Group {
+        &self.record
+    }
+}
+
 impl Deref for RoleEntry {
     type Target = Role;
     fn deref(&self) -> &Role {
@@ -87,6 +103,7 @@ pub(super) struct KeyEntry {
 #[derive(Debug, Default, Clone)]
 pub struct Members {
     users: BTreeMap<String, Arc<UserEntry>>,
+    groups: BTreeMap<String, Arc<GroupEntry>>,
     roles: BTreeMap<String, Arc<RoleEntry>>,
     policies: BTreeMap<String, Arc<PolicyEntry>>,
     /// Ids of access keys, in order, by user; the root user's under `None`. At most two each.
@@ -97,6 +114,21 @@ impl Members {
     /// Users in order of name.
     pub fn users(&self) -> impl Iterator<Item = &Arc<UserEntry>> {
         self.users.values()
+    }
+
+    /// Groups in order of name.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<GroupEntry>> {
+        self.groups.values()
+    }
+
+    /// A group.
+    pub fn group(&self, name: &str) -> Option<&Arc<GroupEntry>> {
+        self.groups.get(name)
+    }
+
+    /// The groups of the user with that id, in order of name.
+    pub fn groups_of<'a>(&'a self, user_id: &'a str) -> impl Iterator<Item = &'a Arc<GroupEntry>> {
+        self.groups.values().filter(move |group| group.members.contains(user_id))
     }
 
     /// Roles in order of name.
@@ -124,9 +156,20 @@ impl Members {
         self.policies.get(arn.rsplit('/').next()?).filter(|policy| policy.arn() == arn)
     }
 
-    /// How many users and roles a managed policy is attached to.
+    /// How many users and roles have a managed policy as their permissions boundary.
+    pub fn bounded(&self, arn: &str) -> usize {
+        let users = self.users.values().map(|user| &user.boundary);
+        users
+            .chain(self.roles.values().map(|role| &role.boundary))
+            .filter(|boundary| boundary.as_deref() == Some(arn))
+            .count()
+    }
+
+    /// How many users, groups and roles a managed policy is attached to.
     pub fn attachments(&self, arn: &str) -> usize {
-        let grants = self.users.values().map(|user| &user.grants).chain(self.roles.values().map(|role| &role.grants));
+        let users = self.users.values().map(|user| &user.grants);
+        let groups = self.groups.values().map(|group| &group.grants);
+        let grants = users.chain(groups).chain(self.roles.values().map(|role| &role.grants));
         grants.filter(|grants| grants.attached.contains(arn)).count()
     }
 }
@@ -148,6 +191,9 @@ impl Snapshot {
         }
         for user in all.users {
             snapshot.put_user(user);
+        }
+        for group in all.groups {
+            snapshot.put_group(group);
         }
         for role in all.roles {
             snapshot.put_role(role);
@@ -196,29 +242,63 @@ impl Snapshot {
         self.keys.get(id)
     }
 
-    /// The identity policies that are in force for a principal: inline and managed ones of a user or a session's role.
+    /// The identity policies that are in force for a principal: inline and managed ones of a user and its groups, or of a
+    /// session's role.
     /// The root user has none and needs none. `None`: there is no such principal any more.
     pub fn policies_of(&self, caller: &Caller) -> Option<Vec<Named>> {
         let members = self.members(&caller.account);
-        let (inline, grants) = match &caller.principal {
-            Principal::Root | Principal::Anonymous => return Some(Vec::new()),
+        let mut found = Vec::new();
+        let mut add = |inline: &[Named], grants: &Grants| {
+            let managed = grants.attached.iter().filter_map(|arn| {
+                let document = self.managed(&caller.account, arn)?;
+                Some(Named { name: arn.clone(), document })
+            });
+            found.extend(inline.iter().cloned().chain(managed));
+        };
+        match &caller.principal {
+            Principal::Root | Principal::Anonymous => {}
             Principal::User { name, id, .. } => {
                 let user = members.user(name).filter(|user| user.id == *id)?;
-                (&user.inline, &user.grants)
+                add(&user.inline, &user.grants);
+                members.groups_of(id).for_each(|group| add(&group.inline, &group.grants));
             }
             Principal::Session { role, role_id, .. } => {
                 let role = members.role(role).filter(|role| role.id == *role_id)?;
-                (&role.inline, &role.grants)
+                add(&role.inline, &role.grants);
             }
+        }
+        Some(found)
+    }
+
+    /// A managed policy, the account's own or one of [`managed`], as it is in force.
+    pub(super) fn managed(&self, account: &AccountId, arn: &str) -> Option<Arc<Document>> {
+        match managed::by_arn(arn) {
+            Some(policy) => Some(policy.document.clone()),
+            None => self.members(account).policy(arn).map(|policy| policy.document.clone()),
+        }
+    }
+
+    /// The permissions boundary of a user or a session's role. One that is gone, which cannot be, bounds to nothing.
+    pub(super) fn boundary_of(&self, caller: &Caller) -> Option<Named> {
+        let members = self.members(&caller.account);
+        let boundary = match &caller.principal {
+            Principal::Root | Principal::Anonymous => None,
+            Principal::User { name, .. } => members.user(name).and_then(|user| user.boundary.as_ref()),
+            Principal::Session { role, .. } => members.role(role).and_then(|role| role.boundary.as_ref()),
         };
-        let managed = grants.attached.iter().filter_map(|arn| {
-            let document = match managed::by_arn(arn) {
-                Some(policy) => policy.document.clone(),
-                None => members.policy(arn)?.document.clone(),
-            };
-            Some(Named { name: arn.clone(), document })
-        });
-        Some(inline.iter().cloned().chain(managed).collect())
+        let arn = boundary?;
+        let document = self.managed(&caller.account, arn).unwrap_or_else(closed);
+        Some(Named { name: arn.clone(), document })
+    }
+
+    /// The tags of a user or of a session's role.
+    pub fn tags_of(&self, caller: &Caller) -> Option<&BTreeMap<String, String>> {
+        let members = self.members(&caller.account);
+        match &caller.principal {
+            Principal::Root | Principal::Anonymous => None,
+            Principal::User { name, .. } => members.user(name).map(|user| &user.tags),
+            Principal::Session { role, .. } => members.role(role).map(|role| &role.tags),
+        }
     }
 
     pub(super) fn put_account(&mut self, account: Account) {
@@ -256,6 +336,20 @@ impl Snapshot {
         self.of(account).users.remove(name);
     }
 
+    pub(super) fn put_group(&mut self, group: Group) {
+        let entry = GroupEntry { inline: compiled(&group.grants), record: group };
+        self.of(&entry.account.clone()).groups.insert(entry.name.clone(), Arc::new(entry));
+    }
+
+    pub(super) fn rename_group(&mut self, before: &str, group: Group) {
+        self.of(&group.account).groups.remove(before);
+        self.put_group(group);
+    }
+
+    pub(super) fn drop_group(&mut self, account: &AccountId, name: &str) {
+        self.of(account).groups.remove(name);
+    }
+
     pub(super) fn put_role(&mut self, role: Role) {
         let trust = stored(&role.trust, Kind::Trust, &role.arn());
         let entry = RoleEntry { inline: compiled(&role.grants), trust, record: role };
@@ -272,6 +366,11 @@ impl Snapshot {
             Holder::User(name) => {
                 if let Some(user) = members.user(name) {
                     self.put_user(User { grants, ..user.record.clone() });
+                }
+            }
+            Holder::Group(name) => {
+                if let Some(group) = members.group(name) {
+                    self.put_group(Group { grants, ..group.record.clone() });
                 }
             }
             Holder::Role(name) => {

@@ -1,4 +1,4 @@
-//! The Telemetry API's one request, and what the start of an instance is to its subscribers.
+//! The one request of the Telemetry API and of the Logs API, and what the start of an instance is to their subscribers.
 //!
 //! Extensions subscribe while the instance starts; after that the door is closed, as on Lambda.
 
@@ -11,9 +11,10 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Collect, RuntimeApi, collect_within, discard, extension_requests::identified, reply};
-use crate::telemetry::{Subscription, Telemetry, milliseconds};
+use crate::telemetry::{Api, Subscription, Telemetry, milliseconds};
 
 pub(super) const PATH: &str = "/2022-07-01/telemetry";
+pub(super) const LOGS_PATH: &str = "/2020-08-15/logs";
 
 /// Most bytes of a subscription.
 const SUBSCRIPTION_BYTES_MAX: usize = 64 * 1024;
@@ -64,14 +65,19 @@ impl RuntimeApi {
     }
 
     /// An extension subscribes.
-    pub(super) async fn subscribe(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub(super) async fn subscribe(&self, api: Api, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let allowed = {
             let state = self.state.lock();
             let is_closed = state.ended.is_some() || (state.machine.is_started() && state.extensions.are_ready());
             identified(&state, request.headers()).and_then(|place| {
                 if is_closed {
-                    let message = "Telemetry API subscription is closed already";
-                    let closed = reply::error(StatusCode::FORBIDDEN, "Telemetry.SubscriptionClosed", message);
+                    let name = match api {
+                        Api::Telemetry => "Telemetry",
+                        Api::Logs => "Logs",
+                    };
+                    let message = format!("{name} API subscription is closed already");
+                    let code = format!("{name}.SubscriptionClosed");
+                    let closed = reply::error(StatusCode::FORBIDDEN, &code, &message);
                     return Err(Box::new(closed));
                 }
                 Ok((place, state.extensions.members()[place].name.clone()))
@@ -89,7 +95,11 @@ impl RuntimeApi {
             Err(Collect::TooLarge) => return reply::too_large_for(SUBSCRIPTION_BYTES_MAX),
             Err(Collect::Broken) => return reply::truncated(),
         };
-        match Subscription::read(&body) {
+        match Subscription::read(api, &body) {
+            Ok(_) if self.telemetry.subscribes_elsewhere(place, api) => {
+                let why = "The extension subscribes already, by the other of the Telemetry API and the Logs API";
+                reply::error(StatusCode::BAD_REQUEST, "ValidationError", why)
+            }
             Ok(subscription) => {
                 self.telemetry.subscribe(place, &name, subscription);
                 reply::json(StatusCode::OK, Bytes::from_static(b"\"OK\""))

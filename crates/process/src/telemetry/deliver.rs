@@ -14,6 +14,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use updraft_types::Timestamp;
 
 use super::{Channel, buffer::Batch, event};
 use crate::guest::Process;
@@ -67,7 +68,7 @@ fn body_of(batch: &Batch) -> Bytes {
             "droppedRecords": batch.dropped.records,
             "droppedBytes": batch.dropped.bytes,
         });
-        parts.push(event("platform.logsDropped", record));
+        parts.push(event(Timestamp::now(), "platform.logsDropped", record));
     }
     parts.extend(batch.items.iter().cloned());
     format!("[{}]", parts.join(",")).into()
@@ -99,7 +100,9 @@ async fn send(channel: &Channel, process: &Process, body: Bytes) -> std::io::Res
         .handshake(TokioIo::new(stream))
         .await
         .map_err(std::io::Error::other)?;
-    let request = Request::post(&wanted.path)
+    let request = Request::builder()
+        .method(&wanted.method)
+        .uri(&wanted.path)
         .header(header::HOST, format!("sandbox.localdomain:{}", wanted.port))
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(body))

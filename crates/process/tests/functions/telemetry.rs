@@ -1,4 +1,4 @@
-//! The Telemetry API: events and lines into the sandbox, to an extension that listens there.
+//! The Telemetry API and the Logs API: events and lines into the sandbox, to an extension that listens there.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ crate::tests! {
     a_subscriber_hears_of_everything_in_order
     a_subscriber_that_does_not_listen_costs_its_own_events_alone
     bad_subscriptions_are_refused_exactly
+    the_logs_api_tells_the_same_in_its_own_words
 }
 
 /// A subscriber that prints what it gets, and answers as it is told.
@@ -26,12 +27,13 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
+    do_PUT = do_POST
     def log_message(self, *_): pass
 server = http.server.ThreadingHTTPServer(("0.0.0.0", 4243), Receiver)
 threading.Thread(target=server.serve_forever, daemon=True).start()
-def subscribe(body, identifier):
+def subscribe(body, identifier, path="/2022-07-01/telemetry"):
     api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    api.request("PUT", "/2022-07-01/telemetry", body if isinstance(body, (bytes, str)) else json.dumps(body), {"Lambda-Extension-Identifier": identifier} if identifier else {})
+    api.request("PUT", path, body if isinstance(body, (bytes, str)) else json.dumps(body), {"Lambda-Extension-Identifier": identifier} if identifier else {})
     response = api.getresponse()
     return response.status, response.read()
 def wanted(**changes):
@@ -227,4 +229,56 @@ time.sleep(600)
     ];
     assert_eq!(said, expected);
     assert_eq!(running.answer("1").await, "1");
+}
+
+async fn the_logs_api_tells_the_same_in_its_own_words(_: Host) {
+    let host = Host::with(|config| config.freeze_after = Duration::ZERO);
+    let script = subscriber(
+        r#"
+done = threading.Semaphore(0)
+def got(event, path):
+    os.write(1, ("got " + json.dumps(event) + "\n").encode())
+    if event["type"] == "platform.runtimeDone": done.release()
+ready.set()
+me, _ = register()
+logs = "/2020-08-15/logs"
+here = {"protocol": "HTTP", "URI": "http://sandbox.localdomain:4243/here", "method": "PUT", "encoding": "JSON"}
+say(*subscribe(wanted(schemaVersion="2022-12-13"), me, logs))
+say(*subscribe(wanted(schemaVersion="2021-03-18", destination=here), me, logs))
+say(*subscribe(wanted(), me))
+while next_event()["eventType"] == "INVOKE":
+    done.acquire()
+time.sleep(0.2)
+"#,
+    );
+    let code = "def handler(event, context):\n    print('line', event)\n    return event\n";
+    let function = host.deploy(&host.python(), "app.handler", &[("app.py", code)]);
+    let running = function.with_layers(&[("extensions/sink", &script)]).start().await;
+    let output = running.output.text();
+    let said: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("agent ")).collect();
+    assert!(
+        matches!(said[..], [first, "200 b'\"OK\"'", third] if first.starts_with("400") && third.starts_with("400")),
+        "{said:?}"
+    );
+    assert_eq!(running.answer("1").await, "1");
+    running.instance.settled().await;
+    running.instance.stop().await;
+    let events = events(&running);
+    let shown: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let expected = [
+        "platform.logsSubscription",
+        "platform.extension",
+        "platform.start",
+        "function",
+        "platform.runtimeDone",
+        "platform.end",
+        "platform.report",
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(events[3]["record"], "line 1");
+    let id = &events[2]["record"]["requestId"];
+    assert_eq!(events[4]["record"], serde_json::json!({ "requestId": id, "status": "success" }));
+    assert_eq!(events[5]["record"], serde_json::json!({ "requestId": id }));
+    let report = events[6]["record"].as_object().unwrap();
+    assert_eq!(report.keys().collect::<Vec<_>>(), ["metrics", "requestId"]);
 }

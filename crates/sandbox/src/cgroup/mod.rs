@@ -14,7 +14,7 @@ mod freezer;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::FileExt},
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -207,6 +207,13 @@ pub(crate) fn read_gauge(file: &Option<PathBuf>) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     // Version 2 keeps microseconds in a table where version 1 keeps nanoseconds alone.
     files::field(&text, "usage_usec").map(|us| us.saturating_mul(1000)).or_else(|| text.trim().parse().ok())
+}
+
+/// Reads an open gauge that is one number, from its beginning; `None` when the group is gone.
+pub(crate) fn read_number(file: &File) -> Option<u64> {
+    let mut text = [0; 32];
+    let length = file.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
 }
 
 /// The settings of one group, open for writing.

@@ -18,6 +18,7 @@ mod ending;
 mod exhaustion;
 mod files;
 mod guests;
+mod images;
 mod kernel;
 mod leaks;
 mod lifetime;
@@ -40,6 +41,7 @@ use support::{Test, is_root};
 const ATTEMPTS: [&[(&str, Test)]; 10] = [
     processes::TESTS,
     files::TESTS,
+    images::TESTS,
     mounts::TESTS,
     devices::TESTS,
     network::TESTS,

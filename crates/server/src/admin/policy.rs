@@ -66,7 +66,7 @@ pub(super) async fn check(scope: &Scope<'_>, body: &Held) -> Result<Response<Bod
             action: &question.action,
             resource: &question.resource,
             owner: owner.as_ref().unwrap_or(scope.account()),
-            policy: policy.as_ref(),
+            policy: policy.as_deref(),
             keys: &keys,
         },
     );

@@ -1,11 +1,11 @@
 //! Function URLs: a request from anyone, straight to a function.
 //!
 //! Functions that speak HTTP get the request as it is, streamed both ways; the rest get a payload format 2.0 event.
-//! A URL of AuthType AWS_IAM takes signed requests of those who may `lambda:InvokeFunctionUrl`; one of NONE takes anyone's,
-//! also without the statement in the function's policy that AWS wants beside it. A function has to have a URL to be reached
-//! here, by host name and by `/fn/NAME/` alike.
+//! A URL of AuthType AWS_IAM takes signed requests of those who may `lambda:InvokeFunctionUrl` and `lambda:InvokeFunction`;
+//! one of NONE takes anyone's, if the function's policy allows everybody both. A function has to have a URL to be reached here,
+//! by host name and by `/fn/NAME/` alike.
 //!
-//! Answers that are not the function's own: 403 for a request that AWS_IAM does not let in, 404 for no URL, 413 for a body
+//! Answers that are not the function's own: 403 for a request that is not let in, 404 for no URL, 413 for a body
 //! over the limit, 429 when throttled, 502 `Internal Server Error` when the function failed, 504 when it timed out, 503 while stopping.
 //! (Lambda answers 502 to a timeout, too; the gateways in front of it say 504, which tells more.)
 
@@ -18,7 +18,8 @@ mod reply;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header, uri::PathAndQuery};
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
@@ -32,12 +33,11 @@ use updraft_types::{
 
 use crate::{
     api_error::{ApiError, Protocol},
-    authenticate::{Claim, Links},
+    authenticate::{Authenticated, Claim, Links},
     body::{Error as BodyError, read_reply},
     call::{self, Whole},
     connection::Peer,
     doors::{Doors, host_of},
-    error::Error,
     lambda::authorize,
     respond,
     scope::Scope,
@@ -65,10 +65,19 @@ pub(crate) async fn serve(doors: &Doors, target: Target, request: Request<Incomi
         Some(_) => request.headers().get(header::ORIGIN).cloned(),
         None => None,
     };
-    let request = request.map(|body| BodyExt::map_err(body, Into::into).boxed_unsync());
+    let request = request.map(|incoming| match incoming.is_end_stream() {
+        true => body::empty(),
+        false => BodyExt::map_err(incoming, Into::into).boxed_unsync(),
+    });
     let admitted = match (admit(url, &request), url.auth) {
         (Some(answer), _) => Err(answer),
-        (None, UrlAuth::None) => Ok(request),
+        (None, UrlAuth::None) => {
+            let (head, body) = request.into_parts();
+            match is_open(doors, &function, target.alias.as_deref(), &head, peer) {
+                true => Ok(Request::from_parts(head, body)),
+                false => Err(forbidden()),
+            }
+        }
         (None, UrlAuth::AwsIam) => Box::pin(signed(doors, &function, target.alias.as_deref(), request, peer)).await,
     };
     let mut response = match admitted {
@@ -99,6 +108,12 @@ fn admit<B>(url: &FunctionUrl, request: &Request<B>) -> Option<Response<Body>> {
     None
 }
 
+/// Whether a function of AuthType NONE lets a request through: its policy has to say so to everybody.
+fn is_open(doors: &Doors, function: &Function, alias: Option<&Alias>, head: &Parts, peer: &Peer) -> bool {
+    let scope = Scope::new(doors, Authenticated::anonymous(function.id.account.clone()), head, peer);
+    authorize::call_open_url(&scope, function, alias.map(|alias| alias.name.as_str())).is_ok()
+}
+
 /// Lets a signed request through to a function of AuthType AWS_IAM, if its caller may call the function's URL. Its body is
 /// read whole, since the signature covers it.
 async fn signed(
@@ -119,7 +134,7 @@ async fn signed(
     let who = claim.verify(doors, &head, &service, &held.bytes).await.map_err(told)?;
     let scope = Scope::new(doors, who, &head, peer);
     let qualifier = alias.map(|alias| alias.name.as_str());
-    authorize::call_url(&scope, &function.id, qualifier).map_err(Error::into_response)?;
+    authorize::call_url(&scope, &function.id, qualifier).map_err(|_| forbidden())?;
     head.extensions.insert(event::Signer { caller: scope.caller, access_key });
     Ok(Request::from_parts(head, body::full(held.bytes.clone())))
 }
@@ -235,6 +250,17 @@ pub(crate) fn not_found() -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(respond::ERROR_TYPE, HeaderValue::from_static("ResourceNotFoundException"));
     headers.insert(respond::REQUEST_ID, respond::request_id(RequestId::random()));
+    response
+}
+
+/// The answer to whoever may not call a URL, in AWS's words.
+fn forbidden() -> Response<Body> {
+    let mut response = refused(
+        StatusCode::FORBIDDEN,
+        "Forbidden. For troubleshooting Function URL authorization issues, see: \
+         https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html",
+    );
+    response.headers_mut().insert(respond::ERROR_TYPE, HeaderValue::from_static("AccessDeniedException"));
     response
 }
 

@@ -3,8 +3,8 @@
 use http::StatusCode;
 use updraft_node::identity::{ChangeError, Error, Noun, Quota, Refusal, document};
 use updraft_types::iam::{
-    ACCESS_KEYS_MAX, ATTACHED_MAX, POLICIES_MAX, POLICY_VERSIONS_MAX, ROLE_INLINE_CHARS_MAX, ROLES_MAX,
-    USER_INLINE_CHARS_MAX, USERS_MAX,
+    ACCESS_KEYS_MAX, ATTACHED_MAX, GROUP_INLINE_CHARS_MAX, GROUPS_MAX, GROUPS_PER_USER_MAX, POLICIES_MAX,
+    POLICY_VERSIONS_MAX, ROLE_INLINE_CHARS_MAX, ROLES_MAX, USER_INLINE_CHARS_MAX, USERS_MAX,
 };
 
 use crate::{api_error::ApiError, query_protocol::Form};
@@ -17,10 +17,17 @@ pub(super) fn no_such(text: impl Into<String>) -> ApiError {
 /// What was not found, by the names in the request.
 pub(super) fn not_found(noun: Noun, form: &Form) -> ApiError {
     let named = |name: &str| form.get(name).unwrap_or_default().chars().take(2_048).collect::<String>();
-    let kind = if form.get("RoleName").is_some() { "role" } else { "user" };
+    let kind = holder(form).to_lowercase();
     no_such(match noun {
         Noun::User => format!("The user with name {} cannot be found.", named("UserName")),
+        Noun::Group => format!("The group with name {} cannot be found.", named("GroupName")),
+        Noun::Membership => {
+            format!("User {} is not in group {}.", named("UserName"), named("GroupName"))
+        }
         Noun::Role => format!("The role with name {} cannot be found.", named("RoleName")),
+        Noun::Policy if form.has("PermissionsBoundary") => {
+            format!("Scope ARN: {} does not exist or is not attachable.", named("PermissionsBoundary"))
+        }
         Noun::Policy if form.action().starts_with("Attach") => {
             format!("Policy {} does not exist or is not attachable.", named("PolicyArn"))
         }
@@ -64,6 +71,7 @@ fn refused(refusal: Refusal, form: &Form) -> ApiError {
         Refusal::NotFound(noun) => not_found(noun, form),
         Refusal::Exists => exists(form),
         Refusal::IsDefault => conflict("Cannot delete the default version of a policy."),
+        Refusal::InUse(Noun::Membership) => conflict("Cannot delete entity, must remove users from group first."),
         Refusal::InUse(Noun::AccessKey) => conflict("Cannot delete entity, must delete access keys first."),
         Refusal::InUse(Noun::Attachment) if form.action() == "DeletePolicy" => {
             conflict("Cannot delete a policy attached to entities.")
@@ -78,10 +86,21 @@ fn refused(refusal: Refusal, form: &Form) -> ApiError {
     }
 }
 
+/// Whose policies an operation is about: `Role`, `Group` or `User`.
+fn holder(form: &Form) -> &'static str {
+    match () {
+        () if form.get("RoleName").is_some() => "Role",
+        () if form.get("GroupName").is_some() => "Group",
+        () => "User",
+    }
+}
+
 fn exists(form: &Form) -> ApiError {
     let named = |name: &str| form.get(name).unwrap_or_default();
     let text = match form.action() {
         "CreateRole" => format!("Role with name {} already exists.", named("RoleName")),
+        "CreateGroup" => format!("Group with name {} already exists.", named("GroupName")),
+        "UpdateGroup" => format!("Group with name {} already exists.", named("NewGroupName")),
         "CreatePolicy" => {
             format!("A policy called {} already exists. Duplicate names are not allowed.", named("PolicyName"))
         }
@@ -92,11 +111,12 @@ fn exists(form: &Form) -> ApiError {
 }
 
 fn exceeded(quota: Quota, form: &Form) -> ApiError {
-    let is_role = form.get("RoleName").is_some();
-    let holder = if is_role { "Role" } else { "User" };
+    let holder = holder(form);
     let text = match quota {
         Quota::Accounts => "Cannot exceed quota for accounts".to_owned(),
         Quota::Users => format!("Cannot exceed quota for UsersPerAccount: {USERS_MAX}"),
+        Quota::Groups => format!("Cannot exceed quota for GroupsPerAccount: {GROUPS_MAX}"),
+        Quota::GroupsOfUser => format!("Cannot exceed quota for GroupsPerUser: {GROUPS_PER_USER_MAX}"),
         Quota::Roles => format!("Cannot exceed quota for RolesPerAccount: {ROLES_MAX}"),
         Quota::Policies => format!("Cannot exceed quota for PoliciesPerAccount: {POLICIES_MAX}"),
         Quota::PolicyVersions => format!(
@@ -106,8 +126,12 @@ fn exceeded(quota: Quota, form: &Form) -> ApiError {
         Quota::Attached => format!("Cannot exceed quota for PoliciesPer{holder}: {ATTACHED_MAX}"),
         Quota::AccessKeys => format!("Cannot exceed quota for AccessKeysPerUser: {ACCESS_KEYS_MAX}"),
         Quota::InlineChars => {
-            let max = if is_role { ROLE_INLINE_CHARS_MAX } else { USER_INLINE_CHARS_MAX };
-            let name = form.get("RoleName").or_else(|| form.get("UserName")).unwrap_or_default();
+            let max = match holder {
+                "Role" => ROLE_INLINE_CHARS_MAX,
+                "Group" => GROUP_INLINE_CHARS_MAX,
+                _ => USER_INLINE_CHARS_MAX,
+            };
+            let name = form.get(&format!("{holder}Name")).unwrap_or_default();
             let holder = holder.to_lowercase();
             format!("Maximum policy size of {max} bytes exceeded for {holder} {name}")
         }

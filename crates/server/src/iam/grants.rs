@@ -1,10 +1,10 @@
-//! Inline and attached policies, of users and roles alike: the operation's name says of which.
+//! Inline and attached policies, of users, groups and roles alike: the operation's name says of which.
 
 use updraft_node::identity::Noun;
 use updraft_types::iam::{Grants, Holder};
 
 use super::{
-    Call, Told, failure,
+    Call, Told, failure, groups,
     page::{self, Page},
     roles,
 };
@@ -38,7 +38,12 @@ pub(super) fn get(call: &Call<'_>) -> Told {
     let grants = grants_of(call, &holder)?;
     let document = grants.inline.get(&name).ok_or_else(|| failure::not_found(Noun::InlinePolicy, call.form))?;
     let mut xml = Xml::default();
-    xml.leaf(if matches!(holder, Holder::Role(_)) { "RoleName" } else { "UserName" }, holder.name());
+    let kind = match holder {
+        Holder::User(_) => "UserName",
+        Holder::Group(_) => "GroupName",
+        Holder::Role(_) => "RoleName",
+    };
+    xml.leaf(kind, holder.name());
     xml.leaf("PolicyName", &name);
     xml.document("PolicyDocument", document);
     Ok(Some(xml))
@@ -117,9 +122,11 @@ fn path_of(arn: &str) -> &str {
     path.rfind('/').map_or("/", |end| &path[..=end])
 }
 
-fn holder(call: &Call<'_>, checked: &mut Checked<'_>) -> Holder {
+pub(super) fn holder(call: &Call<'_>, checked: &mut Checked<'_>) -> Holder {
     if call.form.action().contains("Role") {
         Holder::Role(checked.name("RoleName", roles::NAME_CHARS_MAX))
+    } else if call.form.action().contains("Group") {
+        Holder::Group(checked.name("GroupName", groups::NAME_CHARS_MAX))
     } else {
         Holder::User(checked.name("UserName", USER_CHARS_MAX))
     }
@@ -130,6 +137,7 @@ fn grants_of(call: &Call<'_>, holder: &Holder) -> Result<Grants, ApiError> {
     let members = snapshot.members(call.scope.account());
     let (grants, noun) = match holder {
         Holder::User(name) => (members.user(name).map(|user| &user.grants), Noun::User),
+        Holder::Group(name) => (members.group(name).map(|group| &group.grants), Noun::Group),
         Holder::Role(name) => (members.role(name).map(|role| &role.grants), Noun::Role),
     };
     grants.cloned().ok_or_else(|| failure::not_found(noun, call.form))

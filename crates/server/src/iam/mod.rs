@@ -1,12 +1,15 @@
-//! IAM (AWS Query, 2010-05-08; service model of botocore 1.44.5): users, roles, managed policies, access keys.
+//! IAM (AWS Query, 2010-05-08; service model of botocore 1.44.5): users, groups, roles, managed policies, access keys.
 //!
-//! What an operation acts on is known before it runs ([`resource`]). What there is not here (groups, instance profiles,
-//! permissions boundaries, login profiles, MFA devices, …) is answered 501 by name; a list of groups or instance profiles
-//! is empty, for there are none.
+//! What an operation acts on is known before it runs ([`resource`]). What there is not here (instance profiles, login
+//! profiles, MFA devices, …) cannot be made: those operations are answered 501 by name. Lists of such things are empty, for
+//! there are none ([`nothing`]).
 
+mod boundaries;
 mod failure;
 mod grants;
+mod groups;
 mod keys;
+mod nothing;
 mod page;
 mod policies;
 mod resource;
@@ -16,20 +19,21 @@ mod users;
 
 pub(crate) use failure::document as document_error;
 use http::{Response, request::Parts};
+pub(crate) use tags::read as read_tags;
 use updraft_types::{Body, Timestamp};
 
 use crate::{
     api_error::{ApiError, Protocol},
     body::Held,
     query_protocol::{self, Form, Xml},
-    scope::Scope,
+    scope::{Act, Scope},
 };
 
 /// The service's XML namespace.
 pub(crate) const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 
 /// Parameters that would change what an operation means, and that are not looked at here.
-const UNSUPPORTED: [&str; 3] = ["PermissionsBoundary", "MaxSigninSessionDuration", "ResetMaxSigninSessionDuration"];
+const UNSUPPORTED: [&str; 2] = ["MaxSigninSessionDuration", "ResetMaxSigninSessionDuration"];
 
 /// What an operation tells, if anything.
 type Told = Result<Option<Xml>, ApiError>;
@@ -44,8 +48,11 @@ struct Call<'a> {
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, ApiError> {
     let form = Form::read(head, &body.bytes)?;
     let action = format!("iam:{}", form.action());
+    let keys = resource::keys(scope, &form);
+    let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
     for resource in resource::of(scope, &form) {
-        let allowed = scope.authorize(&action, &resource);
+        let act = Act { action: &action, resource: &resource, owner: scope.account(), policy: None, keys: &keys };
+        let allowed = scope.authorize_act(&act);
         allowed.map_err(|denied| ApiError::denied(&denied, Protocol::Query { namespace: NAMESPACE }))?;
     }
     if let Some(name) = UNSUPPORTED.iter().find(|name| form.has(name)) {
@@ -63,7 +70,15 @@ async fn perform(call: &Call<'_>) -> Told {
         "ListUsers" => users::list(call),
         "UpdateUser" => users::update(call).await,
         "DeleteUser" => users::delete(call).await,
-        "ListGroupsForUser" => users::groups(call),
+
+        "CreateGroup" => groups::create(call).await,
+        "GetGroup" => groups::get(call),
+        "ListGroups" => groups::list(call),
+        "ListGroupsForUser" => groups::of_user(call),
+        "UpdateGroup" => groups::update(call).await,
+        "DeleteGroup" => groups::delete(call).await,
+        "AddUserToGroup" => groups::join(call).await,
+        "RemoveUserFromGroup" => groups::leave(call).await,
 
         "CreateAccessKey" => keys::create(call).await,
         "ListAccessKeys" => keys::list(call),
@@ -77,15 +92,19 @@ async fn perform(call: &Call<'_>) -> Told {
         "UpdateRoleDescription" => roles::describe(call).await,
         "UpdateAssumeRolePolicy" => roles::trust(call).await,
         "DeleteRole" => roles::delete(call).await,
-        "ListInstanceProfilesForRole" => roles::instance_profiles(call),
 
-        "PutUserPolicy" | "PutRolePolicy" => grants::put(call).await,
-        "GetUserPolicy" | "GetRolePolicy" => grants::get(call),
-        "ListUserPolicies" | "ListRolePolicies" => grants::list(call),
-        "DeleteUserPolicy" | "DeleteRolePolicy" => grants::delete(call).await,
-        "AttachUserPolicy" | "AttachRolePolicy" => grants::attach(call).await,
-        "DetachUserPolicy" | "DetachRolePolicy" => grants::detach(call).await,
-        "ListAttachedUserPolicies" | "ListAttachedRolePolicies" => grants::list_attached(call),
+        "PutUserPolicy" | "PutGroupPolicy" | "PutRolePolicy" => grants::put(call).await,
+        "GetUserPolicy" | "GetGroupPolicy" | "GetRolePolicy" => grants::get(call),
+        "ListUserPolicies" | "ListGroupPolicies" | "ListRolePolicies" => grants::list(call),
+        "DeleteUserPolicy" | "DeleteGroupPolicy" | "DeleteRolePolicy" => grants::delete(call).await,
+        "AttachUserPolicy" | "AttachGroupPolicy" | "AttachRolePolicy" => grants::attach(call).await,
+        "DetachUserPolicy" | "DetachGroupPolicy" | "DetachRolePolicy" => grants::detach(call).await,
+        "ListAttachedUserPolicies" | "ListAttachedGroupPolicies" | "ListAttachedRolePolicies" => {
+            grants::list_attached(call)
+        }
+
+        "PutUserPermissionsBoundary" | "PutRolePermissionsBoundary" => boundaries::put(call).await,
+        "DeleteUserPermissionsBoundary" | "DeleteRolePermissionsBoundary" => boundaries::delete(call).await,
 
         "CreatePolicy" => policies::create(call).await,
         "GetPolicy" => policies::get(call),
@@ -101,6 +120,9 @@ async fn perform(call: &Call<'_>) -> Told {
         "TagUser" | "TagRole" | "TagPolicy" => tags::add(call).await,
         "UntagUser" | "UntagRole" | "UntagPolicy" => tags::remove(call).await,
         "ListUserTags" | "ListRoleTags" | "ListPolicyTags" => tags::list(call),
+
+        "GetLoginProfile" => nothing::login_profile(call),
+        other if nothing::is_list(other) => nothing::list(call),
 
         other => Err(ApiError::not_implemented(&format!("IAM's operation {other}"))),
     }

@@ -1,12 +1,12 @@
 //! Managed policies: the account's own, and those that are built in.
 
 use updraft_node::identity::{
-    Draft, Noun,
+    Draft, Members, Noun,
     managed::{self, Managed},
 };
 use updraft_types::{
     Timestamp,
-    iam::{Policy, PolicyVersion},
+    iam::{Grants, Policy, PolicyVersion},
 };
 
 use super::{
@@ -31,11 +31,11 @@ pub(super) async fn create(call: &Call<'_>) -> Told {
     let description = checked.optional("Description", 0, 1_000);
     let tags = tags::read(call.form, &mut checked);
     checked.done()?;
-    let draft = Draft { account: call.scope.account().clone(), path, name, tags };
+    let draft = Draft { account: call.scope.account().clone(), path, name, tags, boundary: None };
     let policy = call.scope.node.identity().create_policy(draft, document, description).await;
     let policy = policy.map_err(|error| failure::change(error, call.form))?;
     let mut xml = Xml::default();
-    xml.node("Policy", |xml| Shown::own(&policy, 0).write(xml, true));
+    xml.node("Policy", |xml| Shown::own(&policy, Uses::default()).write(xml, true));
     Ok(Some(xml))
 }
 
@@ -43,7 +43,7 @@ pub(super) fn get(call: &Call<'_>) -> Told {
     let arn = arn(call)?;
     let snapshot = call.scope.node.identity().snapshot();
     let members = snapshot.members(call.scope.account());
-    let count = members.attachments(&arn);
+    let count = Uses::of(members, &arn);
     let mut xml = Xml::default();
     let shown = match (managed::by_arn(&arn), members.policy(&arn)) {
         (Some(policy), _) => Shown::managed(policy, count),
@@ -65,15 +65,16 @@ pub(super) fn list(call: &Call<'_>) -> Told {
     let members = snapshot.members(call.scope.account());
     let mut all: Vec<Shown<'_>> = Vec::new();
     if scope != "Local" {
-        all.extend(managed::all().iter().map(|policy| Shown::managed(policy, members.attachments(&policy.arn()))));
+        all.extend(managed::all().iter().map(|policy| Shown::managed(policy, Uses::of(members, &policy.arn()))));
     }
     if scope != "AWS" {
-        all.extend(members.policies().map(|policy| Shown::own(policy, members.attachments(&policy.arn()))));
+        all.extend(members.policies().map(|policy| Shown::own(policy, Uses::of(members, &policy.arn()))));
     }
-    all.retain(|policy| policy.path.starts_with(&prefix) && (policy.attachments > 0 || !only_attached));
-    if usage.as_deref() == Some("PermissionsBoundary") {
-        // There are no boundaries, so no policy is used as one.
-        all.clear();
+    all.retain(|policy| policy.path.starts_with(&prefix) && (policy.uses.attachments > 0 || !only_attached));
+    match usage.as_deref() {
+        Some("PermissionsBoundary") => all.retain(|policy| policy.uses.boundaries > 0),
+        Some(_) => all.retain(|policy| policy.uses.attachments > 0),
+        None => {}
     }
     all.sort_by(|one, other| one.arn.cmp(&other.arn));
     let page = Page::of(call.form, all.iter(), |policy| policy.arn.as_str())?;
@@ -96,6 +97,7 @@ pub(super) fn entities(call: &Call<'_>) -> Told {
     let mut checked = Checked::new(call.form);
     let filters = ["User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"];
     let filter = checked.one_of("EntityFilter", &filters);
+    let usage = checked.one_of("PolicyUsageFilter", &["PermissionsPolicy", "PermissionsBoundary"]);
     checked.done()?;
     let prefix = page::path_prefix(call.form)?;
     let snapshot = call.scope.node.identity().snapshot();
@@ -104,12 +106,22 @@ pub(super) fn entities(call: &Call<'_>) -> Told {
         return Err(failure::not_found(Noun::Policy, call.form));
     }
     let wants = |kind: &str| filter.as_deref().is_none_or(|filter| filter == kind);
-    // Users and roles are one list as far as pages go.
-    let users = members.users().filter(|user| wants("User") && user.grants.attached.contains(&arn));
-    let roles = members.roles().filter(|role| wants("Role") && role.grants.attached.contains(&arn));
+    // Users, groups and roles are one list as far as pages go.
+    let uses = |grants: &Grants, boundary: &Option<String>| {
+        let (is_attached, is_boundary) = (grants.attached.contains(&arn), boundary.as_ref() == Some(&arn));
+        match usage.as_deref() {
+            Some("PermissionsBoundary") => is_boundary,
+            Some(_) => is_attached,
+            None => is_attached || is_boundary,
+        }
+    };
+    let users = members.users().filter(|user| wants("User") && uses(&user.grants, &user.boundary));
+    let roles = members.roles().filter(|role| wants("Role") && uses(&role.grants, &role.boundary));
+    let groups = members.groups().filter(|group| wants("Group") && uses(&group.grants, &None));
+    let groups = groups.map(|group| (format!("group/{}", group.name), &group.path, &group.name, &group.id));
     let users = users.map(|user| (format!("user/{}", user.name), &user.path, &user.name, &user.id));
     let roles = roles.map(|role| (format!("role/{}", role.name), &role.path, &role.name, &role.id));
-    let mut all: Vec<_> = users.chain(roles).filter(|(_, path, ..)| path.starts_with(&prefix)).collect();
+    let mut all: Vec<_> = users.chain(groups).chain(roles).filter(|(_, path, ..)| path.starts_with(&prefix)).collect();
     all.sort();
     let page = Page::of(call.form, all.iter(), |(key, ..)| key.as_str())?;
     let mut xml = Xml::default();
@@ -117,7 +129,7 @@ pub(super) fn entities(call: &Call<'_>) -> Told {
         let of_kind = page.items.iter().filter(|(key, ..)| match kind {
             "User" => key.starts_with("user/"),
             "Role" => key.starts_with("role/"),
-            _ => false,
+            _ => key.starts_with("group/"),
         });
         xml.list(list, of_kind, |xml, (_, _, name, id)| {
             xml.leaf(&format!("{kind}Name"), name);
@@ -257,22 +269,35 @@ struct Shown<'a> {
     arn: String,
     path: &'a str,
     default_version: u32,
-    attachments: usize,
+    uses: Uses,
     description: Option<&'a str>,
     created_at: Timestamp,
     updated_at: Timestamp,
     tags: Option<&'a updraft_node::identity::Tags>,
 }
 
+/// How many users, groups and roles have a policy, and as what.
+#[derive(Debug, Clone, Copy, Default)]
+struct Uses {
+    attachments: usize,
+    boundaries: usize,
+}
+
+impl Uses {
+    fn of(members: &Members, arn: &str) -> Self {
+        Self { attachments: members.attachments(arn), boundaries: members.bounded(arn) }
+    }
+}
+
 impl<'a> Shown<'a> {
-    fn own(policy: &'a Policy, attachments: usize) -> Self {
+    fn own(policy: &'a Policy, uses: Uses) -> Self {
         Self {
             name: &policy.name,
             id: policy.id.clone(),
             arn: policy.arn(),
             path: &policy.path,
             default_version: policy.default_version,
-            attachments,
+            uses,
             description: policy.description.as_deref(),
             created_at: policy.created_at,
             updated_at: policy.updated_at,
@@ -280,14 +305,14 @@ impl<'a> Shown<'a> {
         }
     }
 
-    fn managed(policy: &'a Managed, attachments: usize) -> Self {
+    fn managed(policy: &'a Managed, uses: Uses) -> Self {
         Self {
             name: policy.name,
             id: policy.id(),
             arn: policy.arn(),
             path: policy.path,
             default_version: 1,
-            attachments,
+            uses,
             description: Some(policy.description),
             created_at: managed::CREATED_AT,
             updated_at: managed::CREATED_AT,
@@ -302,8 +327,8 @@ impl<'a> Shown<'a> {
         xml.leaf("Arn", &self.arn);
         xml.leaf("Path", self.path);
         xml.leaf("DefaultVersionId", format!("v{}", self.default_version));
-        xml.leaf("AttachmentCount", self.attachments);
-        xml.leaf("PermissionsBoundaryUsageCount", 0);
+        xml.leaf("AttachmentCount", self.uses.attachments);
+        xml.leaf("PermissionsBoundaryUsageCount", self.uses.boundaries);
         xml.leaf("IsAttachable", true);
         if is_whole {
             xml.leaf_if("Description", self.description);

@@ -4,7 +4,7 @@ use updraft_node::identity::{Draft, Noun, RoleChange};
 use updraft_types::iam::Role;
 
 use super::{
-    Call, Told, failure,
+    Call, Told, boundaries, failure,
     page::{self, Page},
     tags, time,
 };
@@ -25,8 +25,9 @@ pub(super) async fn create(call: &Call<'_>) -> Told {
     let description = checked.optional("Description", 0, 1_000);
     let max_session_s = checked.number("MaxSessionDuration", SESSION_S_MIN, SESSION_S_MAX);
     let tags = tags::read(call.form, &mut checked);
+    let boundary = checked.optional("PermissionsBoundary", 20, 2_048);
     checked.done()?;
-    let draft = Draft { account: call.scope.account().clone(), path, name, tags };
+    let draft = Draft { account: call.scope.account().clone(), path, name, tags, boundary };
     let max_session_s = max_session_s.unwrap_or(SESSION_S_DEFAULT);
     let role = call.scope.node.identity().create_role(draft, trust, description, max_session_s).await;
     let role = role.map_err(|error| failure::change(error, call.form))?;
@@ -96,15 +97,6 @@ pub(super) async fn delete(call: &Call<'_>) -> Told {
     Ok(None)
 }
 
-/// There are no instance profiles, so no role is in one.
-pub(super) fn instance_profiles(call: &Call<'_>) -> Told {
-    get(call)?;
-    let mut xml = Xml::default();
-    xml.texts("InstanceProfiles", [""; 0]);
-    xml.leaf("IsTruncated", false);
-    Ok(Some(xml))
-}
-
 fn whole(role: &Role) -> Xml {
     let mut xml = Xml::default();
     xml.node("Role", |xml| write(xml, role, true));
@@ -123,5 +115,8 @@ fn write(xml: &mut Xml, role: &Role, is_whole: bool) {
     xml.leaf("MaxSessionDuration", role.max_session_s);
     if is_whole && !role.tags.is_empty() {
         tags::write(xml, &role.tags);
+    }
+    if is_whole {
+        boundaries::write(xml, role.boundary.as_deref());
     }
 }

@@ -67,7 +67,7 @@ fn named(call: &Call<'_>) -> Result<Tagged, ApiError> {
 }
 
 /// The tags of a request.
-pub(super) fn read(form: &Form, checked: &mut Checked<'_>) -> Tags {
+pub(crate) fn read(form: &Form, checked: &mut Checked<'_>) -> Tags {
     let pairs = form.pairs("Tags");
     if pairs.len() > TAGS_MAX {
         let text = format!("[{} tags]", pairs.len());

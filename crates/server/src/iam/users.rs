@@ -4,7 +4,7 @@ use updraft_node::identity::{Draft, Noun};
 use updraft_types::{Principal, iam::User};
 
 use super::{
-    Call, Told, failure,
+    Call, Told, boundaries, failure,
     page::{self, Page},
     tags, time,
 };
@@ -16,15 +16,16 @@ use crate::{
 /// Longest name of a new user.
 const NAME_CHARS_MAX: usize = 64;
 /// Longest name that is looked up.
-const LOOKUP_CHARS_MAX: usize = 128;
+pub(super) const LOOKUP_CHARS_MAX: usize = 128;
 
 pub(super) async fn create(call: &Call<'_>) -> Told {
     let mut checked = Checked::new(call.form);
     let name = checked.name("UserName", NAME_CHARS_MAX);
     let path = checked.path();
     let tags = tags::read(call.form, &mut checked);
+    let boundary = checked.optional("PermissionsBoundary", 20, 2_048);
     checked.done()?;
-    let draft = Draft { account: call.scope.account().clone(), path, name, tags };
+    let draft = Draft { account: call.scope.account().clone(), path, name, tags, boundary };
     let user = call.scope.node.identity().create_user(draft).await;
     let user = user.map_err(|error| failure::change(error, call.form))?;
     let mut xml = Xml::default();
@@ -84,20 +85,6 @@ pub(super) async fn delete(call: &Call<'_>) -> Told {
     Ok(None)
 }
 
-/// There are no groups, so nobody is in one.
-pub(super) fn groups(call: &Call<'_>) -> Told {
-    let mut checked = Checked::new(call.form);
-    let name = checked.name("UserName", LOOKUP_CHARS_MAX);
-    checked.done()?;
-    let snapshot = call.scope.node.identity().snapshot();
-    let user = snapshot.members(call.scope.account()).user(&name);
-    user.ok_or_else(|| failure::not_found(Noun::User, call.form))?;
-    let mut xml = Xml::default();
-    xml.texts("Groups", [""; 0]);
-    xml.leaf("IsTruncated", false);
-    Ok(Some(xml))
-}
-
 /// The user that a request names, or else who makes it; `None` for the root user.
 pub(super) fn named(call: &Call<'_>) -> Result<Option<String>, ApiError> {
     let mut checked = Checked::new(call.form);
@@ -123,5 +110,8 @@ pub(super) fn write(xml: &mut Xml, user: &User, is_whole: bool) {
     xml.leaf("CreateDate", time(user.created_at));
     if is_whole && !user.tags.is_empty() {
         tags::write(xml, &user.tags);
+    }
+    if is_whole {
+        boundaries::write(xml, user.boundary.as_deref());
     }
 }

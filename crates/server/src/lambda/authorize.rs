@@ -3,9 +3,11 @@
 //! A function of another account is reached by its ARN, if that account's resource policy and the caller's own policies
 //! both allow it. Whether it exists has no part in the answer to whoever may not use it.
 
+use std::sync::Arc;
+
 use http::request::Parts;
-use updraft_node::identity::document::{Document, Kind};
-use updraft_types::{AccountId, FunctionId, function::ResourcePolicy};
+use updraft_node::identity::document::Document;
+use updraft_types::{AccountId, Function, FunctionId};
 
 use super::{
     layer_name::{self, VersionArn},
@@ -18,8 +20,11 @@ use crate::{
     scope::{Act, Scope},
 };
 
-/// Characters of a function's resource policy; see `permissions`.
-const POLICY_CHARS_MAX: usize = 20_480;
+/// What a call of a function's URL needs, the first since there are URLs, the second since October 2025 (source: Lambda
+/// developer guide, «Control access to Lambda function URLs»).
+const URL_ACTIONS: [&str; 2] = ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"];
+/// The condition key that tells a call of a function's URL from one of Invoke.
+const VIA_URL: &str = "lambda:InvokedViaFunctionUrl";
 
 /// Asks for one operation. Operations on what their body names ask themselves, with [`create`].
 pub(super) fn check(
@@ -33,6 +38,9 @@ pub(super) fn check(
         On::Body => Ok(()),
         On::Account => Ok(scope.authorize(&action, "*")?),
         On::Function | On::Version => match target(scope, parameters.first().copied().unwrap_or_default(), query) {
+            Some(target) if operation.on == On::Version && action == "lambda:InvokeFunction" => {
+                target.check(scope, &action, &[(VIA_URL, "false")])
+            }
             Some(target) if operation.on == On::Version => target.check(scope, &action, &[]),
             // What the operation does not read must not decide what it is asked for.
             Some(target) => Target { qualifier: None, ..target }.check(scope, &action, &[]),
@@ -51,20 +59,37 @@ pub(super) fn create(scope: &Scope<'_>, id: &FunctionId) -> Result<(), Error> {
     Ok(scope.authorize("lambda:CreateFunction", &id.arn(scope.node.region()))?)
 }
 
-/// Asks whether the caller may give a function this role, which has to be of its own account.
+/// Asks whether the caller may give a function this role, which has to be of its own account, and whether Lambda could do
+/// anything with it.
 pub(super) fn pass_role(scope: &Scope<'_>, role: &str) -> Result<(), Error> {
     if role.split(':').nth(4) != Some(scope.account().as_str()) {
         return Err(Error::cross_account_role());
     }
     let keys = &[("iam:PassedToService", "lambda.amazonaws.com")];
     let act = Act { action: "iam:PassRole", resource: role, owner: scope.account(), policy: None, keys };
-    Ok(scope.authorize_act(&act)?)
+    scope.authorize_act(&act)?;
+    match !scope.has_real_roles || scope.node.identity().snapshot().lambda_may_assume(role) {
+        true => Ok(()),
+        false => Err(Error::invalid_parameter("The role defined for the function cannot be assumed by Lambda.")),
+    }
 }
 
 /// Asks for a call of a function's URL of AuthType AWS_IAM.
 pub(crate) fn call_url(scope: &Scope<'_>, id: &FunctionId, qualifier: Option<&str>) -> Result<(), Error> {
     let target = Target { id: Some(id.clone()), account: id.account.clone(), name: id.name.to_string(), qualifier };
-    target.check(scope, "lambda:InvokeFunctionUrl", &[("lambda:FunctionUrlAuthType", "AWS_IAM")])
+    let keys = &[("lambda:FunctionUrlAuthType", "AWS_IAM"), (VIA_URL, "true")];
+    URL_ACTIONS.iter().try_for_each(|action| target.check(scope, action, keys))
+}
+
+/// Asks for a call of a function's URL of AuthType NONE, by whoever it is: the function's policy has to allow everybody.
+pub(crate) fn call_open_url(scope: &Scope<'_>, function: &Function, qualifier: Option<&str>) -> Result<(), Error> {
+    let plain = function.id.arn(scope.node.region());
+    let resource = qualifier.map_or(plain.clone(), |qualifier| format!("{plain}:{qualifier}"));
+    let catalog = scope.node.catalog();
+    let policy = catalog.policy(&function.id, qualifier.unwrap_or_default()).map(Arc::as_ref);
+    let keys = &[("lambda:FunctionUrlAuthType", "NONE"), (VIA_URL, "true")];
+    let act = Act { action: URL_ACTIONS[0], resource: &resource, owner: &function.id.account, policy, keys };
+    Ok(scope.authorize_each(&act, &URL_ACTIONS)?)
 }
 
 /// A function as a request names it; nothing is known to exist.
@@ -100,29 +125,22 @@ impl<Q: AsRef<str>> Target<Q> {
         // Within an account the resource's policy only adds to what the caller may do.
         let Err(denied) = scope.authorize_act(&act) else { return Ok(()) };
         let catalog = scope.node.catalog();
-        let function = self.id.as_ref().and_then(|id| catalog.get(id));
-        let policy = function.and_then(|function| function.policies.get(qualifier.unwrap_or_default()));
-        match policy.and_then(read) {
-            Some(policy) => Ok(scope.authorize_act(&Act { policy: Some(&policy), ..act })?),
+        let policy = self.id.as_ref().and_then(|id| catalog.policy(id, qualifier.unwrap_or_default()));
+        match policy {
+            Some(policy) => Ok(scope.authorize_act(&Act { policy: Some(policy), ..act })?),
             None => Err(denied.into()),
         }
     }
 }
 
 /// The policy of a function of the caller's account that an ARN names.
-pub(crate) fn policy_of(scope: &Scope<'_>, arn: &str) -> Option<Document> {
+pub(crate) fn policy_of(scope: &Scope<'_>, arn: &str) -> Option<Arc<Document>> {
     let named = name::parse(arn, Pattern::Namespaced).filter(|_| arn.starts_with("arn:"))?;
     if named.account != Some(scope.account().as_str()) {
         return None;
     }
-    let catalog = scope.node.catalog();
-    let function = catalog.get(&scope.id(named.name.parse().ok()?))?;
-    read(function.policies.get(named.qualifier.unwrap_or_default())?)
-}
-
-fn read(policy: &ResourcePolicy) -> Option<Document> {
-    let read = Document::parse(&policy.document(), Kind::Resource, POLICY_CHARS_MAX);
-    read.inspect_err(|error| tracing::error!(%error, "a stored resource policy cannot be read")).ok()
+    let id = scope.id(named.name.parse().ok()?);
+    scope.node.catalog().policy(&id, named.qualifier.unwrap_or_default()).cloned()
 }
 
 /// The ARN of the layer or layer version that an operation acts on, made of what the operation itself will read of the
@@ -160,6 +178,24 @@ pub(crate) fn check_named(scope: &Scope<'_>, action: &str, segment: &str) -> Res
     match target(scope, segment, &Query::new(None)) {
         Some(target) => target.check(scope, action, &[]),
         None => Ok(scope.authorize(action, "*")?),
+    }
+}
+
+/// Asks whether the caller may read the log of a function of its account: `logs:FilterLogEvents` of the function's group. To
+/// whoever may not, a function that is not there has the same group as one whose author chose none.
+pub(crate) fn read_logs(scope: &Scope<'_>, segment: &str) -> Result<(), Error> {
+    let text = name::decoded(segment);
+    let usual = format!("/aws/lambda/{text}");
+    let found = text.parse().ok().and_then(|name| scope.node.catalog().get(&scope.id(name)).cloned());
+    let chosen = found.and_then(|function| function.configuration.log_group.clone());
+    let may = |group: &str| {
+        let group = format!("arn:aws:logs:{}:{}:log-group:{group}", scope.node.region(), scope.account());
+        crate::logs::authorize(scope, "FilterLogEvents", &[group])
+    };
+    match chosen.as_deref().map(may) {
+        None => Ok(may(&usual)?),
+        Some(Ok(())) => Ok(()),
+        Some(Err(denied)) => Err(may(&usual).err().unwrap_or(denied).into()),
     }
 }
 

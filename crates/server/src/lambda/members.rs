@@ -41,7 +41,6 @@ pub(super) struct Unsupported {
     dead_letter_config: Value,
     durable_config: Value,
     file_system_configs: Value,
-    image_config: Value,
     #[serde(rename = "KMSKeyArn")]
     kms_key_arn: Value,
     publish_to: Value,
@@ -60,7 +59,6 @@ impl Unsupported {
             ("DeadLetterConfig", &self.dead_letter_config),
             ("DurableConfig", &self.durable_config),
             ("FileSystemConfigs", &self.file_system_configs),
-            ("ImageConfig", &self.image_config),
             ("KMSKeyArn", &self.kms_key_arn),
             ("PublishTo", &self.publish_to),
             ("RuntimeConfig", &self.runtime_config),
@@ -99,7 +97,7 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<Unsupported>(text).unwrap().refuse();
         let empty = r#"{"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[],"Ipv6AllowedForDualStack":false},
             "DeadLetterConfig":{"TargetArn":""},"KMSKeyArn":"","SnapStart":{"ApplyOn":"None"},
-            "ImageConfig":null,"Unknown":1}"#;
+            "Unknown":1}"#;
         assert_eq!(read(empty), Ok(()));
         for (text, member) in [
             (r#"{"VpcConfig":{"SubnetIds":["s"]}}"#, "VpcConfig"),

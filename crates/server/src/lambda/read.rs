@@ -1,5 +1,4 @@
-//! What only reads: GetFunction, GetFunctionConfiguration, ListFunctions, GetAccountSettings,
-//! GetFunctionCodeSigningConfig.
+//! What only reads: GetFunction, GetFunctionConfiguration, ListFunctions, GetAccountSettings.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,13 +23,11 @@ use crate::{error::Error, respond, scope::Scope};
 
 /// Functions on one page of ListFunctions, as Lambda serves them.
 pub(super) const PAGE_MAX: usize = 50;
-/// What Lambda grants an account for all its code, bytes.
-const TOTAL_CODE_BYTES_MAX: u64 = 80_530_636_800;
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct FunctionView<'a> {
-    code: CodeView,
+    code: CodeView<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     concurrency: Option<ConcurrencyView>,
     configuration: ConfigurationView<'a>,
@@ -39,10 +36,10 @@ struct FunctionView<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct CodeView {
-    location: String,
-    repository_type: &'static str,
+#[serde(untagged, rename_all_fields = "PascalCase")]
+enum CodeView<'a> {
+    Zip { location: String, repository_type: &'static str },
+    Image { image_uri: &'a str, repository_type: &'static str, resolved_image_uri: &'a str },
 }
 
 fn version_of(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<(Resolved, Arc<Function>), Error> {
@@ -57,16 +54,24 @@ fn arn_form(resolved: &Resolved) -> ArnForm<'_> {
     resolved.qualifier.as_deref().map_or(ArnForm::Plain, ArnForm::Qualified)
 }
 
-/// GetFunction. `Code.Location` is on our own admin door, under the host that the client reached us by.
+/// GetFunction. A zip's `Code.Location` is on our own admin door, under the host that the client reached us by.
 pub(super) fn get(scope: &Scope<'_>, segment: &str, query: &Query<'_>, head: &Parts) -> Result<Response<Body>, Error> {
     let (resolved, function) = version_of(scope, segment, query)?;
     // Tags and the reservation are the function's as a whole.
     let whole = resolved.find(scope).unwrap_or_else(|| function.clone());
-    let sha256 = utf8_percent_encode(&function.code.sha256, NON_ALPHANUMERIC);
-    let target = format!("/_updraft/v1/code/{}?sha256={sha256}", function.id.name);
-    let link = scope.links.make(&function.id.account, &target, Timestamp::now());
+    let code = match &function.code.image {
+        Some(image) => {
+            CodeView::Image { image_uri: &image.uri, repository_type: "ECR", resolved_image_uri: &image.resolved }
+        }
+        None => {
+            let sha256 = utf8_percent_encode(&function.code.sha256, NON_ALPHANUMERIC);
+            let target = format!("/_updraft/v1/code/{}?sha256={sha256}", function.id.name);
+            let link = scope.links.make(&function.id.account, &target, Timestamp::now());
+            CodeView::Zip { location: format!("{}://{}{link}", scope.scheme, host(scope, head)), repository_type: "S3" }
+        }
+    };
     let view = FunctionView {
-        code: CodeView { location: format!("{}://{}{link}", scope.scheme, host(scope, head)), repository_type: "S3" },
+        code,
         concurrency: concurrency::view(&whole),
         configuration: view::configuration(&function, scope.node.region(), arn_form(&resolved), Detail::Full),
         tags: &whole.tags,
@@ -118,32 +123,19 @@ pub(super) fn list(scope: &Scope<'_>, query: &Query<'_>) -> Result<Response<Body
 }
 
 /// GetAccountSettings.
-pub(super) fn account_settings(scope: &Scope<'_>) -> Response<Body> {
-    let catalog = scope.node.catalog();
-    let (mut count, mut bytes) = (0_u64, 0_u64);
-    for function in catalog.list(scope.account(), None) {
-        count += 1;
-        let versions = catalog.versions(&function.id).map(|version| version.code.size_bytes);
-        bytes += function.code.size_bytes + versions.sum::<u64>();
-    }
-    let concurrency = scope.node.admission_limits().in_flight_max;
-    let unreserved = concurrency.saturating_sub(catalog.committed(scope.account()));
+pub(super) async fn account_settings(scope: &Scope<'_>) -> Result<Response<Body>, Error> {
+    let used = scope.node.code_usage(scope.account()).await.map_err(|error| Error::change(error, "", ""))?;
+    let limits = scope.node.admission_limits();
+    let unreserved = limits.in_flight_max.saturating_sub(scope.node.catalog().committed(scope.account()));
     let view = json!({
         "AccountLimit": {
             "CodeSizeUnzipped": UNZIPPED_BYTES_MAX,
             "CodeSizeZipped": ZIP_BYTES_MAX,
-            "ConcurrentExecutions": concurrency,
-            "TotalCodeSize": TOTAL_CODE_BYTES_MAX,
+            "ConcurrentExecutions": limits.in_flight_max,
+            "TotalCodeSize": limits.code_bytes_max,
             "UnreservedConcurrentExecutions": unreserved,
         },
-        "AccountUsage": { "FunctionCount": count, "TotalCodeSize": bytes },
+        "AccountUsage": { "FunctionCount": used.functions, "TotalCodeSize": used.bytes },
     });
-    respond::json(StatusCode::OK, &view)
-}
-
-/// GetFunctionCodeSigningConfig: none, which AWS answers with 200. Terraform asks after every create.
-pub(super) fn code_signing(scope: &Scope<'_>, segment: &str) -> Result<Response<Body>, Error> {
-    let resolved = name::resolve(scope, segment, &Query::new(None), Pattern::Created)?;
-    let function = resolved.find(scope).ok_or_else(|| Error::function_not_found(&resolved.arn(scope)))?;
-    Ok(respond::json(StatusCode::OK, &json!({ "FunctionName": function.id.name })))
+    Ok(respond::json(StatusCode::OK, &view))
 }

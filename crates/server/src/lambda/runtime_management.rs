@@ -1,5 +1,8 @@
-//! PutRuntimeManagementConfig and GetRuntimeManagementConfig. Kept and shown: interpreters are the host's, and no update of
-//! theirs waits for the platform.
+//! PutRuntimeManagementConfig and GetRuntimeManagementConfig.
+//!
+//! A function runs on an interpreter of the host, which is updated when whoever runs the host updates it: Auto,
+//! FunctionUpdate and Manual come to the same. What Manual pins must be what the function runs on; a pin to anything else,
+//! an AWS build among them, could not be kept and is refused.
 
 use http::{Response, StatusCode};
 use serde::Deserialize;
@@ -11,6 +14,7 @@ use super::{
     query::Query,
     read_json,
     validate::Violations,
+    view,
 };
 use crate::{body::Held, error::Error, respond, scope::Scope};
 
@@ -54,6 +58,16 @@ pub(super) async fn put(
     let (resolved, version) = version(scope, segment, query)?;
     let request: Request = read_json(body).await?;
     let setting = request.into_setting()?;
+    if let UpdateRuntimeOn::Manual(arn) = &setting {
+        let function =
+            resolved.version(scope).ok_or_else(|| Error::function_not_found(&resolved.qualified_arn(scope)))?;
+        let ours = view::runtime_version_arn(&function, scope.node.region());
+        if *arn != ours {
+            return Err(Error::invalid_parameter(format!(
+                "There is no runtime version {arn:.200} here: the function runs on {ours}, and can be pinned to nothing else."
+            )));
+        }
+    }
     let shown = view(scope, &resolved, &version, &setting);
     let Some(id) = resolved.id() else { return Err(Error::function_not_found(&resolved.qualified_arn(scope))) };
     let changed = scope.node.update_settings(&id, move |settings| {

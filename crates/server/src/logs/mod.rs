@@ -68,7 +68,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
 
 /// Asks for an operation on each group that it names. Policies write a group's ARN with `:*` at its end and without
 /// (source: CloudWatch Logs' user guide, «CloudWatch Logs resources and operations»); either will do.
-fn authorize(scope: &Scope<'_>, operation: &str, groups: &[String]) -> Result<(), Denied> {
+pub(crate) fn authorize(scope: &Scope<'_>, operation: &str, groups: &[String]) -> Result<(), Denied> {
     let action = format!("logs:{operation}");
     if groups.is_empty() {
         return scope.authorize(&action, "*");

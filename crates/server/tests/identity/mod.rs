@@ -280,8 +280,18 @@ async fn sessions_are_given_to_whom_the_role_trusts() {
     let long = ask(&platform, "sts", "AssumeRole", &[role, session, ("DurationSeconds", "3601")]).await;
     let message = "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.";
     refused(&long, 400, "ValidationError", message);
-    let tagged = ask(&platform, "sts", "AssumeRole", &[role, session, ("Tags.member.1.Key", "a")]).await;
-    assert_eq!((tagged.status, tagged.code()), (501, "NotImplementedException"));
+    // The trust policy speaks of sts:AssumeRole alone.
+    let more = [("Tags.member.1.Key", "a"), ("SourceIdentity", "ada")];
+    for (parameter, action) in more.into_iter().zip(["sts:TagSession", "sts:SetSourceIdentity"]) {
+        let answer = ask(&platform, "sts", "AssumeRole", &[role, session, parameter]).await;
+        let message = format!(
+            "User: arn:aws:iam::000000000000:root is not authorized to perform: {action} on resource: {}",
+            role.1
+        );
+        refused(&answer, 403, "AccessDenied", &message);
+    }
+    let mfa = ask(&platform, "sts", "AssumeRole", &[role, session, ("TokenCode", "123456")]).await;
+    assert_eq!((mfa.status, mfa.code()), (501, "NotImplementedException"));
     let policy = ask(&platform, "sts", "AssumeRole", &[role, session, ("Policy", "{}")]).await;
     refused(&policy, 400, "MalformedPolicyDocument", "Policy document must be version 2012-10-17 or greater.");
     let own = text(&ask(&platform, "sts", "GetSessionToken", &[]).await);
@@ -291,15 +301,180 @@ async fn sessions_are_given_to_whom_the_role_trusts() {
 }
 
 #[tokio::test]
+async fn a_boundary_is_kept_and_shown_and_keeps_its_policy() {
+    let platform = Platform::start().await;
+    let policy = [("PolicyName", "edge"), ("PolicyDocument", ALLOW)];
+    let arn = one(&text(&iam(&platform, "CreatePolicy", &policy).await), "Arn");
+    let boundary = ("PermissionsBoundary", arn.as_str());
+    let made = text(&iam(&platform, "CreateUser", &[("UserName", "ada"), boundary]).await);
+    assert_eq!(one(&made, "PermissionsBoundaryArn"), arn);
+    let role = [("RoleName", "runner"), ("AssumeRolePolicyDocument", TRUST)];
+    assert!(!text(&iam(&platform, "CreateRole", &role).await).contains("PermissionsBoundary"));
+    text(&iam(&platform, "PutRolePermissionsBoundary", &[("RoleName", "runner"), boundary]).await);
+    let shown = text(&iam(&platform, "GetRole", &[("RoleName", "runner")]).await);
+    assert_eq!(
+        (one(&shown, "PermissionsBoundaryType"), one(&shown, "PermissionsBoundaryArn")),
+        ("Policy".into(), arn.clone())
+    );
+    let shown = text(&iam(&platform, "GetPolicy", &[("PolicyArn", &arn)]).await);
+    assert_eq!(
+        (one(&shown, "AttachmentCount"), one(&shown, "PermissionsBoundaryUsageCount")),
+        ("0".into(), "2".into())
+    );
+    let usage = ("PolicyUsageFilter", "PermissionsBoundary");
+    let entities = text(&iam(&platform, "ListEntitiesForPolicy", &[("PolicyArn", &arn), usage]).await);
+    assert_eq!((one(&entities, "UserName"), one(&entities, "RoleName")), ("ada".into(), "runner".into()));
+    assert_eq!(all(&text(&iam(&platform, "ListPolicies", &[usage]).await), "PolicyName"), ["edge"]);
+
+    let delete = iam(&platform, "DeletePolicy", &[("PolicyArn", &arn)]).await;
+    refused(&delete, 409, "DeleteConflict", "Cannot delete a policy attached to entities.");
+    text(&iam(&platform, "DeleteRolePermissionsBoundary", &[("RoleName", "runner")]).await);
+    text(&iam(&platform, "DeleteUserPermissionsBoundary", &[("UserName", "ada")]).await);
+    assert!(!text(&iam(&platform, "GetUser", &[("UserName", "ada")]).await).contains("PermissionsBoundary"));
+    text(&iam(&platform, "DeletePolicy", &[("PolicyArn", &arn)]).await);
+    let gone = iam(&platform, "PutUserPermissionsBoundary", &[("UserName", "ada"), boundary]).await;
+    refused(&gone, 404, "NoSuchEntity", &format!("Scope ARN: {arn} does not exist or is not attachable."));
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_carries_its_terms() {
+    let platform = Platform::start().await;
+    let trust = TRUST.replace("\"sts:AssumeRole\"", r#"["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]"#);
+    text(&iam(&platform, "CreateRole", &[("RoleName", "open"), ("AssumeRolePolicyDocument", &trust)]).await);
+    let policy = [("PolicyName", "edge"), ("PolicyDocument", ALLOW)];
+    let arn = one(&text(&iam(&platform, "CreatePolicy", &policy).await), "Arn");
+    let role = [("RoleArn", "arn:aws:iam::000000000000:role/open"), ("RoleSessionName", "s1")];
+    let spaced = ALLOW.replace(',', &format!(",{}", " ".repeat(50_000)));
+    let asked = [
+        ("Policy", spaced.as_str()),
+        ("PolicyArns.member.1.arn", arn.as_str()),
+        ("Tags.member.1.Key", "Team"),
+        ("Tags.member.1.Value", "cloud"),
+        ("Tags.member.2.Key", "Stage"),
+        ("TransitiveTagKeys.member.1", "Team"),
+        ("SourceIdentity", "ada"),
+    ];
+    let parameters: Vec<(&str, &str)> = role.into_iter().chain(asked).collect();
+    let assumed = text(&ask(&platform, "sts", "AssumeRole", &parameters).await);
+    assert_eq!(one(&assumed, "SourceIdentity"), "ada");
+    assert!((1..=100).contains(&one(&assumed, "PackedPolicySize").parse::<u32>().unwrap()));
+    let (id, token) = (one(&assumed, "AccessKeyId"), one(&assumed, "SessionToken"));
+    let held = || platform.node.identity().credential(&id, Some(&token), updraft_types::Timestamp::now()).unwrap();
+    let session = held().session.unwrap();
+    assert_eq!((session.policies.len(), session.terms.tags["Team"].as_str()), (2, "cloud"));
+    assert_eq!((session.terms.transitive.len(), session.terms.source_identity.as_deref()), (1, Some("ada")));
+    // A policy that is deleted allows nothing from then on.
+    text(&iam(&platform, "DeletePolicy", &[("PolicyArn", &arn)]).await);
+    assert_eq!(held().session.unwrap().policies.len(), 2);
+
+    let refusal = async |more: &[(&str, &str)]| {
+        let parameters: Vec<(&str, &str)> = role.into_iter().chain(more.iter().copied()).collect();
+        let answer = ask(&platform, "sts", "AssumeRole", &parameters).await;
+        (answer.status, answer.code().to_owned())
+    };
+    assert_eq!(refusal(&[("PolicyArns.member.1.arn", &arn)]).await, (400, "MalformedPolicyDocument".into()));
+    assert_eq!(refusal(&[("TransitiveTagKeys.member.1", "Team")]).await, (400, "InvalidParameterValue".into()));
+    assert_eq!(refusal(&[("Tags.member.1.Key", "<")]).await, (400, "ValidationError".into()));
+    // As many and as long tags as there may be do not fit a token.
+    let tags: Vec<(String, String)> = (1..=50)
+        .flat_map(|number| {
+            let member = format!("Tags.member.{number}");
+            [(format!("{member}.Key"), format!("{number:0>128}")), (format!("{member}.Value"), "x".repeat(256))]
+        })
+        .collect();
+    let tags: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(refusal(&tags).await, (400, "PackedPolicyTooLarge".into()));
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_lives_from_create_to_delete() {
+    let platform = Platform::start().await;
+    let (group, user) = (("GroupName", "makers"), ("UserName", "ada"));
+    let made = text(&iam(&platform, "CreateGroup", &[group, ("Path", "/team/")]).await);
+    assert_eq!(one(&made, "Arn"), "arn:aws:iam::000000000000:group/team/makers");
+    assert!(one(&made, "GroupId").starts_with("AGPA"));
+    let twice = iam(&platform, "CreateGroup", &[("GroupName", "MAKERS")]).await;
+    refused(&twice, 409, "EntityAlreadyExists", "Group with name MAKERS already exists.");
+    let absent = iam(&platform, "AddUserToGroup", &[group, user]).await;
+    refused(&absent, 404, "NoSuchEntity", "The user with name ada cannot be found.");
+    text(&iam(&platform, "CreateUser", &[user]).await);
+    text(&iam(&platform, "AddUserToGroup", &[group, user]).await);
+    text(&iam(&platform, "AddUserToGroup", &[group, user]).await);
+    // Who gets another name stays in its groups.
+    text(&iam(&platform, "UpdateUser", &[user, ("NewUserName", "eve")]).await);
+    let user = ("UserName", "eve");
+    assert_eq!(one(&text(&iam(&platform, "GetGroup", &[group]).await), "UserName"), "eve");
+    assert_eq!(one(&text(&iam(&platform, "ListGroupsForUser", &[user]).await), "GroupName"), "makers");
+
+    let inline = [group, ("PolicyName", "p"), ("PolicyDocument", ALLOW)];
+    text(&iam(&platform, "PutGroupPolicy", &inline).await);
+    let policy = ("PolicyArn", "arn:aws:iam::aws:policy/AWSLambda_ReadOnlyAccess");
+    text(&iam(&platform, "AttachGroupPolicy", &[group, policy]).await);
+    let snapshot = platform.node.identity().snapshot();
+    let account: updraft_types::AccountId = "000000000000".parse().unwrap();
+    let id = snapshot.members(&account).user("eve").unwrap().id.clone();
+    let principal = updraft_types::Principal::User { path: "/".into(), name: "eve".into(), id };
+    let caller = updraft_types::Caller { account, principal };
+    let names: Vec<String> = snapshot.policies_of(&caller).unwrap().into_iter().map(|named| named.name).collect();
+    assert_eq!(names, ["p", policy.1]);
+
+    text(&iam(&platform, "UpdateGroup", &[group, ("NewGroupName", "builders"), ("NewPath", "/")]).await);
+    let group = ("GroupName", "builders");
+    assert_eq!(
+        one(&text(&iam(&platform, "GetGroupPolicy", &[group, ("PolicyName", "p")]).await), "GroupName"),
+        "builders"
+    );
+    assert_eq!(one(&text(&iam(&platform, "ListAttachedGroupPolicies", &[group]).await), "PolicyArn"), policy.1);
+    assert_eq!(one(&text(&iam(&platform, "ListEntitiesForPolicy", &[policy]).await), "GroupName"), "builders");
+    assert_eq!(one(&text(&iam(&platform, "ListGroups", &[]).await), "Path"), "/");
+
+    let conflict = "Cannot delete entity, must remove users from group first.";
+    refused(&iam(&platform, "DeleteUser", &[user]).await, 409, "DeleteConflict", conflict);
+    refused(&iam(&platform, "DeleteGroup", &[group]).await, 409, "DeleteConflict", conflict);
+    text(&iam(&platform, "RemoveUserFromGroup", &[group, user]).await);
+    assert_eq!(iam(&platform, "RemoveUserFromGroup", &[group, user]).await.code(), "NoSuchEntity");
+    let detach = "Cannot delete entity, must detach all policies first.";
+    refused(&iam(&platform, "DeleteGroup", &[group]).await, 409, "DeleteConflict", detach);
+    text(&iam(&platform, "DetachGroupPolicy", &[group, policy]).await);
+    text(&iam(&platform, "DeleteGroupPolicy", &[group, ("PolicyName", "p")]).await);
+    text(&iam(&platform, "DeleteGroup", &[group]).await);
+    text(&iam(&platform, "DeleteUser", &[user]).await);
+    let gone = iam(&platform, "GetGroup", &[group]).await;
+    refused(&gone, 404, "NoSuchEntity", "The group with name builders cannot be found.");
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn there_is_none_of_what_cannot_be_made() {
+    let platform = Platform::start().await;
+    text(&iam(&platform, "CreateUser", &[("UserName", "ada")]).await);
+    for (action, list) in [("ListMFADevices", "MFADevices"), ("ListInstanceProfiles", "InstanceProfiles")] {
+        let answer = text(&iam(&platform, action, &[("UserName", "ada")]).await);
+        assert_eq!((one(&answer, list), one(&answer, "IsTruncated")), (String::new(), "false".into()), "{action}");
+    }
+    let absent = iam(&platform, "ListMFADevices", &[("UserName", "bob")]).await;
+    refused(&absent, 404, "NoSuchEntity", "The user with name bob cannot be found.");
+    assert_eq!(iam(&platform, "ListInstanceProfilesForRole", &[]).await.code(), "ValidationError");
+    let profile = iam(&platform, "GetLoginProfile", &[("UserName", "ada")]).await;
+    refused(&profile, 404, "NoSuchEntity", "Login Profile for User ada cannot be found.");
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_missing_or_wrong_is_told_and_changes_nothing() {
     let platform = Platform::start().await;
-    for (service, action) in [("iam", "CreateGroup"), ("iam", "CreateLoginProfile"), ("sts", "AssumeRoleWithSAML")] {
+    for (service, action) in
+        [("iam", "CreateInstanceProfile"), ("iam", "CreateLoginProfile"), ("sts", "AssumeRoleWithSAML")]
+    {
         let answer = ask(&platform, service, action, &[]).await;
         assert_eq!((answer.status, answer.code()), (501, "NotImplementedException"), "{action}");
         assert!(String::from_utf8_lossy(&answer.body).contains(action));
     }
-    let boundary = [("UserName", "ada"), ("PermissionsBoundary", "arn:aws:iam::aws:policy/AdministratorAccess")];
-    assert_eq!(iam(&platform, "CreateUser", &boundary).await.status, 501);
+    let boundary = [("UserName", "ada"), ("PermissionsBoundary", "arn:aws:iam::aws:policy/NoSuchAccess")];
+    let message = "Scope ARN: arn:aws:iam::aws:policy/NoSuchAccess does not exist or is not attachable.";
+    refused(&iam(&platform, "CreateUser", &boundary).await, 404, "NoSuchEntity", message);
     let null =
         "1 validation error detected: Value null at 'userName' failed to satisfy constraint: Member must not be null";
     refused(&iam(&platform, "CreateUser", &[]).await, 400, "ValidationError", null);

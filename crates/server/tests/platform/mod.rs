@@ -72,6 +72,7 @@ impl Platform {
         let config = updraft_node::Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.path().join("packages"),
+            images: updraft_node::images::Config::none(directory.path().join("images")),
             capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
             admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.
@@ -80,6 +81,7 @@ impl Platform {
             fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
+            events: Default::default(),
             logs: logs::Config::default(),
             drain_max: Duration::from_secs(10),
         };
@@ -88,6 +90,7 @@ impl Platform {
         let (service, node) = Service::open(config, Store::open(store).await.unwrap(), executors).await.unwrap();
         let mut config = updraft_server::Config::new("127.0.0.1:0".parse().unwrap(), "000000000000".parse().unwrap());
         config.authentication = updraft_server::Authentication::Off;
+        config.roles = updraft_server::Roles::Optional;
         change(&mut config);
         let server = updraft_server::bind(config, node.clone()).await.unwrap();
         let (address, guests) = (server.local_addr(), server.guest_addr());
@@ -172,11 +175,30 @@ impl Platform {
         panic!("{name} did not settle");
     }
 
-    /// CreateFunctionUrlConfig; answers the URL's host and port.
+    /// AddPermission, as a public URL needs it.
+    pub(crate) async fn allow_everybody(&self, name: &str) {
+        let (name, qualifier) = name.split_once(':').unwrap_or((name, ""));
+        let query = if qualifier.is_empty() { String::new() } else { format!("?Qualifier={qualifier}") };
+        let target = format!("/2015-03-31/functions/{name}/policy{query}");
+        for (sid, statement) in [
+            ("url", json!({ "Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE" })),
+            ("call", json!({ "Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": true })),
+        ] {
+            let mut statement = statement;
+            statement["StatementId"] = sid.into();
+            statement["Principal"] = "*".into();
+            assert_eq!(self.send("POST", &target, &[], &statement.to_string()).await.status, 201);
+        }
+    }
+
+    /// CreateFunctionUrlConfig, for everybody where it asks for no signature; answers the URL's host and port.
     pub(crate) async fn create_url(&self, name: &str, parameters: Value) -> String {
         let target = format!("/2021-10-31/functions/{name}/url");
         let created = self.send("POST", &target, &[], &parameters.to_string()).await;
         assert_eq!(created.status, 201);
+        if parameters["AuthType"] == "NONE" {
+            self.allow_everybody(name).await;
+        }
         let url = created.json()["FunctionUrl"].as_str().unwrap().to_owned();
         url.strip_prefix("http://").unwrap().strip_suffix('/').unwrap().to_owned()
     }

@@ -9,7 +9,7 @@ use updraft_types::{
 use super::{ChangeError, Identity, Noun, Quota, Refusal, record, unreadable};
 
 /// Every table with rows of an account.
-const TABLES: [&str; 6] = ["user", "role", "policy", "inline_policy", "attachment", "access_key"];
+const TABLES: [&str; 7] = ["user", "iam_group", "role", "policy", "inline_policy", "attachment", "access_key"];
 
 impl Identity {
     /// Adds an account.

@@ -1,4 +1,4 @@
-//! Inline policies, and attachments of managed ones, of users and roles alike.
+//! Inline policies, and attachments of managed ones, of users, groups and roles alike.
 //!
 //! Each verb answers all that the holder then has.
 
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 use updraft_types::{
     AccountId,
-    iam::{ATTACHED_MAX, Grants, Holder, Policy, Role, User, document_chars},
+    iam::{ATTACHED_MAX, Grants, Group, Holder, Policy, Role, User, document_chars},
 };
 
 use super::{
@@ -96,6 +96,7 @@ impl Identity {
 fn held(connection: &Connection, account: &AccountId, holder: &Holder) -> Result<Grants, Stop> {
     match holder {
         Holder::User(name) => record::read::<User>(connection, account, name).map(|user| user.grants),
+        Holder::Group(name) => record::read::<Group>(connection, account, name).map(|group| group.grants),
         Holder::Role(name) => record::read::<Role>(connection, account, name).map(|role| role.grants),
     }
 }
@@ -124,8 +125,13 @@ pub(super) fn must_be_none(connection: &Connection, account: &AccountId, kind: &
     Ok(())
 }
 
-/// Adds to every user and role what is kept for it.
-pub(super) fn fill(connection: &Connection, users: &mut [User], roles: &mut [Role]) -> rusqlite::Result<()> {
+/// Adds to every user, group and role what is kept for it.
+pub(super) fn fill(
+    connection: &Connection,
+    users: &mut [User],
+    groups: &mut [Group],
+    roles: &mut [Role],
+) -> rusqlite::Result<()> {
     let mut all: HashMap<(String, String, String), Grants> = HashMap::new();
     let mut statement = connection.prepare("SELECT account, kind, holder, name, document FROM inline_policy")?;
     let mut rows = statement.query(())?;
@@ -143,6 +149,9 @@ pub(super) fn fill(connection: &Connection, users: &mut [User], roles: &mut [Rol
     };
     for user in users {
         user.grants = take(&user.account, "user", &user.name);
+    }
+    for group in groups {
+        group.grants = take(&group.account, "group", &group.name);
     }
     for role in roles {
         role.grants = take(&role.account, "role", &role.name);

@@ -1,10 +1,10 @@
-//! Rows that hold a record as a JSON document under an account and a name: users, roles, managed policies.
+//! Rows that hold a record as a JSON document under an account and a name: users, groups, roles, managed policies.
 
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Serialize, de::DeserializeOwned};
 use updraft_types::{
     AccountId,
-    iam::{POLICIES_MAX, Policy, ROLES_MAX, Role, USERS_MAX, User},
+    iam::{GROUPS_MAX, Group, POLICIES_MAX, Policy, ROLES_MAX, Role, USERS_MAX, User},
 };
 
 use super::{Noun, Quota, Refusal, grants, unreadable};
@@ -43,6 +43,23 @@ impl Record for User {
     }
     fn complete(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.grants = grants::of(connection, &self.account, "user", &self.name)?;
+        Ok(())
+    }
+}
+
+impl Record for Group {
+    const TABLE: &'static str = "iam_group";
+    const NOUN: Noun = Noun::Group;
+    const QUOTA: (Quota, usize) = (Quota::Groups, GROUPS_MAX);
+
+    fn account(&self) -> &AccountId {
+        &self.account
+    }
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn complete(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.grants = grants::of(connection, &self.account, "group", &self.name)?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use updraft_types::{AccountId, iam::User};
 
 use super::{
-    ChangeError, Identity, Noun, Quota, Refusal, grants,
+    ChangeError, Identity, Noun, Quota, Refusal, grants, groups,
     record::{self, Stop},
 };
 
@@ -64,7 +64,10 @@ impl Identity {
     /// Removes a user that has no keys and no policies left.
     pub async fn delete_user(&self, account: AccountId, name: String) -> Result<(), ChangeError> {
         let verb = move |connection: &Connection| -> Result<(), Stop> {
-            let _: User = record::read(connection, &account, &name)?;
+            let user: User = record::read(connection, &account, &name)?;
+            if groups::groups_of(connection, &account, &user.id)? > 0 {
+                return Err(Refusal::InUse(Noun::Membership).into());
+            }
             let sql = "SELECT 1 FROM access_key WHERE account = ?1 AND user = ?2";
             if connection.prepare_cached(sql)?.exists((account.as_str(), &name))? {
                 return Err(Refusal::InUse(Noun::AccessKey).into());

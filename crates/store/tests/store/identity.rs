@@ -9,7 +9,9 @@ use updraft_store::{
 };
 use updraft_types::{
     AccountId, Timestamp,
-    iam::{AccessKey, Account, Holder, KeyStatus, Policy, PolicyVersion, Role, Secret, User},
+    iam::{
+        AccessKey, Account, GROUPS_PER_USER_MAX, Group, Holder, KeyStatus, Policy, PolicyVersion, Role, Secret, User,
+    },
 };
 
 use crate::fixture::{Fixture, open};
@@ -30,6 +32,19 @@ fn user(name: &str) -> User {
         id: format!("AIDA{name}"),
         created_at: at(1),
         tags: Default::default(),
+        boundary: None,
+        grants: Default::default(),
+    }
+}
+
+fn group(name: &str) -> Group {
+    Group {
+        account: account(),
+        path: "/".into(),
+        name: name.into(),
+        id: format!("AGPA{name}"),
+        created_at: at(1),
+        members: Default::default(),
         grants: Default::default(),
     }
 }
@@ -45,6 +60,7 @@ fn role(name: &str) -> Role {
         trust: "{}".into(),
         description: Some("übung".into()),
         max_session_s: 3_600,
+        boundary: None,
         grants: Default::default(),
     }
 }
@@ -126,6 +142,57 @@ async fn names_are_taken_once_an_account_whatever_their_case() {
     identity.create_user(elsewhere).await.unwrap();
     // And found as they are written.
     refused(identity.delete_user(account(), "ADA".into()).await, Refusal::NotFound(Noun::User));
+}
+
+#[tokio::test]
+async fn a_group_keeps_its_users_and_grants_under_every_name() {
+    let mut fixture = Fixture::open().await;
+    let identity = fixture.store.identity();
+    identity.create_user(user("ada")).await.unwrap();
+    identity.create_group(group("makers")).await.unwrap();
+    refused(identity.create_group(group("Makers")).await, Refusal::Exists);
+    let holder = Holder::Group("makers".into());
+    identity.put_inline(account(), holder.clone(), "p".into(), "{}".into()).await.unwrap();
+    refused(identity.join_group(account(), "makers".into(), "eve".into()).await, Refusal::NotFound(Noun::User));
+    refused(identity.join_group(account(), "none".into(), "ada".into()).await, Refusal::NotFound(Noun::Group));
+    for _ in 0..2 {
+        let joined = identity.join_group(account(), "makers".into(), "ada".into()).await.unwrap();
+        assert_eq!(joined.members, [user("ada").id].into());
+    }
+    identity.rename_user(account(), "ada".into(), "eve".into(), None).await.unwrap();
+    identity.rename_group(account(), "makers".into(), "builders".into(), Some("/b/".into())).await.unwrap();
+    refused(identity.delete_user(account(), "eve".into()).await, Refusal::InUse(Noun::Membership));
+    refused(identity.delete_group(account(), "builders".into()).await, Refusal::InUse(Noun::Membership));
+
+    fixture.store.close().await;
+    fixture.store = open(fixture.path()).await.unwrap();
+    let identity = fixture.store.identity();
+    let all = identity.all().await.unwrap();
+    assert_eq!((all.groups.len(), all.groups[0].path.as_str()), (1, "/b/"));
+    assert_eq!(all.groups[0].grants.inline.keys().collect::<Vec<_>>(), ["p"]);
+    identity.leave_group(account(), "builders".into(), "eve".into()).await.unwrap();
+    let again = identity.leave_group(account(), "builders".into(), "eve".into()).await;
+    refused(again, Refusal::NotFound(Noun::Membership));
+    refused(identity.delete_group(account(), "builders".into()).await, Refusal::InUse(Noun::InlinePolicy));
+    identity.delete_inline(account(), Holder::Group("builders".into()), "p".into()).await.unwrap();
+    identity.delete_group(account(), "builders".into()).await.unwrap();
+    identity.delete_user(account(), "eve".into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_is_in_so_many_groups_and_no_more() {
+    let fixture = Fixture::open().await;
+    let identity = fixture.store.identity();
+    identity.create_user(user("ada")).await.unwrap();
+    for number in 0..=GROUPS_PER_USER_MAX {
+        let name = format!("g{number}");
+        identity.create_group(group(&name)).await.unwrap();
+        let joined = identity.join_group(account(), name, "ada".into()).await;
+        match number < GROUPS_PER_USER_MAX {
+            true => drop(joined.unwrap()),
+            false => refused(joined, Refusal::Quota(Quota::GroupsOfUser)),
+        }
+    }
 }
 
 #[tokio::test]

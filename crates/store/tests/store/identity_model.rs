@@ -77,6 +77,7 @@ fn user(name: &str) -> User {
         id,
         created_at: at,
         tags: Default::default(),
+        boundary: None,
         grants: Default::default(),
     }
 }

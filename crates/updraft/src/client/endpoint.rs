@@ -1,8 +1,9 @@
 //! Where the platform is and with whose credentials it is called, from the variables AWS's own tools read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use aws_credential_types::Credentials;
+use ureq::tls::{Certificate, PemItem, parse_pem};
 
 use crate::problem::Problem;
 
@@ -15,6 +16,8 @@ pub struct Endpoint {
     pub region: String,
     /// The key pair, and a session token if there is one.
     pub credentials: Credentials,
+    /// What is trusted in place of the usual authorities, if anything.
+    pub roots: Vec<Certificate<'static>>,
 }
 
 /// Address used when nothing else is said.
@@ -60,7 +63,26 @@ impl Endpoint {
         };
         let token = variable("AWS_SESSION_TOKEN").map(str::to_owned);
         let credentials = Credentials::from_keys(pair.0, pair.1, token);
-        Ok(Endpoint { url: url.to_owned(), region: region.to_owned(), credentials })
+        Ok(Endpoint { url: url.to_owned(), region: region.to_owned(), credentials, roots: Vec::new() })
+    }
+
+    /// The same, trusting the certificates in a PEM file and nothing else.
+    pub fn trusting(self, file: &Path) -> Result<Endpoint, Problem> {
+        let shown = file.display();
+        let pem = std::fs::read(file)
+            .map_err(|error| Problem::usage(format!("the certificates in {shown} cannot be read")).because(error))?;
+        let roots: Vec<_> = parse_pem(&pem)
+            .filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                _ => None,
+            })
+            .collect();
+        if roots.is_empty() {
+            return Err(Problem::usage(format!("there is no certificate in {shown}"))
+                .because("it holds no PEM section CERTIFICATE")
+                .try_next("check --ca-file, UPDRAFT_CA_FILE and AWS_CA_BUNDLE"));
+        }
+        Ok(Endpoint { roots, ..self })
     }
 }
 

@@ -23,13 +23,17 @@ pub struct Summary {
     pub runtime: String,
     /// The handler.
     pub handler: String,
+    /// The role's ARN.
+    pub role: String,
     /// Memory, MB.
     pub memory_size: u32,
     /// Timeout, seconds.
     pub timeout: u32,
     /// Size of the zip, bytes.
     pub code_size: u64,
-    /// SHA-256 of the zip, base64.
+    /// `Zip` or `Image`.
+    pub package_type: String,
+    /// SHA-256 of the zip, base64; or of the image's manifest, hexadecimal.
     pub code_sha256: String,
     /// When it last changed.
     pub last_modified: String,
@@ -80,10 +84,27 @@ pub struct Invoked {
     pub executed_version: Option<String>,
     /// HTTP status: 200, or 202 for an event.
     pub status: u16,
+    /// The request id, by which the log tells calls apart.
+    pub request_id: Option<String>,
     /// The end of the log, decoded.
     pub log_tail: Option<String>,
     /// The payload.
     pub payload: Vec<u8>,
+}
+
+/// What a public function URL needs in its function's policy, by the names that the Lambda console gives it
+/// (source: Lambda developer guide, «Control access to Lambda function URLs»).
+const PUBLIC_STATEMENTS: [&str; 2] = [
+    r#"{"StatementId":"FunctionURLAllowPublicAccess","Action":"lambda:InvokeFunctionUrl","Principal":"*","FunctionUrlAuthType":"NONE"}"#,
+    r#"{"StatementId":"FunctionURLInvokeAllowPublicAccess","Action":"lambda:InvokeFunction","Principal":"*","InvokedViaFunctionUrl":true}"#,
+];
+
+/// A function URL as it is.
+pub struct FunctionUrl {
+    /// By host name.
+    pub url: String,
+    /// Whether it asks for no signature.
+    pub is_public: bool,
 }
 
 impl Client {
@@ -120,6 +141,12 @@ impl Client {
     pub fn update_code(&self, name: &str, zip: &[u8], sent: &dyn Fn(u64)) -> Result<Warning, Error> {
         let parameters = json!({ "ZipFile": BASE64.encode(zip) });
         self.change("UpdateFunctionCode", Method::PUT, Self::function(name, "/code"), &parameters, sent)
+    }
+
+    /// UpdateFunctionCode with a container image.
+    pub fn update_image(&self, name: &str, uri: &str) -> Result<Warning, Error> {
+        let parameters = json!({ "ImageUri": uri });
+        self.change("UpdateFunctionCode", Method::PUT, Self::function(name, "/code"), &parameters, &|_| ())
     }
 
     /// UpdateFunctionConfiguration.
@@ -190,13 +217,14 @@ impl Client {
             function_error: answer.header("x-amz-function-error").map(str::to_owned),
             executed_version: answer.header("x-amz-executed-version").map(str::to_owned),
             status: answer.status,
+            request_id: answer.header("x-amzn-requestid").map(str::to_owned),
             log_tail,
             payload: answer.body,
         })
     }
 
     /// GetFunctionUrlConfig; `None` where the function has no URL.
-    pub fn function_url(&self, name: &str) -> Result<Option<String>, Error> {
+    pub fn function_url(&self, name: &str) -> Result<Option<FunctionUrl>, Error> {
         let operation = "GetFunctionUrlConfig";
         match self.plain(operation, Method::GET, Self::url_path(name)) {
             Ok(answer) => url_of(operation, &answer).map(Some),
@@ -205,21 +233,41 @@ impl Client {
         }
     }
 
-    /// CreateFunctionUrlConfig, open to anyone.
-    pub fn create_function_url(&self, name: &str) -> Result<String, Error> {
+    /// CreateFunctionUrlConfig, asking for no signature; see [`Client::allow_everybody`].
+    pub fn create_function_url(&self, name: &str) -> Result<FunctionUrl, Error> {
         let operation = "CreateFunctionUrlConfig";
         let call = Call::new(operation, Method::POST, Self::url_path(name)).json(br#"{"AuthType":"NONE"}"#);
         url_of(operation, &self.call(call, &|_| ())?)
     }
 
-    /// DeleteFunctionUrlConfig.
+    /// AddPermission for everybody who calls the function's URL, where that is not allowed already.
+    pub fn allow_everybody(&self, name: &str) -> Result<(), Error> {
+        PUBLIC_STATEMENTS.iter().try_for_each(|statement| {
+            let call = Call::new("AddPermission", Method::POST, Self::function(name, "/policy"));
+            match self.call(call.json(statement.as_bytes()), &|_| ()) {
+                Err(error) if !error.is_conflict() => Err(error),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// DeleteFunctionUrlConfig, and RemovePermission of what [`Client::allow_everybody`] added.
     pub fn delete_function_url(&self, name: &str) -> Result<(), Error> {
-        self.plain("DeleteFunctionUrlConfig", Method::DELETE, Self::url_path(name)).map(drop)
+        self.plain("DeleteFunctionUrlConfig", Method::DELETE, Self::url_path(name))?;
+        PUBLIC_STATEMENTS.iter().try_for_each(|statement| {
+            let sid = serde_json::from_str::<Value>(statement).expect("it is written as JSON")["StatementId"].take();
+            let target = Self::function(name, &format!("/policy/{}", sid.as_str().unwrap_or_default()));
+            match self.plain("RemovePermission", Method::DELETE, target) {
+                Err(error) if !error.is_not_found() => Err(error),
+                _ => Ok(()),
+            }
+        })
     }
 }
 
-fn url_of(operation: &'static str, answer: &Answer) -> Result<String, Error> {
+fn url_of(operation: &'static str, answer: &Answer) -> Result<FunctionUrl, Error> {
     let document = answer.json()?;
     let missing = || Error::Malformed { operation, why: "there is no FunctionUrl in it".to_owned() };
-    document["FunctionUrl"].as_str().map(str::to_owned).ok_or_else(missing)
+    let url = document["FunctionUrl"].as_str().map(str::to_owned).ok_or_else(missing)?;
+    Ok(FunctionUrl { url, is_public: document["AuthType"] == "NONE" })
 }

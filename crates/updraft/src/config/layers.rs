@@ -20,7 +20,7 @@ use crate::{problem::Problem, suggest};
 pub const FILE_NAME: &str = "updraft.toml";
 
 /// Variables that are ours and not settings of the platform.
-const OTHER_VARIABLES: &[&str] = &["UPDRAFT_CONFIG", "UPDRAFT_JSON", "UPDRAFT_ENDPOINT_URL"];
+const OTHER_VARIABLES: &[&str] = &["UPDRAFT_CONFIG", "UPDRAFT_JSON", "UPDRAFT_ENDPOINT_URL", "UPDRAFT_CA_FILE"];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ const KEYS: &[&str] = &[
     "name",
     "runtime",
     "handler",
+    "role",
     "memory_mb",
     "timeout_s",
     "url",
@@ -35,6 +36,8 @@ pub struct Manifest {
     pub runtime: Option<Runtime>,
     /// Its entry point.
     pub handler: Option<String>,
+    /// The role whose credentials it has: a name or an ARN.
+    pub role: Option<String>,
     /// Memory, MB.
     pub memory_mb: Option<u32>,
     /// Timeout, seconds.
@@ -84,6 +87,7 @@ impl Manifest {
             name: top.parsed("name")?,
             runtime: top.parsed("runtime")?,
             handler: top.text("handler")?.map(str::to_owned),
+            role: top.text("role")?.map(str::to_owned),
             memory_mb: top.number("memory_mb")?,
             timeout_s: top.number("timeout_s")?,
             url: top.get("url", "true or false", toml::Value::as_bool)?,
@@ -106,6 +110,7 @@ impl Manifest {
             name: above.name.or(self.name),
             runtime: above.runtime.or(self.runtime),
             handler: above.handler.or(self.handler),
+            role: above.role.or(self.role),
             memory_mb: above.memory_mb.or(self.memory_mb),
             timeout_s: above.timeout_s.or(self.timeout_s),
             url: above.url.or(self.url),

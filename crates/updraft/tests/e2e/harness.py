@@ -154,7 +154,8 @@ class Platform:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.data.parent,
-                env=client_environment(None) | ROOT | self.environment,
+                # Most tests are not about roles.
+                env=client_environment(None) | ROOT | {"UPDRAFT_ROLES": "optional"} | self.environment,
                 user=self.user,
                 group=self.user,
                 extra_groups=[] if self.user is not None else None,
@@ -294,11 +295,21 @@ class Platform:
         )
 
     def open_url(self, name, *, client=None, mode="BUFFERED"):
-        """Gives a function a URL; its host name."""
-        made = (client or self.client()).create_function_url_config(
-            FunctionName=name, AuthType="NONE", InvokeMode=mode
-        )
+        """Gives a function a URL that everybody may call; its host name."""
+        client = client or self.client()
+        made = client.create_function_url_config(FunctionName=name, AuthType="NONE", InvokeMode=mode)
+        self.allow_everybody(name, client=client)
         return urllib.parse.urlsplit(made["FunctionUrl"]).netloc
+
+    def allow_everybody(self, name, *, client=None, **more):
+        """What a URL of AuthType NONE needs in its function's policy."""
+        for sid, action, condition in [
+            ("url", "lambda:InvokeFunctionUrl", {"FunctionUrlAuthType": "NONE"}),
+            ("call", "lambda:InvokeFunction", {"InvokedViaFunctionUrl": True}),
+        ]:
+            (client or self.client()).add_permission(
+                FunctionName=name, StatementId=sid, Action=action, Principal="*", **condition, **more
+            )
 
     def connection(self, timeout=DEADLINE_S):
         port = urllib.parse.urlsplit(self.url).port

@@ -134,7 +134,8 @@ def test_what_is_wrong_or_missing_is_told(platform):
     assert message.startswith("The specified value for userName is invalid.")
     refused("MalformedPolicyDocument", 400, iam.create_policy, PolicyName="x", PolicyDocument="{")
     refused("NoSuchEntity", 404, iam.attach_role_policy, RoleName="none", PolicyArn=BASIC)
-    assert "CreateGroup" in refused("NotImplementedException", 501, iam.create_group, GroupName="g")
+    make = iam.create_instance_profile
+    assert "CreateInstanceProfile" in refused("NotImplementedException", 501, make, InstanceProfileName="p")
 
 
 def test_who_one_is_and_sessions(platform):

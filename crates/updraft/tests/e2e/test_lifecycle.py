@@ -327,11 +327,42 @@ def test_code_is_not_signed(platform, client, name):
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
     assert answer["FunctionName"] == name
     assert not answer.get("CodeSigningConfigArn")
+    # There are no configurations, and the operations say so as AWS does where there are none.
+    assert client.list_code_signing_configs()["CodeSigningConfigs"] == []
+    config = f"arn:aws:lambda:{REGION}:{ACCOUNT}:code-signing-config:csc-0123456789abcdefg"
+    for call in (
+        client.get_code_signing_config,
+        client.update_code_signing_config,
+        client.delete_code_signing_config,
+        client.list_functions_by_code_signing_config,
+    ):
+        said = refused("ResourceNotFoundException", 404, call, CodeSigningConfigArn=config)
+        assert said == f"The Lambda code signing configuration {config} can not be found."
+    put = client.put_function_code_signing_config
+    said = refused("CodeSigningConfigNotFoundException", 404, put, FunctionName=name, CodeSigningConfigArn=config)
+    assert said.endswith(f"is not deleted: {config}.")
+    client.delete_function_code_signing_config(FunctionName=name)
+
+
+def test_a_runtime_is_pinned_to_what_there_is(platform, client, name):
+    platform.create(name, ONE)
+    runs_on = client.get_function_configuration(FunctionName=name)["RuntimeVersionConfig"]["RuntimeVersionArn"]
+    put = client.put_runtime_management_config
+    put(FunctionName=name, UpdateRuntimeOn="Manual", RuntimeVersionArn=runs_on)
+    kept = client.get_runtime_management_config(FunctionName=name)
+    assert (kept["UpdateRuntimeOn"], kept["RuntimeVersionArn"]) == ("Manual", runs_on)
+    other = f"arn:aws:lambda:{REGION}::runtime:0123456789abcdef"
+    said = refused(
+        "InvalidParameterValueException", 400, put, FunctionName=name, UpdateRuntimeOn="Manual", RuntimeVersionArn=other
+    )
+    assert runs_on in said
+    assert client.get_runtime_management_config(FunctionName=name)["RuntimeVersionArn"] == runs_on
+    put(FunctionName=name, UpdateRuntimeOn="FunctionUpdate")
 
 
 def test_an_operation_that_is_not_there_yet_says_so(client):
     with pytest.raises(ClientError) as caught:
-        client.list_code_signing_configs()
+        client.create_code_signing_config(AllowedPublishers={"SigningProfileVersionArns": []})
     response = caught.value.response
     assert response["ResponseMetadata"]["HTTPStatusCode"] >= 400
     assert response["Error"]["Message"]
@@ -366,6 +397,13 @@ def test_the_aws_command_line_does_it_all(platform, name, folder):
     url = platform.aws(
         "lambda", "create-function-url-config", "--function-name", name, "--auth-type", "NONE"
     )["FunctionUrl"]
+    assert platform.request("GET", "/", host=url.split("/")[2])[0] == 403
+    everybody = ("lambda", "add-permission", "--function-name", name, "--principal", "*")
+    for action, sid, more in [
+        ("lambda:InvokeFunctionUrl", "url", ("--function-url-auth-type", "NONE")),
+        ("lambda:InvokeFunction", "call", ("--invoked-via-function-url",)),
+    ]:
+        platform.aws(*everybody, "--action", action, "--statement-id", sid, *more)
     assert platform.request("GET", "/", host=url.split("/")[2])[2] == b"2"
     assert platform.aws("lambda", "list-tags", "--resource", arn(name))["Tags"] == {"team": "cloud"}
     platform.aws("lambda", "delete-function", "--function-name", name)

@@ -20,6 +20,8 @@ from harness import ACCOUNT, PYTHON, REGION, wait_until, zip_of
 ONE = zip_of({"app.py": "def handler(event, context):\n    return {'arn': context.invoked_function_arn, 'event': event}\n"})
 TWO = zip_of({"app.py": "def handler(event, context):\n    return 2\n"})
 NO_IDENTITY = "because no identity-based policy allows the {} action"
+NO_BOUNDARY = "because no permissions boundary allows the {} action"
+NO_SESSION = "because no session policy allows the {} action"
 NO_RESOURCE = "because no resource-based policy allows the {} action"
 DENIED_BY_IDENTITY = "with an explicit deny in an identity-based policy"
 
@@ -642,6 +644,122 @@ def test_a_role_is_passed_only_by_whoever_may(own, platform, name):
     refused("AccessDeniedException", own.root.client().update_function_configuration, FunctionName=name, Role=foreign)
 
 
+def test_a_role_that_lambda_cannot_assume_is_refused(private, folder):
+    platform = private(environment={"UPDRAFT_ROLES": "required"})
+    iam, lambda_ = platform.client("iam"), platform.client()
+    given = {"FunctionName": "f", "Runtime": PYTHON, "Handler": "app.handler", "Code": {"ZipFile": ONE}}
+    iam.create_role(RoleName="theirs", AssumeRolePolicyDocument=trust({"Service": "ec2.amazonaws.com"}))
+    cannot = "The role defined for the function cannot be assumed by Lambda."
+    for role in ("none", "theirs"):
+        role = f"arn:aws:iam::{ACCOUNT}:role/{role}"
+        assert cannot in refused("InvalidParameterValueException", lambda_.create_function, Role=role, **given)
+    good = iam.create_role(RoleName="ours", AssumeRolePolicyDocument=trust({"Service": "lambda.amazonaws.com"}))
+    good = good["Role"]["Arn"]
+    lambda_.create_function(Role=good, **given)
+    lambda_.get_waiter("function_active_v2").wait(FunctionName="f")
+    update = lambda_.update_function_configuration
+    assert cannot in refused("InvalidParameterValueException", update, FunctionName="f", Role=f"{good}-none")
+    iam.delete_role(RoleName="ours")
+    # What does not name a role is not about one.
+    update(FunctionName="f", Description="without a role")
+    lambda_.get_waiter("function_updated_v2").wait(FunctionName="f")
+
+    # The updraft command gives a function that names none a role of its own, made once.
+    package = folder / "who.zip"
+    who = "import os\ndef handler(event, context):\n    return os.environ.get('AWS_ACCESS_KEY_ID', '')[:4]\n"
+    package.write_bytes(zip_of({"app.py": who}))
+    deploy = ["deploy", package, "--runtime", PYTHON, "--handler", "app.handler", "--name"]
+    for name in ("a", "b"):
+        platform.updraft(*deploy, name)
+        assert lambda_.get_function_configuration(FunctionName=name)["Role"].endswith(":role/updraft-basic")
+    attached = iam.list_attached_role_policies(RoleName="updraft-basic")["AttachedPolicies"]
+    assert [one["PolicyName"] for one in attached] == ["AWSLambdaBasicExecutionRole"]
+    assert json.loads(lambda_.invoke(FunctionName="a")["Payload"].read()) == "ASIA"
+    refusal = platform.updraft(*deploy, "c", "--role", "none", check=False)
+    assert refusal.returncode == 4 and "the role none cannot be used" in refusal.stderr, refusal
+    iam.create_role(RoleName="mine", AssumeRolePolicyDocument=trust({"Service": "lambda.amazonaws.com"}))
+    platform.updraft(*deploy, "a", "--role", "mine")
+    assert lambda_.get_function_configuration(FunctionName="a")["Role"].endswith(":role/mine")
+
+
+def test_a_boundary_bounds_what_policies_give(own, function):
+    iam = own.root.client("iam")
+    document_of = document(allow("lambda:GetFunction", "*"), allow("iam:*"))
+    made = iam.create_policy(PolicyName=f"{own.stem}-edge", PolicyDocument=document_of)["Policy"]["Arn"]
+    user = own.user(allow("*"))
+    name = user.arn.rsplit("/", 1)[1]
+    lambda_ = user.client()
+    assert lambda_.list_functions()
+    iam.put_user_permissions_boundary(UserName=name, PermissionsBoundary=made)
+    assert lambda_.get_function(FunctionName=function)
+    user.denied("lambda:InvokeFunction", arn(function), NO_BOUNDARY, lambda_.invoke, FunctionName=function)
+    # Who may make users only under a boundary makes none without it, nor takes it away.
+    edge = {"Condition": {"StringEquals": {"iam:PermissionsBoundary": made}}}
+    maker = own.user(allow(["iam:CreateUser", "iam:PutUserPolicy"], **edge)).client("iam")
+    other = f"{own.stem}-bounded"
+    refused("AccessDenied", maker.create_user, UserName=other)
+    maker.create_user(UserName=other, PermissionsBoundary=made)
+    try:
+        maker.put_user_policy(UserName=other, PolicyName="all", PolicyDocument=document(allow("*")))
+        refused("AccessDenied", maker.delete_user_permissions_boundary, UserName=other)
+        iam.delete_user_permissions_boundary(UserName=other)
+        refused("AccessDenied", maker.put_user_policy, UserName=other, PolicyName="b", PolicyDocument=document(allow("*")))
+    finally:
+        iam.delete_user_policy(UserName=other, PolicyName="all")
+        iam.delete_user(UserName=other)
+    iam.delete_user_permissions_boundary(UserName=name)
+    assert lambda_.invoke(FunctionName=function)["StatusCode"] == 200
+    iam.delete_policy(PolicyArn=made)
+
+
+def test_a_group_gives_its_users_what_it_may(own, function):
+    iam = own.root.client("iam")
+    group, user = f"{own.stem}-group", own.user()
+    name = user.arn.rsplit("/", 1)[1]
+    iam.create_group(GroupName=group)
+    iam.put_group_policy(GroupName=group, PolicyName="p", PolicyDocument=document(allow("lambda:GetFunction")))
+    try:
+        lambda_ = user.client()
+        user.denied("lambda:GetFunction", arn(function), NO_IDENTITY, lambda_.get_function, FunctionName=function)
+        iam.add_user_to_group(GroupName=group, UserName=name)
+        assert lambda_.get_function(FunctionName=function)
+        iam.remove_user_from_group(GroupName=group, UserName=name)
+        user.denied("lambda:GetFunction", arn(function), NO_IDENTITY, lambda_.get_function, FunctionName=function)
+    finally:
+        iam.delete_group_policy(GroupName=group, PolicyName="p")
+        iam.delete_group(GroupName=group)
+
+
+def test_tags_of_users_roles_and_sessions_count(own, function):
+    iam = own.root.client("iam")
+    team = {"Condition": {"StringEquals": {"aws:PrincipalTag/team": "cloud"}}}
+    user = own.user(allow("lambda:GetFunction", **team))
+    lambda_ = user.client()
+    user.denied("lambda:GetFunction", arn(function), NO_IDENTITY, lambda_.get_function, FunctionName=function)
+    iam.tag_user(UserName=user.arn.rsplit("/", 1)[1], Tags=[{"Key": "Team", "Value": "cloud"}])
+    assert lambda_.get_function(FunctionName=function)
+
+    principal = {"AWS": ACCOUNT}
+    tagging = {"Action": ["sts:AssumeRole", "sts:TagSession"], "Condition": {"StringLike": {"aws:RequestTag/team": "c*"}}}
+    role = own.role(trust(principal, **tagging), allow("lambda:GetFunction", **team))
+    sts = own.root.client("sts")
+    assume = {"RoleArn": role, "RoleSessionName": "s"}
+    refused("AccessDenied", sts.assume_role, **assume)
+    refused("AccessDenied", sts.assume_role, Tags=[{"Key": "team", "Value": "other"}], **assume)
+    session = own.root.assume(role, Tags=[{"Key": "team", "Value": "cloud"}])
+    assert session.client().get_function(FunctionName=function)
+    other = own.root.assume(role, Tags=[{"Key": "team", "Value": "crowd"}])
+    other.denied("lambda:GetFunction", arn(function), NO_IDENTITY, other.client().get_function, FunctionName=function)
+
+
+def test_managed_policies_bound_a_session(own, function):
+    role = own.role(trust({"AWS": ACCOUNT}), allow("lambda:*"))
+    reader = "arn:aws:iam::aws:policy/AWSLambda_ReadOnlyAccess"
+    session = own.root.assume(role, PolicyArns=[{"arn": reader}])
+    assert session.client().get_function(FunctionName=function)
+    session.denied("lambda:InvokeFunction", arn(function), NO_SESSION, session.client().invoke, FunctionName=function)
+
+
 def test_a_function_url_lets_in_whoever_may(own, others, function):
     root = own.root.client()
     url = root.create_function_url_config(FunctionName=function, AuthType="AWS_IAM")["FunctionUrl"]
@@ -681,8 +799,21 @@ def test_a_function_url_lets_in_whoever_may(own, others, function):
     assert others.user().request("GET", "/", host=host)[0] == 403
     root.remove_permission(FunctionName=function, StatementId="s0")
     assert theirs.request("GET", "/", host=host)[0] == 403
-    # As soon as it asks for no signature, anybody is let in.
+    # The second permission is wanted too, and counts for the URL alone where it says so.
+    via_url = {"Condition": {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}}
+    half = own.user(allow("lambda:InvokeFunctionUrl", arn(function)))
+    assert half.request("GET", "/", host=host)[0] == 403
+    whole = own.user(
+        allow("lambda:InvokeFunctionUrl", arn(function)), allow("lambda:InvokeFunction", arn(function), **via_url)
+    )
+    assert whole.request("GET", "/", host=host)[0] == 200
+    whole.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, whole.client().invoke, FunctionName=function)
+    # Asking for no signature is not enough: the function's policy has to let everybody in.
     root.update_function_url_config(FunctionName=function, AuthType="NONE")
+    status, body = user.request("GET", "/", host=host, sign=False)
+    assert status == 403 and json.loads(body)["Message"].startswith("Forbidden. "), body
+    root.remove_permission(FunctionName=function, StatementId="s1")
+    own.platform.allow_everybody(function, client=root)
     assert user.request("GET", "/", host=host, sign=False)[0] == 200
 
 
@@ -884,6 +1015,19 @@ def test_the_platforms_own_door_asks_the_same_policies(own, function):
     ]:
         status, answer = user.request(method, f"/_updraft/v1/{path}", body=body)
         assert status == 403, (method, path, answer)
+    # A log is for whoever may read the function's group, and is nobody else's.
+    group = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{function}"
+    reader = own.user(allow("logs:FilterLogEvents", f"{group}:*"))
+    assert reader.request("GET", f"/_updraft/v1/logs/{function}")[0] == 200
+    assert reader.request("GET", f"/_updraft/v1/functions/{function}")[0] == 403
+    assert own.user(allow("lambda:*")).request("GET", f"/_updraft/v1/logs/{function}")[0] == 403
+    chosen = {"LogGroup": f"{function}-elsewhere"}
+    own.root.client().update_function_configuration(FunctionName=function, LoggingConfig=chosen)
+    own.root.client().get_waiter("function_updated_v2").wait(FunctionName=function)
+    assert reader.request("GET", f"/_updraft/v1/logs/{function}")[0] == 403
+    nobody = own.user()
+    refusals = [nobody.request("GET", f"/_updraft/v1/logs/{one}")[1] for one in (function, f"{function}-2")]
+    assert refusals[0].decode() == refusals[1].decode().replace(f"{function}-2", function)
 
 
 def test_layers_are_fetched_by_whoever_may(own, name):
