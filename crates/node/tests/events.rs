@@ -269,6 +269,8 @@ fn draft(name: &str) -> Draft {
             logging: Default::default(),
             egress: None,
             layers: Vec::new(),
+            snap_start: Default::default(),
+            image: Default::default(),
         },
         tags: Default::default(),
     }

@@ -192,6 +192,8 @@ fn draft(name: &str, layers: &[&LayerVersion]) -> Draft {
             egress: None,
             logging: Default::default(),
             layers: layers.iter().map(|layer| (*layer).clone().into()).collect(),
+            snap_start: Default::default(),
+            image: Default::default(),
         },
         tags: Default::default(),
     }

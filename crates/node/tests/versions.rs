@@ -229,6 +229,7 @@ fn draft() -> Draft {
             egress: None,
             layers: Vec::new(),
             snap_start: Default::default(),
+            image: Default::default(),
             logging: Default::default(),
         },
         tags: Default::default(),

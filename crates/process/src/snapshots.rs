@@ -25,7 +25,6 @@ use updraft_types::{Fault, Runtime, VersionId};
 
 use crate::{
     Begun, ProcessExecutor,
-    egress::Plan,
     environment::{self, INITIALIZATION_TYPE, SNAPSHOT},
     instance::RuntimeInstance,
     prewarm,

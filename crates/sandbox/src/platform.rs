@@ -200,8 +200,8 @@ impl Spawner {
     /// # Errors
     /// As [`Spawner::spawn`].
     pub async fn spawn_template(&self, spec: Spec) -> Result<Sandbox, Error> {
-        if !spec.companions.programs.is_empty() {
-            return Err(Error::Invalid("a template has no companions".to_owned()));
+        if !spec.companions.programs.is_empty() || spec.root.is_some() {
+            return Err(Error::Invalid("a template has neither companions nor a root of its own".to_owned()));
         }
         self.begin(spec, wire::Start::Template).await
     }
@@ -218,8 +218,8 @@ impl Spawner {
     /// copy or has ended.
     pub async fn spawn_copy(&self, template: &Template, spec: Spec, message: String) -> Result<Sandbox, Error> {
         spec.check()?;
-        if !spec.companions.programs.is_empty() {
-            return Err(Error::Invalid("a copy has no companions".to_owned()));
+        if !spec.companions.programs.is_empty() || spec.root.is_some() {
+            return Err(Error::Invalid("a copy has neither companions nor a root of its own".to_owned()));
         }
         let (id_of_template, shared, namespaces) = template.parts();
         let request = |id, spec| Request::Copy { id, template: id_of_template, spec, message };

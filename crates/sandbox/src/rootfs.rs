@@ -229,7 +229,7 @@ impl Root {
     pub(crate) fn exchange(&self, tree: OwnedFd) -> Result<Self, Failure> {
         let place = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).step("open /")?;
         sys::attach(tree.as_fd(), place.as_fd()).step("attach the given root")?;
-        let given = Self { top: tree };
+        let given = Self { top: tree, tmp: None };
         for directory in [c"dev", c"proc", c"tmp"] {
             let step = format!("/{} of the given root", directory.to_string_lossy());
             let ours = sys::open_tree(self.top.as_fd(), directory, true).step(&step)?;

@@ -121,15 +121,15 @@ impl Template<'_> {
                 Err(_) => return,
             }
             let ready: Vec<bool> = events.iter().map(|event| event.any().unwrap_or(true)).collect();
+            // First, while the places are those that were asked about; from the last, since one that has gone is taken out.
+            for index in (3..ready.len()).rev().filter(|index| ready[*index]) {
+                self.hear(index - 3);
+            }
             if ready[0] && !self.reap(children, sockets) {
                 return;
             }
             if ready[1] && !self.answer(sockets.control) {
                 return;
-            }
-            // From the last, since one that has gone is taken out.
-            for index in (3..ready.len()).rev().filter(|index| ready[*index]) {
-                self.hear(index - 3);
             }
             if ready[2] && !self.obey(sockets.lifeline) {
                 return;

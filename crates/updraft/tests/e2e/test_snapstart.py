@@ -179,4 +179,4 @@ def test_after_a_kill_nothing_is_left_and_the_copies_come_back(private):
     again = platform.invoke("f:1", LogType="Tail")
     assert again.expect_ok()["mark"] != mark, "it was initialised anew"
     assert "Restore Duration" in again.log, (again.log, time.monotonic() - began)
-    assert client.get_function_configuration(FunctionName="f", Qualifier="1")["State"] == "Active"
+    assert platform.client().get_function_configuration(FunctionName="f", Qualifier="1")["State"] == "Active"
