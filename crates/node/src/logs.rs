@@ -393,7 +393,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(updraft_store::Config { directory: directory.path().to_owned() }).await.unwrap();
         let logs = Handle::new(Config::default(), store.clone());
-        let group = |name: String| LogGroupId { account: "000000000000".parse().unwrap(), name: name.parse().unwrap() };
+        let group = |name: String| LogGroupId { account: "000000000000".parse().unwrap(), name };
         let now = Timestamp::now();
         logs.sink(group("read".into()), "s", Logging::default()).line(now, format_args!("kept"));
         // More than the store's writer lets in at a time, so that what comes now waits at its door.
