@@ -92,7 +92,7 @@ fn ask(client: &mut Client, target: &Target) -> Result<Duration> {
 }
 
 /// How long an interpreter takes to start, do nothing and end.
-fn start_and_end(executable: &Path, arguments: [&str; 2]) -> Result<Duration> {
+pub(crate) fn start_and_end(executable: &Path, arguments: [&str; 2]) -> Result<Duration> {
     interrupt::check()?;
     let mut command = Command::new(executable);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

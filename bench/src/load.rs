@@ -7,7 +7,7 @@
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr},
-    thread,
+    process, thread,
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
-use crate::{http1, interrupt};
+use crate::{http1, interrupt, processes};
 
 /// Longest latency told apart, nanoseconds.
 const LATENCY_NS_MAX: u64 = 120_000_000_000;
@@ -29,6 +29,8 @@ const LOOK_UP_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Target {
     /// The server, on loopback.
     pub(crate) address: SocketAddr,
+    /// Its process, which may have others below it.
+    pub(crate) process: u32,
     /// One request's bytes.
     pub(crate) request: Vec<u8>,
     /// Text that every answer's body holds.
@@ -56,6 +58,10 @@ pub(crate) struct Sample {
     pub(crate) latency_ns: Histogram<u64>,
     /// The same less the handler's own time, where the target tells it.
     pub(crate) overhead_ns: Histogram<u64>,
+    /// Processors' time that the server took in the measured time.
+    pub(crate) server_time: Duration,
+    /// The same of this process. With several loads at once it is that of all.
+    pub(crate) own_time: Duration,
     /// Requests without a whole, successful answer, those of the warm-up too.
     pub(crate) errors: u64,
     /// What the first of them was.
@@ -66,6 +72,11 @@ impl Sample {
     /// Answers a second.
     pub(crate) fn rate(&self) -> f64 {
         self.latency_ns.len() as f64 / self.seconds
+    }
+
+    /// A share of the measured time for each answer, µs.
+    pub(crate) fn per_answer_us(&self, time: Duration) -> f64 {
+        time.as_secs_f64() * 1e6 / self.latency_ns.len() as f64
     }
 
     fn merge(mut self, other: Sample) -> Result<Sample> {
@@ -85,14 +96,17 @@ pub(crate) fn run(target: &Target, shape: Shape) -> Result<Sample> {
     let workers: Vec<_> = (0..threads).map(|thread| Worker::connect(target, share(thread))).collect::<Result<_>>()?;
     let counts_from = Instant::now() + shape.warmup;
     let window = Window { counts_from, ends_at: counts_from + shape.measured };
-    let samples: Vec<_> = thread::scope(|scope| {
+    let (times, samples) = thread::scope(|scope| {
         let started: Vec<_> = workers.into_iter().map(|worker| scope.spawn(move || worker.run(window))).collect();
-        started.into_iter().map(|thread| thread.join().expect("a load thread does not panic")).collect()
+        let times = window.processor_times(target);
+        let join = |thread: thread::ScopedJoinHandle<_>| thread.join().expect("a load thread does not panic");
+        (times, started.into_iter().map(join).collect::<Vec<_>>())
     });
     interrupt::check()?;
     let mut samples = samples.into_iter();
     let first = samples.next().context("at least one thread")??;
     let mut whole = samples.try_fold(first, |whole, sample| whole.merge(sample?))?;
+    (whole.server_time, whole.own_time) = times?;
     if whole.latency_ns.is_empty() && whole.errors == 0 {
         (whole.errors, whole.first_error) = (1, Some("no answer in the whole time".to_owned()));
     }
@@ -103,6 +117,33 @@ pub(crate) fn run(target: &Target, shape: Shape) -> Result<Sample> {
 struct Window {
     counts_from: Instant,
     ends_at: Instant,
+}
+
+impl Window {
+    /// Waits for its end. Says how much of the processors' time went to the server and to this process within it.
+    fn processor_times(self, target: &Target) -> Result<(Duration, Duration)> {
+        let now = || -> Result<_> {
+            let server = processes::processor_time_of_family(target.process)?;
+            Ok((server, processes::processor_time(process::id())?))
+        };
+        sleep_until(self.counts_from);
+        let (server_before, own_before) = now()?;
+        sleep_until(self.ends_at);
+        let (server, own) = now()?;
+        // What has ended meanwhile took its time with it.
+        Ok((server.saturating_sub(server_before), own.saturating_sub(own_before)))
+    }
+}
+
+/// Returns at that instant, or when the bench is interrupted.
+fn sleep_until(at: Instant) {
+    while !interrupt::is_interrupted() {
+        let left = at.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(LOOK_UP_INTERVAL));
+    }
 }
 
 /// One thread's share of the connections.
@@ -137,7 +178,9 @@ impl<'a> Worker<'a> {
         let connections = (0..connections).map(connect).collect::<Result<_>>()?;
         let histogram = || Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3);
         let (latency_ns, overhead_ns) = (histogram()?, histogram()?);
-        let sample = Sample { seconds: 0.0, latency_ns, overhead_ns, errors: 0, first_error: None };
+        let (server_time, own_time) = (Duration::ZERO, Duration::ZERO);
+        let sample =
+            Sample { seconds: 0.0, latency_ns, overhead_ns, server_time, own_time, errors: 0, first_error: None };
         Ok(Self { target, poll, connections, sample })
     }
 
@@ -279,7 +322,7 @@ mod tests {
             }
         });
         let request = http1::request("GET", "/", address, &[], b"");
-        Target { address, request, expect: "hello", tells_own_time: true }
+        Target { address, process: process::id(), request, expect: "hello", tells_own_time: true }
     }
 
     fn load(target: &Target) -> Sample {
@@ -313,8 +356,8 @@ mod tests {
 
     #[test]
     fn load_leaves_loopback_never() {
-        let target =
-            Target { address: "10.0.0.1:80".parse().unwrap(), request: Vec::new(), expect: "", tells_own_time: false };
+        let address = "10.0.0.1:80".parse().unwrap();
+        let target = Target { address, process: process::id(), request: Vec::new(), expect: "", tells_own_time: false };
         let shape = Shape { connections: 1, warmup: Duration::ZERO, measured: Duration::from_millis(1) };
         assert!(run(&target, shape).is_err());
     }

@@ -42,6 +42,7 @@ mod processes;
 mod report;
 mod results;
 mod scale;
+mod snap;
 mod soak;
 mod targets;
 mod warm;
@@ -188,7 +189,8 @@ fn measure(site: &Site, plan: &Plan) -> Result<Results> {
         }
     }
     let mut scale_rows = Vec::new();
-    let parts: [(&str, Measure); 3] = [("flood", scale::flood), ("out", scale::out), ("many", scale::many)];
+    let parts: [(&str, Measure); 4] =
+        [("flood", scale::flood), ("out", scale::out), ("snap", snap::measure), ("many", scale::many)];
     for (part, measure) in parts.into_iter().filter(|(part, _)| plan.wants_part(part)) {
         eprintln!("{part}:");
         let scratch = scratch()?;

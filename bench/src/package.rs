@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Web,
     /// `bench/functions/soak.py`
     Soak,
+    /// `bench/functions/slow.py`, published with SnapStart
+    Slow,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Kind::Wasm => "hello.wasm",
             Kind::Web => "node server.mjs",
             Kind::Soak => "soak.handler",
+            Kind::Slow => "slow.handler",
         }
     }
 
@@ -59,10 +62,11 @@ impl Kind {
             Kind::Wasm => ("hello.wasm", "examples/edge/hello.wasm"),
             Kind::Web => ("server.mjs", "bench/functions/server.mjs"),
             Kind::Soak => ("soak.py", "bench/functions/soak.py"),
+            Kind::Slow => ("slow.py", "bench/functions/slow.py"),
         };
         let mut content = fs::read(repository.join(source)).with_context(|| format!("reading {source}"))?;
         match self {
-            Kind::Python | Kind::Hold | Kind::Soak => content.extend(format!("\n# {number}\n").bytes()),
+            Kind::Python | Kind::Hold | Kind::Soak | Kind::Slow => content.extend(format!("\n# {number}\n").bytes()),
             Kind::Node | Kind::Web => content.extend(format!("\n// {number}\n").bytes()),
             Kind::Wasm => content.extend(custom_section(number)),
         }
@@ -90,7 +94,7 @@ mod tests {
     #[test]
     fn packages_differ_by_their_number_only() {
         let repository = crate::repository();
-        for kind in [Kind::Python, Kind::Hold, Kind::Node, Kind::Wasm, Kind::Web, Kind::Soak] {
+        for kind in [Kind::Python, Kind::Hold, Kind::Node, Kind::Wasm, Kind::Web, Kind::Soak, Kind::Slow] {
             let unpacked = |number| {
                 let mut zip = zip::ZipArchive::new(Cursor::new(kind.zip(&repository, number).unwrap())).unwrap();
                 let mut content = Vec::new();

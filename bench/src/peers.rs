@@ -168,7 +168,7 @@ pub(crate) fn serve_hyper(scratch: &Path) -> Result<Server> {
 /// `GET /` of a peer.
 pub(crate) fn target(server: &Server) -> Target {
     let request = http1::request("GET", "/", server.address(), &[], b"");
-    Target { address: server.address(), request, expect: GREETING, tells_own_time: false }
+    Target { address: server.address(), process: server.id(), request, expect: GREETING, tells_own_time: false }
 }
 
 /// What a command prints, given that it succeeds.

@@ -128,18 +128,28 @@ impl<'a> Platform<'a> {
     fn create(&self, client: &mut Client, function: &Function) -> Result<()> {
         let zip = function.kind.zip(&self.site.repository, function.number)?;
         let runtime = self.site.runtime(function.kind);
-        let body = json!({
+        let mut body = json!({
             "FunctionName": function.name, "Runtime": runtime, "Handler": function.kind.handler(),
             "Role": "arn:aws:iam::000000000000:role/bench", "Code": { "ZipFile": STANDARD.encode(zip) },
             "MemorySize": 128, "Timeout": function.kind.timeout_s(),
         });
+        let is_published = function.kind == Kind::Slow;
+        if is_published {
+            body["Publish"] = true.into();
+            body["SnapStart"] = json!({ "ApplyOn": "PublishedVersions" });
+        }
         call(client, "POST", "/2015-03-31/functions", &body, 201)?;
-        let path = format!("/2015-03-31/functions/{}/configuration", function.name);
+        let qualifier = if is_published { "?Qualifier=1" } else { "" };
+        let path = format!("/2015-03-31/functions/{}/configuration{qualifier}", function.name);
         let deadline = Instant::now() + ACTIVE_TIME_MAX;
         loop {
             let configuration = call(client, "GET", &path, &Value::Null, 200)?;
             match configuration["State"].as_str() {
-                Some("Active") => break,
+                Some("Active") => {
+                    let is_copied = configuration["SnapStart"]["OptimizationStatus"] == "On";
+                    ensure!(is_copied == is_published, "its instances are no copies: {configuration}");
+                    break;
+                }
                 Some("Pending") if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
                 state => bail!("it is {state:?}: {configuration}"),
             }
@@ -186,7 +196,7 @@ impl<'a> Platform<'a> {
 
     fn target(&self, request: Vec<u8>, kind: Kind) -> Target {
         let tells_own_time = matches!(kind, Kind::Python | Kind::Node);
-        Target { address: self.address(), request, expect: GREETING, tells_own_time }
+        Target { address: self.address(), process: self.id(), request, expect: GREETING, tells_own_time }
     }
 
     /// The host's executable of the interpreter that runs a function, and its version, as the function sees them.
@@ -203,6 +213,8 @@ impl Site {
     fn runtime(&self, kind: Kind) -> String {
         match kind {
             Kind::Python | Kind::Hold | Kind::Soak => format!("python3.{}", self.interpreters.python.release),
+            // As on Lambda, no earlier one has snapshots.
+            Kind::Slow => "python3.12".to_owned(),
             Kind::Node => format!("nodejs{}.x", self.interpreters.node.release),
             Kind::Wasm => "wasm".to_owned(),
             Kind::Web => "web".to_owned(),

@@ -1,8 +1,9 @@
-//! Processes as `/proc` shows them: who descends from whom, and how much memory they hold.
+//! Processes as `/proc` shows them: who descends from whom, how much memory they hold, and the processors' time they took.
 
-use std::{fs, io};
+use std::{fs, io, time::Duration};
 
 use anyhow::{Context, Result};
+use nix::unistd::{SysconfVar, sysconf};
 
 /// One process, told apart from a later one with the same id by its start time.
 #[derive(Debug, Clone)]
@@ -14,6 +15,7 @@ pub(crate) struct Process {
     parent: u32,
     state: char,
     started_ticks: u64,
+    processor_ticks: u64,
 }
 
 impl Process {
@@ -53,6 +55,23 @@ pub(crate) fn descendants(id: u32) -> Vec<Process> {
     found
 }
 
+/// Processors' time that a process has taken so far, in its own code and in the kernel on its behalf; to a hundredth of a
+/// second, nothing for one that has ended.
+pub(crate) fn processor_time(id: u32) -> Result<Duration> {
+    let ticks = read(id).map_or(0, |process| process.processor_ticks);
+    let ticks_a_second = sysconf(SysconfVar::CLK_TCK)?.context("the system counts no ticks")?;
+    Ok(Duration::from_secs_f64(ticks as f64 / ticks_a_second as f64))
+}
+
+/// The same with all that descends from it.
+pub(crate) fn processor_time_of_family(id: u32) -> Result<Duration> {
+    let mut sum = processor_time(id)?;
+    for process in descendants(id) {
+        sum += processor_time(process.id)?;
+    }
+    Ok(sum)
+}
+
 /// What a process holds, from `smaps_rollup`. A process that has ended meanwhile holds nothing.
 pub(crate) fn memory(id: u32) -> Result<Memory> {
     let text = match fs::read_to_string(format!("/proc/{id}/smaps_rollup")) {
@@ -76,7 +95,8 @@ fn read(id: u32) -> Option<Process> {
     parse_stat(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
 }
 
-/// proc(5): `pid (comm) state ppid …`, where comm may hold spaces and brackets; the start time is field 22.
+/// proc(5): `pid (comm) state ppid …`, where comm may hold spaces and brackets; user and system time are fields 14
+/// and 15, the start time is field 22.
 fn parse_stat(text: &str) -> Option<Process> {
     let (before, after) = text.rsplit_once(')')?;
     let (id, name) = before.split_once(" (")?;
@@ -87,6 +107,7 @@ fn parse_stat(text: &str) -> Option<Process> {
         parent: fields.get(1)?.parse().ok()?,
         state: fields.first()?.chars().next()?,
         started_ticks: fields.get(19)?.parse().ok()?,
+        processor_ticks: fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
     })
 }
 
@@ -96,10 +117,10 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let stat = "41 (a) (b) S 7 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 9931 0 0";
+        let stat = "41 (a) (b) S 7 1 1 0 -1 4194560 0 0 0 0 30 12 0 0 20 0 1 0 9931 0 0";
         let process = parse_stat(stat).unwrap();
         assert_eq!((process.id, process.name.as_str(), process.parent, process.state), (41, "a) (b", 7, 'S'));
-        assert_eq!(process.started_ticks, 9931);
+        assert_eq!((process.started_ticks, process.processor_ticks), (9931, 42));
     }
 
     #[test]
@@ -114,5 +135,15 @@ mod tests {
         let own = memory(std::process::id()).unwrap();
         assert!(own.rss_bytes >= own.pss_bytes && own.pss_bytes > 0);
         assert!(read(std::process::id()).unwrap().is_running());
+    }
+
+    #[test]
+    fn work_takes_processor_time() {
+        let own = || processor_time(std::process::id()).unwrap();
+        let before = own();
+        while own() == before {
+            std::hint::black_box((0..100_000_u64).sum::<u64>());
+        }
+        assert!(processor_time_of_family(std::process::id()).unwrap() >= own() - before);
     }
 }

@@ -147,22 +147,25 @@ fn write_warm(text: &mut String, results: &Results) -> std::fmt::Result {
     writeln!(text, "### Warm\n")?;
     writeln!(
         text,
-        "| server | requests/s, 16 connections | lowest – highest | of bare hyper | p50 | p99 | p50, 1 connection | p99 \
-         | p50 over the handler |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+        "| server | requests/s, 16 connections | lowest – highest | of bare hyper | processor, server | generator | p50 | p99 \
+         | p50, 1 connection | p99 | p50 over the handler |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     )?;
     let hyper = results.warm("hyper");
     for row in &results.warm {
         let rates = || row.rounds.iter().map(|round| round.rate);
         let range = quantile(rates(), 0.0).zip(quantile(rates(), 1.0));
         let share = hyper.and_then(|hyper| row.rate_over(hyper));
+        let time = row.processor_us();
         let (busy, single) = (latency(row, |round| round.busy), latency(row, |round| round.single));
         writeln!(
             text,
-            "| {} | {} | {} | {} | {busy} | {single} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {busy} | {single} | {} |",
             row.label,
             or_dash(row.median(|round| round.rate), grouped),
             or_dash(range, |(low, high)| format!("{} – {}", grouped(low), grouped(high))),
             or_dash(share, |share| format!("{:.0} %", share * 100.0)),
+            or_dash(time.map(|(server, _)| server), processor),
+            or_dash(time.map(|(_, generator)| generator), processor),
             or_dash(row.overhead_us(), microseconds),
         )?;
     }
@@ -225,6 +228,10 @@ fn or_dash<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
 
 fn microseconds(value_us: f64) -> String {
     if value_us < 10_000.0 { format!("{value_us:.0} µs") } else { format!("{:.1} ms", value_us / 1e3) }
+}
+
+fn processor(value_us: f64) -> String {
+    if value_us < 1_000.0 { format!("{value_us:.1} µs") } else { microseconds(value_us) }
 }
 
 /// A whole number, its digits in groups of three.

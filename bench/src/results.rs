@@ -92,6 +92,18 @@ pub(crate) struct WarmRound {
     pub(crate) single: Latency,
     /// Median of latency less the handler's own time over one connection, µs; where the handler tells it.
     pub(crate) overhead_us: Option<f64>,
+    /// Processors' time for one request over 16 connections.
+    #[serde(default)]
+    pub(crate) processor: Option<Processor>,
+}
+
+/// Processors' time for one request, µs.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Processor {
+    /// The server's, with the processes below it.
+    pub(crate) server_us: f64,
+    /// The load generator's.
+    pub(crate) generator_us: f64,
 }
 
 /// Latency, µs.
@@ -148,6 +160,11 @@ impl Results {
         self.scale.iter().find(|row| row.id == id && !row.values.is_empty())
     }
 
+    /// The median of a figure of scaling.
+    pub(crate) fn scale_ms(&self, id: &str) -> Option<f64> {
+        median(self.scale(id)?.values.iter().copied())
+    }
+
     /// One figure as a multiple of another: the median of the ratios within each round.
     pub(crate) fn scale_ratio(&self, own: &str, other: &str) -> Option<f64> {
         let (own, other) = (self.scale(own)?, self.scale(other)?);
@@ -174,6 +191,14 @@ impl WarmRow {
     /// The rate as a multiple of another server's: the median of the ratios within each round.
     pub(crate) fn rate_over(&self, other: &WarmRow) -> Option<f64> {
         median(self.rounds.iter().zip(&other.rounds).map(|(own, other)| own.rate / other.rate))
+    }
+
+    /// The median processors' time for one request, µs: the server's and the generator's.
+    pub(crate) fn processor_us(&self) -> Option<(f64, f64)> {
+        let times: Option<Vec<_>> = self.rounds.iter().map(|round| round.processor).collect();
+        let times = times?;
+        let server = median(times.iter().map(|time| time.server_us))?;
+        Some((server, median(times.iter().map(|time| time.generator_us))?))
     }
 
     /// The median overhead, µs, where the handler tells its own time.
@@ -218,7 +243,7 @@ mod tests {
             rounds: rates
                 .map(|rate| {
                     let latency = Latency { p50_us: 1.0, p99_us: 2.0 };
-                    WarmRound { rate, busy: latency, single: latency, overhead_us: None }
+                    WarmRound { rate, busy: latency, single: latency, overhead_us: None, processor: None }
                 })
                 .to_vec(),
         };

@@ -33,12 +33,12 @@ const FLOOD_CONNECTIONS: usize = 100;
 /// Pause between two calls of the quiet function.
 const QUIET_PAUSE: Duration = Duration::from_millis(5);
 /// Instances started at once.
-const INSTANCES: usize = 100;
+pub(crate) const INSTANCES: usize = 100;
 /// Pause before that, so that the round before is no longer another function at work: beside one a function grows more
 /// slowly while the processors are busy.
-const CALM: Duration = Duration::from_secs(3);
+pub(crate) const CALM: Duration = Duration::from_secs(3);
 /// How long each of them holds its call, so that none can serve two.
-const HOLD: Duration = Duration::from_secs(6);
+pub(crate) const HOLD: Duration = Duration::from_secs(6);
 
 /// A quiet function alone, and beside one that is called without pause over a hundred connections.
 pub(crate) fn flood(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<ScaleRow>> {
@@ -103,7 +103,7 @@ pub(crate) fn out(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<ScaleR
     platform.deploy(&functions)?;
     platform.deploy(&[Function { name: "out-python".to_owned(), kind: Kind::Python, number: 0 }])?;
     // The platform's own first steps are no function's.
-    hold(&platform, "out-0", 1, Duration::ZERO)?;
+    hold(&platform, "out-0", Kind::Hold, 1, Duration::ZERO)?;
     let (python, _) = platform.interpreter("out-python")?;
     let python = cold::host_executable(python, &site.interpreters.python.executable);
     let mut bare = ScaleRow::new("starts-100", "100 × `python3 -c pass`, all started at once", "ms");
@@ -112,14 +112,14 @@ pub(crate) fn out(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<ScaleR
         bare.values.push(start_at_once(&python)?);
         interrupt::check()?;
         thread::sleep(CALM);
-        ours.values.push(hold(&platform, &format!("out-{round}"), INSTANCES, HOLD)?);
+        ours.values.push(hold(&platform, &format!("out-{round}"), Kind::Hold, INSTANCES, HOLD)?);
     }
     platform.end()?;
     Ok(vec![bare.told(), ours.told()])
 }
 
 /// Time until all of so many interpreters, started at once, have ended, ms.
-fn start_at_once(executable: &Path) -> Result<f64> {
+pub(crate) fn start_at_once(executable: &Path) -> Result<f64> {
     interrupt::check()?;
     let began = Instant::now();
     let children: Vec<_> = (0..INSTANCES)
@@ -138,9 +138,9 @@ fn start_at_once(executable: &Path) -> Result<f64> {
 
 /// Time until all of so many calls at once are answered, less what they are held, ms. Each must have had an instance of
 /// its own.
-fn hold(platform: &Platform<'_>, function: &str, calls: usize, held: Duration) -> Result<f64> {
+pub(crate) fn hold(platform: &Platform<'_>, function: &str, kind: Kind, calls: usize, held: Duration) -> Result<f64> {
     let event = json!({ "hold_ms": u64::try_from(held.as_millis())? });
-    let target = platform.invoke_with(function, Kind::Hold, &event);
+    let target = platform.invoke_with(function, kind, &event);
     let together = Arc::new(Barrier::new(calls));
     let began_and_instances = thread::scope(|scope| -> Result<Vec<(Instant, Instant, String)>> {
         let callers: Vec<_> = (0..calls)
@@ -206,11 +206,11 @@ pub(crate) fn many(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<Scale
 }
 
 impl ScaleRow {
-    fn new(id: &str, label: &str, unit: &str) -> Self {
+    pub(crate) fn new(id: &str, label: &str, unit: &str) -> Self {
         Self { id: id.to_owned(), label: label.to_owned(), unit: unit.to_owned(), values: Vec::new() }
     }
 
-    fn told(self) -> Self {
+    pub(crate) fn told(self) -> Self {
         let middle = median(self.values.iter().copied()).unwrap_or_default();
         eprintln!("  {:<20} {middle:>10.2} {}", self.id, self.unit);
         self

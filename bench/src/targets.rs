@@ -139,6 +139,20 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
             Times,
         ),
         target(
+            "SnapStart, Python with a module of 1 s: first request, p50",
+            results.scale_ms("snap-cold"),
+            AtMost,
+            Some(20.0),
+            Milliseconds,
+        ),
+        target(
+            "SnapStart, 0 → 100 instances: all answered, beside 100 bare starts",
+            results.scale_ratio("snap-100", "snap-starts-100"),
+            AtMost,
+            Some(0.25),
+            Times,
+        ),
+        target(
             "10,000 deployed functions: warm p50 beside one function's",
             results.scale_ratio("many-warm", "one-warm").filter(|_| is_many),
             AtMost,

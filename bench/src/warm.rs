@@ -16,7 +16,7 @@ use crate::{
     peers::{self, Tuning},
     plan::{Plan, SERVERS},
     platform::{Function, Platform, Site},
-    results::{Latency, WarmRound, WarmRow},
+    results::{Latency, Processor, WarmRound, WarmRow},
 };
 
 /// Connections of the throughput measurement.
@@ -46,8 +46,9 @@ pub(crate) fn measure(site: &Site, plan: &Plan, scratch: &Path, notes: &mut Note
             match turn {
                 Ok(turn) => {
                     let (rate, single) = (turn.rate, turn.single.p50_us);
+                    let time = turn.processor.map_or(0.0, |time| time.server_us);
                     eprintln!(
-                        "  round {} {id:<20} {rate:>9.0} requests/s, p50 at one connection {single:>7.0} µs",
+                        "  round {} {id:<20} {rate:>9.0} requests/s of {time:>6.1} µs, p50 at one connection {single:>7.0} µs",
                         round + 1
                     );
                     row.rounds.push(turn);
@@ -77,6 +78,10 @@ fn take_turn(id: &str, target: &Target, plan: &Plan) -> Result<WarmRound> {
         rate: busy.rate(),
         busy: latency(&busy.latency_ns),
         single: latency(&single.latency_ns),
+        processor: Some(Processor {
+            server_us: busy.per_answer_us(busy.server_time),
+            generator_us: busy.per_answer_us(busy.own_time),
+        }),
         overhead_us: target.tells_own_time.then(|| at(&single.overhead_ns, 0.5)),
     })
 }

@@ -1,9 +1,11 @@
 //! Decides whether an invocation may enter at all, before any instance is considered.
 //!
 //! An account's concurrency is one number. A function may have part of it reserved: that part is kept for it and is
-//! its limit, too; the rest is shared by the functions without a reservation.
+//! its limit, too; the rest is shared by the functions without a reservation. What is provisioned of a version of such a
+//! function is set aside as well, for that version, which may go on above it with what is shared.
 //! Invariants: never more invocations in flight than the account's limit, nor than a function's reservation; a
-//! function below its reservation is never refused, whatever the others do.
+//! function below its reservation and a version below what is provisioned of it are never refused, whatever the others
+//! do.
 
 /// What bounds an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +32,18 @@ pub enum View {
         /// Its reservation.
         reserved: u32,
     },
-    /// It has none.
-    Unreserved {
-        /// Invocations in the platform of all functions of the account that have no reservation.
+    /// It has none, but concurrency is provisioned of the version, and set aside for it.
+    Provisioned {
+        /// The version's invocations that what is provisioned was used for.
         in_flight: u32,
-        /// What the account's reservations leave: [`unreserved`].
+        /// What is provisioned.
+        provisioned: u32,
+    },
+    /// It has none, and nothing is provisioned of the version, or that is used up.
+    Unreserved {
+        /// Invocations of the account that nothing was set aside for.
+        in_flight: u32,
+        /// What the account's promises leave: [`unreserved`].
         unreserved: u32,
     },
 }
@@ -44,6 +53,8 @@ pub enum View {
 pub enum Verdict {
     /// It may go on to placement.
     Admit,
+    /// What is provisioned of the version is used up: what is shared decides.
+    Share,
     /// The function's reservation is used up.
     ThrottleFunction,
     /// What the account leaves unreserved is used up.
@@ -54,14 +65,15 @@ pub enum Verdict {
 pub fn decide(view: View) -> Verdict {
     match view {
         View::Reserved { in_flight, reserved } if in_flight >= reserved => Verdict::ThrottleFunction,
+        View::Provisioned { in_flight, provisioned } if in_flight >= provisioned => Verdict::Share,
         View::Unreserved { in_flight, unreserved } if in_flight >= unreserved => Verdict::ThrottleAccount,
-        View::Reserved { .. } | View::Unreserved { .. } => Verdict::Admit,
+        View::Reserved { .. } | View::Provisioned { .. } | View::Unreserved { .. } => Verdict::Admit,
     }
 }
 
-/// What an account's reservations, `reserved` in sum, leave for its other functions.
-pub fn unreserved(limits: Limits, reserved: u32) -> u32 {
-    limits.in_flight_max.saturating_sub(reserved)
+/// What an account's promises to single functions and versions, `committed` in sum, leave for everyone.
+pub fn unreserved(limits: Limits, committed: u32) -> u32 {
+    limits.in_flight_max.saturating_sub(committed)
 }
 
 /// Whether a function may have `asked` reserved while the account's other functions have `others` in sum.
@@ -86,6 +98,8 @@ mod tests {
         let function = |in_flight, reserved| decide(View::Reserved { in_flight, reserved });
         assert_eq!((function(1, 2), function(2, 2)), (Verdict::Admit, Verdict::ThrottleFunction));
         assert_eq!(function(0, 0), Verdict::ThrottleFunction, "a reservation of 0 stops a function");
+        let version = |in_flight| decide(View::Provisioned { in_flight, provisioned: 2 });
+        assert_eq!([version(0), version(1), version(2)], [Verdict::Admit, Verdict::Admit, Verdict::Share]);
     }
 
     #[test]

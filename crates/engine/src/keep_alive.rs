@@ -10,12 +10,14 @@
 pub mod adaptive;
 pub mod histogram;
 mod plan;
+mod stored;
 
 use std::time::Duration;
 
 use crate::placement::{FunctionView, Limits};
 
 pub use plan::{Plan, Verdict, WINDOWS_MAX, Window};
+pub use stored::BYTES_MAX;
 
 /// How instances without work are kept.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod burst;
 pub mod contention;
+pub mod events;
 pub mod eviction;
 pub mod fair;
 pub mod filter_pattern;
@@ -14,4 +15,5 @@ pub mod placement;
 pub mod policy;
 pub mod prewarm;
 pub mod provision;
+pub mod retry_after;
 pub mod routing;

@@ -20,8 +20,10 @@ use std::{
 
 use async_trait::async_trait;
 pub use credentials::Credentials;
+use tokio::sync::watch;
 use updraft_types::{
-    Body, Fault, Function, InstanceId, Payload, RequestId, Timestamp, function::Configuration, invocation::Context,
+    Body, Fault, Function, InstanceId, Payload, RequestId, Timestamp, VersionId, function::Configuration,
+    invocation::Context,
 };
 
 /// Runs one family of runtimes.
@@ -44,9 +46,39 @@ pub trait Executor: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Is told once, before the first start, where it reads how many MB of what the node may hold its instances leave.
+    /// What an executor keeps ready without a function has to fit in there, and is given up when it no longer does.
+    fn watch_room(&self, _free_mb: watch::Receiver<u64>) {}
+
+    /// Memory of what it keeps ready without a function, MB.
+    fn spare_memory_mb(&self) -> u64 {
+        0
+    }
+
+    /// Makes ready what instances of a published version with SnapStart are copied from, before the first of them is
+    /// started. An executor makes it again by itself when it has been lost.
+    ///
+    /// # Errors
+    /// The function could not be initialised.
+    async fn snapshot(&self, _: Start) -> Result<Snapshot, Fault> {
+        Ok(Snapshot::Off("its runtime has no snapshots".to_owned()))
+    }
+
+    /// Lets go of what it holds for a version, which has been deleted.
+    fn forget(&self, _: &VersionId) {}
+
     /// Starts an instance and waits until it can take a call. The caller bounds the time by dropping the
     /// future, which leaves nothing behind.
     async fn start(&self, start: Start) -> Result<Arc<dyn Instance>, Fault>;
+}
+
+/// Whether instances will be copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Snapshot {
+    /// They will.
+    On,
+    /// They start like any other; the text tells the author why.
+    Off(String),
 }
 
 /// A configuration that can run here.
@@ -83,8 +115,31 @@ pub struct Start {
     pub log_stream: String,
     /// Where the guest's output goes.
     pub guest: Arc<dyn Guest>,
+    /// How many calls it will be given at once, at most.
+    pub concurrency: u32,
+    /// Why it is started.
+    pub initialization: Initialization,
     /// What the guest acts by towards the platform's services; `None` if its role gives it nothing.
     pub credentials: Option<Credentials>,
+}
+
+/// Why an instance is started, as guests are told in `AWS_LAMBDA_INITIALIZATION_TYPE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initialization {
+    /// For a call, or for one that is expected.
+    OnDemand,
+    /// It is one of those that are provisioned of its version.
+    Provisioned,
+}
+
+impl Initialization {
+    /// Lambda's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OnDemand => "on-demand",
+            Self::Provisioned => "provisioned-concurrency",
+        }
+    }
 }
 
 /// What a running guest may ask of the platform.
@@ -102,6 +157,8 @@ pub trait Guest: Send + Sync + 'static {
 pub enum Milestone {
     /// Its sandbox is made and its process runs.
     Sandbox,
+    /// Its process is a copy of one that has been initialised before.
+    Copy,
     /// Its runtime runs and has first spoken to the platform.
     Runtime,
 }

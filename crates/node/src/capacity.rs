@@ -2,7 +2,8 @@
 //!
 //! Performs nothing by itself: the clerk (`crate::clerk`) grants what comes free and has instances evicted for those who
 //! wait. Invariants: reservations never exceed the limits; while anybody waits nobody else takes room; what comes
-//! free wakes the clerk.
+//! free wakes the clerk. What executors keep ready without a function takes no part: they are told what is free and fit
+//! into it, or give up what they have.
 //!
 //! Locking: the lock here may be taken under a pool's, and takes no other.
 
@@ -16,7 +17,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use updraft_engine::fair::{self, Holding, Policy, Room, Standing};
 use updraft_types::{AccountId, FunctionId};
 
@@ -63,6 +64,8 @@ pub(crate) struct Capacity {
     policy: Policy,
     state: Mutex<State>,
     claims: AtomicUsize,
+    /// What instances leave of the memory, MB, for whoever keeps something ready in it.
+    free_mb: watch::Sender<u64>,
     /// Wakes the clerk: room came free, or somebody began to wait.
     pub(crate) changed: Notify,
 }
@@ -148,7 +151,19 @@ impl Capacity {
             of_function: HashMap::new(),
             waiting: Vec::new(),
         };
-        Self { limits, policy, state: Mutex::new(state), claims: AtomicUsize::new(0), changed: Notify::new() }
+        Self {
+            limits,
+            policy,
+            state: Mutex::new(state),
+            claims: AtomicUsize::new(0),
+            free_mb: watch::Sender::new(limits.memory_mb_max),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Where to read what instances leave of the memory, MB.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.free_mb.subscribe()
     }
 
     /// Whether nothing is reserved.
@@ -180,6 +195,7 @@ impl Capacity {
 
     fn taken(self: &Arc<Self>, state: &mut State, request: Request) -> Reservation {
         state.take(&request);
+        self.free_mb.send_replace(state.free.memory_mb);
         Reservation { capacity: self.clone(), request, is_leaving: AtomicBool::new(false) }
     }
 
@@ -278,6 +294,7 @@ impl Drop for Reservation {
                 state.leaving.memory_mb -= memory_mb;
                 state.leaving.instances -= 1;
             }
+            self.capacity.free_mb.send_replace(state.free.memory_mb);
             give_back(&mut state.of_account, &function.account, *memory_mb);
             give_back(&mut state.of_function, function, *memory_mb);
             !state.waiting.is_empty()

@@ -18,12 +18,13 @@ use updraft_executor::Support;
 use updraft_store::functions::{CreateError, DeleteError, ReplaceError};
 use updraft_types::{
     AliasName, Fault, Function, FunctionId, RevisionId, Timestamp, Version, VersionId,
-    function::{Code, Configuration, FunctionUrl, LastUpdate, PolicyStatement, ResourcePolicy, State},
+    function::{Architecture, Code, Configuration, FunctionUrl, LastUpdate, PolicyStatement, ResourcePolicy, State},
     settings::Settings,
 };
 
 use crate::{
     Catalog, Handle,
+    images::Pulled,
     layers::keys_of,
     package::Error as ZipError,
     packages::{self, Packages, code_of},
@@ -44,6 +45,31 @@ pub struct Draft {
     pub configuration: Configuration,
     /// Its first tags.
     pub tags: BTreeMap<String, String>,
+}
+
+/// Where a function's code comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A zip.
+    Zip(Bytes),
+    /// A container image, by its `ImageUri`.
+    Image(String),
+}
+
+impl Source {
+    /// What it takes of the room an account has for code; images have none of it, as at AWS.
+    fn stored_bytes(&self) -> u64 {
+        match self {
+            Source::Zip(zip) => zip.len() as u64,
+            Source::Image(_) => 0,
+        }
+    }
+}
+
+impl From<Bytes> for Source {
+    fn from(zip: Bytes) -> Self {
+        Source::Zip(zip)
+    }
 }
 
 /// Whether a change is published as a version at once.
@@ -173,17 +199,25 @@ impl Handle {
     }
 
     /// The same, and may publish it as its first version.
-    pub async fn create_with(&self, draft: Draft, zip: Bytes, publish: Publish) -> Result<Deployed, Error> {
-        let handle = self.clone();
+    pub async fn create_with(
+        &self,
+        draft: Draft,
+        source: impl Into<Source>,
+        publish: Publish,
+    ) -> Result<Deployed, Error> {
+        let (handle, source) = (self.clone(), source.into());
         detached(Box::pin(async move {
             let turn = handle.turn(&draft.id).await;
             if handle.catalog().get(&draft.id).is_some() {
                 return Err(Error::Exists);
             }
             let warning = handle.check(&draft.configuration)?;
-            handle.check_code_room(&draft.id.account, zip.len() as u64 * publish.copies()).await?;
+            let added = source.stored_bytes() * publish.copies();
+            handle.check_code_room(&draft.id.account, added).await?;
+            let fetched = handle.fetch(&draft.id, draft.configuration.architecture, source).await?;
             let gate = handle.gate().await;
-            let code = handle.add_package(zip).await?;
+            let code = handle.add_code(&draft.id, draft.configuration.architecture, fetched).await?;
+            let warning = warning.or_else(|| note_of(&code));
             let function = Function {
                 id: draft.id,
                 version: Version::Latest,
@@ -222,12 +256,14 @@ impl Handle {
         .await
     }
 
-    /// Checks a zip as `create` and `update_code` would, and changes nothing.
-    pub async fn check_code(&self, zip: Bytes) -> Result<Code, Error> {
-        let handle = self.clone();
+    /// Checks code for a function as `create` and `update_code` would, and changes nothing.
+    pub async fn check_code(&self, current: &Function, source: impl Into<Source>) -> Result<Code, Error> {
+        let (handle, source, id) = (self.clone(), source.into(), current.id.clone());
+        let architecture = current.configuration.architecture;
         detached(async move {
+            let fetched = handle.fetch(&id, architecture, source).await?;
             let gate = handle.gate().await;
-            let code = handle.add_package(zip).await?;
+            let code = handle.add_code(&id, architecture, fetched).await?;
             drop(gate);
             handle.discard(code.clone());
             Ok(code)
@@ -250,23 +286,26 @@ impl Handle {
     pub async fn update_code_with(
         &self,
         id: &FunctionId,
-        zip: Bytes,
+        source: impl Into<Source>,
         expected: Option<&RevisionId>,
         publish: Publish,
     ) -> Result<Deployed, Error> {
-        let (handle, id, expected) = (self.clone(), id.clone(), expected.cloned());
+        let (handle, source, id, expected) = (self.clone(), source.into(), id.clone(), expected.cloned());
         detached(async move {
             let turn = handle.turn(&id).await;
             let current = handle.current(&id, expected.as_ref())?;
-            let added = (zip.len() as u64 * publish.copies()).saturating_sub(current.code.size_bytes);
+            let added = (source.stored_bytes() * publish.copies()).saturating_sub(current.code.size_bytes);
             handle.check_code_room(&id.account, added).await?;
+            let architecture = current.configuration.architecture;
+            let fetched = handle.fetch(&id, architecture, source).await?;
             let gate = handle.gate().await;
-            let code = handle.add_package(zip).await?;
+            let code = handle.add_code(&id, architecture, fetched).await?;
             let next = Function { code: code.clone(), ..changed(&current) };
+            let note = note_of(&code);
             let deployed = handle.redeploy(&current, next, publish, turn).await;
             drop(gate);
             handle.discard(if deployed.is_ok() { current.code.clone() } else { code });
-            deployed
+            deployed.map(|deployed| Deployed { warning: deployed.warning.or(note), ..deployed })
         })
         .await
     }
@@ -296,18 +335,22 @@ impl Handle {
         .await
     }
 
-    /// Deletes a function with its versions and aliases; its running calls finish.
+    /// Deletes a function with its versions, aliases and pending events; its running calls finish.
     pub async fn delete(&self, id: &FunctionId) -> Result<(), Error> {
         let (handle, id) = (self.clone(), id.clone());
         detached(async move {
             let _turn = handle.turn(&id).await;
             let current = handle.current(&id, None)?;
             let before = handle.catalog();
-            handle.inner.store.functions().delete(id.clone()).await?;
+            let dropped = handle.inner.store.functions().delete(id.clone()).await?;
+            handle.inner.board.gone(&id, dropped.events, dropped.bytes);
             handle.swap(&id, |catalog| catalog.without(&id));
             handle.inner.pools.forget_function(&id);
             handle.discard_all(&current);
-            before.versions(&id).for_each(|version| handle.discard_all(version));
+            before.versions(&id).for_each(|version| {
+                handle.inner.executors.of(version.configuration.runtime).forget(&version.version_id());
+                handle.discard_all(version);
+            });
             Ok(())
         })
         .await
@@ -440,6 +483,24 @@ impl Handle {
         }
     }
 
+    /// What has to come from elsewhere, before anything is held that others wait for.
+    async fn fetch(&self, id: &FunctionId, architecture: Architecture, source: Source) -> Result<Fetched, Error> {
+        match source {
+            Source::Zip(zip) => Ok(Fetched::Zip(zip)),
+            Source::Image(uri) => {
+                let pulled = self.pull(&id.account, &uri, architecture).await?;
+                Ok(Fetched::Image { uri, pulled })
+            }
+        }
+    }
+
+    async fn add_code(&self, id: &FunctionId, architecture: Architecture, code: Fetched) -> Result<Code, Error> {
+        match code {
+            Fetched::Zip(zip) => self.add_package(zip).await,
+            Fetched::Image { uri, pulled } => self.image_code(&id.account, &uri, architecture, pulled.as_ref()).await,
+        }
+    }
+
     pub(crate) async fn add_package(&self, zip: Bytes) -> Result<Code, Error> {
         let hashed = zip.clone();
         let code = tokio::task::spawn_blocking(move || code_of(&hashed)).await;
@@ -530,20 +591,23 @@ impl Handle {
 
     /// Marks what is prepared, a function and perhaps a version of it, as in force. The function's next change waits
     /// for this one.
-    fn settle_later(&self, changed: Vec<Arc<Function>>, turn: OwnedMutexGuard<()>) {
+    pub(crate) fn settle_later(&self, changed: Vec<Arc<Function>>, turn: OwnedMutexGuard<()>) {
         let handle = self.clone();
         tokio::spawn(async move {
             for function in changed {
-                handle.settle(&function, Ok(())).await;
+                let prepared = handle.snapshot(&function).await;
+                handle.settle(&function, prepared).await;
             }
             drop(turn);
         });
     }
 
-    async fn settle(&self, function: &Function, prepared: Result<(), Error>) {
+    /// `prepared` says why its instances are not copies, where they should be.
+    async fn settle(&self, function: &Function, prepared: Result<Option<String>, Error>) {
         let mut next = Function { revision: RevisionId::random(), ..function.clone() };
         match prepared {
-            Ok(()) => {
+            Ok(snap_start_off) => {
+                next.settings.snap_start_off = snap_start_off;
                 next.state = State::Active;
                 next.last_update = Some(LastUpdate::Successful);
             }
@@ -569,7 +633,10 @@ impl Handle {
         for function in catalog.all_versions().filter(|function| is_unfinished(function)) {
             let _turn = self.turn(&function.id).await;
             let Ok(current) = self.current_version(&function.version_id(), Some(&function.revision)) else { continue };
-            let prepared = self.prepare(&current).await;
+            let prepared = match self.prepare(&current).await {
+                Ok(()) => self.snapshot(&current).await,
+                Err(error) => Err(error),
+            };
             self.settle(&current, prepared).await;
         }
     }
@@ -577,6 +644,11 @@ impl Handle {
     /// Hands code to the collector, which removes it once nothing uses it.
     pub(crate) fn discard(&self, code: Code) {
         self.inner.changes.garbage.lock().push(Packages::key(&code));
+    }
+
+    /// The same, by their keys.
+    pub(crate) fn discard_keys(&self, keys: impl IntoIterator<Item = String>) {
+        self.inner.changes.garbage.lock().extend(keys);
     }
 
     /// The same for all that a function has laid out.
@@ -588,12 +660,16 @@ impl Handle {
     pub(crate) async fn run_collector(self) {
         loop {
             tokio::time::sleep(COLLECT_INTERVAL).await;
-            let garbage = std::mem::take(&mut *self.inner.changes.garbage.lock());
+            let mut garbage = std::mem::take(&mut *self.inner.changes.garbage.lock());
             if garbage.is_empty() {
                 continue;
             }
             let _gate = self.inner.changes.code_gate.write().await;
-            let used = match self.used_packages().await {
+            let used = match self.with_layers(&mut garbage).await {
+                Ok(()) => self.used_packages().await,
+                Err(error) => Err(error),
+            };
+            let used = match used {
                 Ok(used) => used,
                 Err(error) => {
                     tracing::error!(%error, "telling which packages are used");
@@ -617,6 +693,18 @@ impl Handle {
         let used = self.used_packages().await?;
         Ok(self.inner.shared.packages.sweep(|key| used.contains(key)).await?)
     }
+}
+
+/// Code that has come, before the platform has it.
+enum Fetched {
+    Zip(Bytes),
+    Image { uri: String, pulled: Option<Pulled> },
+}
+
+/// What the author of an image should know that is no fault of it.
+fn note_of(code: &Code) -> Option<String> {
+    let user = code.image.as_ref().map(|image| &image.program.user).filter(|user| !user.is_empty())?;
+    Some(format!("The image's USER {user:?} is ignored: everything in a sandbox runs as one unprivileged user"))
 }
 
 /// The function as a change begins: the same, with a new revision and an update in progress.

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use updraft_engine::admission::Verdict;
+use updraft_engine::{admission::Verdict, retry_after};
 use updraft_executor::{Call, Reply};
 use updraft_types::{Fault, Function, Invocation, RequestId, Timestamp};
 
@@ -49,7 +49,7 @@ impl LogTail {
 pub enum Refusal {
     /// The function's or the node's limit is reached and the queue is full (or the wait was too long).
     #[error("too many requests")]
-    TooManyRequests(Limit),
+    TooManyRequests(Throttle),
     /// The function is still being prepared.
     #[error("the function is pending")]
     Pending,
@@ -62,6 +62,15 @@ pub enum Refusal {
     /// The platform is stopping.
     #[error("the platform is stopping")]
     Stopping,
+}
+
+/// What a throttled caller is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throttle {
+    /// The limit that was reached.
+    pub limit: Limit,
+    /// When to ask again, seconds from now, as far as the queue tells.
+    pub retry_after_s: u32,
 }
 
 /// Which limit was reached.
@@ -101,8 +110,7 @@ impl Handle {
             match pool.lease().await {
                 Ok(lease) => return Ok(run(invocation, pool.function.clone(), lease, admitted).await),
                 Err(Miss::Refused) => {
-                    pool.tally.throttled(Limit::Node);
-                    return Err(Refusal::TooManyRequests(Limit::Node));
+                    return Err(throttled(&pool, Limit::Node));
                 }
                 Err(Miss::Moved) => pool = self.pool_of(&invocation.function)?,
                 Err(Miss::Failed(failed)) => {
@@ -127,11 +135,16 @@ impl Handle {
 }
 
 fn admit(pool: &Pool) -> Result<Admitted, Refusal> {
-    pool.quota.admit().map_err(|verdict| {
+    pool.quota.admit(&pool.set_aside).map_err(|verdict| {
         let limit = if verdict == Verdict::ThrottleFunction { Limit::Function } else { Limit::Account };
-        pool.tally.throttled(limit);
-        Refusal::TooManyRequests(limit)
+        throttled(pool, limit)
     })
+}
+
+/// Counts a caller that is turned away, and tells it when to come again.
+fn throttled(pool: &Pool, limit: Limit) -> Refusal {
+    pool.tally.throttled(limit);
+    Refusal::TooManyRequests(Throttle { limit, retry_after_s: retry_after::seconds(pool.queue()) })
 }
 
 /// Puts one invocation through a leased instance.

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use updraft_types::FunctionId;
 
-pub use crate::capacity::Use as Memory;
+use updraft_engine::events::Condition;
+
 use crate::dispatch::Limit;
+pub use crate::{capacity::Use as Memory, events::Now as EventsNow};
 
 /// Phases of a cold start.
 pub const PHASES: usize = 5;
@@ -27,6 +29,9 @@ pub struct ColdStart {
     pub runtime: Duration,
     /// Until it was ready for its first event: loading the handler, or a component, or a server's start.
     pub init: Duration,
+    /// Whether the instance is a copy of one that was initialised before: then `init` is what the function does when it is
+    /// restored.
+    pub is_restore: bool,
 }
 
 impl ColdStart {
@@ -108,8 +113,44 @@ pub struct Figures {
     pub failed_starts: u64,
     /// Phases of cold starts, in the order of [`PHASE_NAMES`]; each has one time for each cold start.
     pub phases: [Histogram; PHASES],
+    /// Cold starts whose instance was a copy of one initialised before.
+    pub restores: u64,
     /// The last cold start of one function; nothing in sums.
     pub last_cold: Option<ColdStart>,
+    /// Asynchronous events.
+    pub events: Events,
+}
+
+/// What was counted of asynchronous events.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Events {
+    /// Accepted.
+    pub accepted: u64,
+    /// Done: the function returned.
+    pub delivered: u64,
+    /// Given up, by condition in the order of [`GIVEN_UP_NAMES`].
+    pub given_up: [u64; GIVEN_UP],
+    /// Dead letters: events given up, and records of others, that no destination was told of.
+    pub buried: u64,
+    /// From acceptance until the first try.
+    pub waits: Histogram,
+}
+
+/// Conditions that events are given up on.
+pub const GIVEN_UP: usize = Condition::ALL.len();
+
+/// Their names, in their order.
+pub const GIVEN_UP_NAMES: [&str; GIVEN_UP] =
+    ["retries_exhausted", "event_age_exceeded", "zero_reserved_concurrency", "recursive_invocation"];
+
+impl Events {
+    fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        self.given_up.iter_mut().zip(other.given_up).for_each(|(count, other)| *count += other);
+        self.buried += other.buried;
+        self.waits.add(&other.waits);
+    }
 }
 
 impl Figures {
@@ -141,7 +182,9 @@ impl Figures {
         self.starts += other.starts;
         self.failed_starts += other.failed_starts;
         self.phases.iter_mut().zip(&other.phases).for_each(|(phase, other)| phase.add(other));
+        self.restores += other.restores;
         self.last_cold = None;
+        self.events.add(&other.events);
     }
 }
 
@@ -174,6 +217,8 @@ pub struct Row {
     pub figures: Figures,
     /// What there is now.
     pub instances: Instances,
+    /// Its asynchronous events now.
+    pub events: EventsNow,
 }
 
 /// The whole node.
@@ -189,6 +234,8 @@ pub struct Node {
     pub all: Figures,
     /// The node's room.
     pub memory: Memory,
+    /// What interpreters without a function take beside that, MB.
+    pub spare_memory_mb: u64,
     /// Idle instances ended to make room.
     pub evictions: u64,
 }

@@ -1,9 +1,11 @@
 //! What is known about when each function is called, for as long as the function exists.
 //!
 //! A [`Habit`] belongs to the function's pool while it has one, where it is told of calls under the pool's lock, and
-//! rests here otherwise: a pool comes and goes with its instances, and each deployment makes a new one. It is not
-//! written to the store: after a restart functions are learned anew.
+//! rests here otherwise: a pool comes and goes with its instances, and each deployment makes a new one. What has changed
+//! goes to the store now and then (`kept`), so that a restart does not begin anew.
 //! Invariant: at most [`HABITS_MAX`] rest here, each of bounded size.
+
+mod kept;
 
 use std::{
     collections::HashMap,
@@ -26,6 +28,8 @@ pub(crate) struct Habits {
     policy: Policy,
     resting: Mutex<HashMap<VersionId, Habit>>,
     resting_max: usize,
+    /// What the store has of them; locked after `resting`, where both are.
+    kept: Mutex<kept::Kept>,
 }
 
 /// One function's.
@@ -39,6 +43,8 @@ pub(crate) struct Habit {
     brief: u32,
     /// No start ahead before this.
     ahead_not_before: Option<Instant>,
+    /// Whether it is known of a call that the store does not know of.
+    is_changed: bool,
 }
 
 /// How a pool's idle instances are judged at one moment.
@@ -51,7 +57,7 @@ pub(crate) struct Judge {
 
 impl Habits {
     pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, resting: Mutex::default(), resting_max: HABITS_MAX }
+        Self { policy, resting: Mutex::default(), resting_max: HABITS_MAX, kept: Mutex::default() }
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -75,6 +81,7 @@ impl Habits {
     /// Forgets versions that are no more.
     pub(crate) fn forget(&self, is_gone: impl Fn(&VersionId) -> bool) {
         self.resting.lock().retain(|id, _| !is_gone(id));
+        self.kept.lock().forget(is_gone);
     }
 
     /// At most `limit` functions that should have an instance soon and have none. Each is named once for
@@ -112,7 +119,14 @@ fn forget_oldest(resting: &mut HashMap<VersionId, Habit>, now: Instant) {
 
 impl Habit {
     fn new(policy: &Policy) -> Self {
-        Self { record: Record::new(policy), busy: 0, idle_from: None, brief: 0, ahead_not_before: None }
+        Self {
+            record: Record::new(policy),
+            busy: 0,
+            idle_from: None,
+            brief: 0,
+            ahead_not_before: None,
+            is_changed: false,
+        }
     }
 
     /// A call begins. The clock is looked at when it is the only one.
@@ -131,6 +145,7 @@ impl Habit {
     /// A call has ended.
     pub(crate) fn ended(&mut self, now: Instant) {
         self.busy = self.busy.saturating_sub(1);
+        self.is_changed = true;
         self.idle_from = (self.busy == 0).then_some(now);
     }
 

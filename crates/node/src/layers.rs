@@ -19,7 +19,7 @@ use updraft_types::{
 use crate::{
     Handle,
     control::{self, detached},
-    package,
+    images, package,
     packages::{self, Package, Packages, code_of},
     pools::Shared,
 };
@@ -235,12 +235,24 @@ impl Handle {
         Ok(())
     }
 
-    /// What something names of packages and sets of layers: all functions and all layer versions.
+    /// What something names of packages, sets of layers and images: all functions, layer versions and names of images.
     pub(crate) async fn used_packages(&self) -> Result<HashSet<String>, control::Error> {
         let published = self.inner.store.layers().packages().await?;
         let catalog = self.catalog();
         let functions = catalog.all_versions().flat_map(|function| keys_of(function));
-        Ok(functions.chain(published.iter().map(Packages::key)).collect())
+        let mut used: HashSet<String> = functions.chain(published.iter().map(Packages::key)).collect();
+        // An image is used that has a name or a function; its layers are with it.
+        for image in
+            self.inner.store.images().all().await.map_err(|error| control::Error::Internal(error.to_string()))?
+        {
+            let key = images::image_key(&image.account, &image.contents.digest);
+            if image.is_tagged || used.contains(&key) {
+                let layers = image.contents.layers.iter();
+                used.extend(layers.map(|layer| images::layer_key(&image.account, &layer.digest)));
+                used.insert(key);
+            }
+        }
+        Ok(used)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Performs what `engine` decides: catalog, deployment, dispatch, instance pools, logs.
+//! Performs what `engine` decides: catalog, deployment, dispatch, instance pools, asynchronous events, logs.
 //!
 //! [`Service`] is the running part, [`Handle`] the one way in, cloneable; every door in `server` goes through it.
 //! Time enters `engine` here and nowhere else. Invariants: one dispatch path, one limit check, one meter; a
@@ -11,9 +11,11 @@ mod clerk;
 mod contention;
 pub mod control;
 pub mod dispatch;
+pub mod events;
 pub mod figures;
 mod habits;
 pub mod identity;
+pub mod images;
 pub mod layers;
 pub mod logs;
 mod meter;
@@ -29,6 +31,7 @@ pub mod provisioned;
 mod quota;
 mod reaper;
 mod scaling;
+mod snapshot;
 mod start;
 pub mod storage;
 mod tally;
@@ -64,7 +67,7 @@ pub use updraft_store::parameters;
 pub use updraft_store::seal::random;
 /// Secrets Manager's secrets, as the store keeps them.
 pub use updraft_store::secrets;
-use updraft_types::{AccountId, Function, FunctionId, Region};
+use updraft_types::{AccountId, Function, FunctionId, Region, Timestamp};
 
 use crate::{
     capacity::Capacity,
@@ -81,6 +84,8 @@ pub struct Config {
     pub region: Region,
     /// Where packages are unpacked. Its content can be made again from the store.
     pub packages_directory: PathBuf,
+    /// Where container images come from.
+    pub images: images::Config,
     /// What the node may hold.
     pub capacity: CapacityLimits,
     /// What bounds an account.
@@ -95,6 +100,8 @@ pub struct Config {
     pub wait_max: Duration,
     /// How idle instances are kept, and whether some are started ahead.
     pub keep_alive: KeepAlivePolicy,
+    /// How asynchronous events are treated.
+    pub events: events::Config,
     /// How logs are kept.
     pub logs: logs::Config,
     /// How long running invocations may take to finish once the node is told to stop.
@@ -114,6 +121,8 @@ struct Inner {
     catalog: ArcSwap<Catalog>,
     pools: Arc<Pools>,
     shared: Arc<Shared>,
+    images: images::Images,
+    board: events::Board,
     executors: Executors,
     changes: Changes,
     is_stopping: AtomicBool,
@@ -140,6 +149,7 @@ impl Handle {
         if self.catalog().list(&id, None).next().is_some() {
             return Err(identity::Error::HasFunctions);
         }
+        self.forget_images(&id).await.map_err(|error| identity::Error::Internal(error.to_string()))?;
         self.inner.identity.delete_account(id).await
     }
 
@@ -165,12 +175,18 @@ impl Handle {
 
     /// What was counted of a function since the platform started, and its instances now.
     pub fn figures(&self, id: &FunctionId) -> figures::Row {
-        self.inner.pools.row(id).unwrap_or_default()
+        let events = self.inner.board.now_of(id);
+        figures::Row { events, ..self.inner.pools.row(id).unwrap_or_default() }
     }
 
     /// What was counted of the whole node since the platform started, and what it holds now.
     pub fn node_figures(&self) -> figures::Node {
-        let (shown, others, all) = self.inner.pools.rows();
+        let (mut shown, mut others, all) = self.inner.pools.rows();
+        let mut events = self.inner.board.now();
+        for (id, row) in &mut shown {
+            row.events = events.remove(id).unwrap_or_default();
+        }
+        events.into_values().for_each(|of_other| others.events.add(of_other));
         let shared = &self.inner.shared;
         figures::Node {
             functions: self.catalog().all().count(),
@@ -178,6 +194,7 @@ impl Handle {
             others,
             all,
             memory: shared.capacity.in_use(),
+            spare_memory_mb: self.inner.executors.process.spare_memory_mb(),
             evictions: shared.desk.evictions.load(Ordering::Relaxed),
         }
     }
@@ -207,7 +224,9 @@ impl Service {
         let identity = identity::Identity::open(store.clone()).await.map_err(io::Error::other)?;
         let versions = store.versions().all().await.map_err(io::Error::other)?;
         let aliases = store.aliases().all().await.map_err(io::Error::other)?;
-        let packages = Packages::open(&config.packages_directory, store.clone())?;
+        // Whoever had leases is gone, with the lock on the data directory.
+        let backlogs = store.events().recover(Timestamp::now()).await.map_err(io::Error::other)?;
+        let packages = Packages::open(&config.packages_directory, store.clone(), config.images.limits)?;
         let logs = logs::Handle::new(config.logs, store.clone());
         let mut shared = None;
         let pools = Arc::new_cyclic(|pools| {
@@ -234,6 +253,8 @@ impl Service {
             catalog: ArcSwap::from_pointee(Catalog::new(functions, versions, aliases)),
             pools: pools.clone(),
             shared: shared.expect("new_cyclic has run its closure"),
+            images: images::Images::open(&config.images)?,
+            board: events::open(&config.events, backlogs),
             changes: Changes::default(),
             is_stopping: AtomicBool::new(false),
             executors,
@@ -241,16 +262,23 @@ impl Service {
             store,
             config,
         };
+        for executor in [&inner.executors.process, &inner.executors.wasm] {
+            executor.watch_room(inner.shared.capacity.watch());
+        }
         let handle = Handle { inner: Arc::new(inner) };
         handle.sweep_packages().await.map_err(io::Error::other)?;
+        handle.restore_habits().await.map_err(io::Error::other)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(logs.run());
         tasks.spawn(handle.clone().run_reaper());
         tasks.spawn(handle.inner.shared.clone().run_clerk());
         tasks.spawn(pools.clone().run_contention(handle.inner.shared.clone()));
         tasks.spawn(handle.clone().run_provisioner());
+        tasks.spawn(handle.clone().run_habit_keeper());
         tasks.spawn(handle.clone().run_collector());
         tasks.spawn(handle.clone().finish_changes());
+        tasks.spawn(handle.clone().run_events());
+        tasks.spawn(handle.clone().run_letters());
         Ok((Self { handle: handle.clone(), tasks }, handle))
     }
 
@@ -262,11 +290,13 @@ impl Service {
         inner.is_stopping.store(true, Ordering::Relaxed);
         inner.pools.close_all();
         let deadline = Instant::now() + inner.config.drain_max;
-        while !inner.shared.capacity.is_unused() && Instant::now() < deadline {
+        let is_done = || inner.shared.capacity.is_unused() && self.handle.is_done_with_events();
+        while !is_done() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.tasks.shutdown().await;
         inner.shared.logs.flush().await;
+        self.handle.keep_habits().await;
         inner.store.close().await;
     }
 }

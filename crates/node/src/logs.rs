@@ -393,12 +393,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(updraft_store::Config { directory: directory.path().to_owned() }).await.unwrap();
         let logs = Handle::new(Config::default(), store.clone());
-        let group = |name: String| LogGroupId { account: "000000000000".parse().unwrap(), name };
+        let group = |name: &str| LogGroupId { account: "000000000000".parse().unwrap(), name: name.parse().unwrap() };
         let now = Timestamp::now();
-        logs.sink(group("read".into()), "s", Logging::default()).line(now, format_args!("kept"));
+        logs.sink(group("read"), "s", Logging::default()).line(now, format_args!("kept"));
         // More than the store's writer lets in at a time, so that what comes now waits at its door.
         let others =
-            (0..2_000).map(|number| store.logs().create_group(group(number.to_string()), Default::default(), now));
+            (0..2_000).map(|number| store.logs().create_group(group(&number.to_string()), Default::default(), now));
         let mut others = std::pin::pin!(tokio::task::unconstrained(futures_util::future::join_all(others)));
         assert!(futures_util::poll!(others.as_mut()).is_pending());
         {
@@ -406,7 +406,7 @@ mod tests {
             assert!(futures_util::poll!(reading.as_mut()).is_pending());
         }
         assert!(others.await.iter().all(Result::is_ok));
-        assert_eq!(logs.read(group("read".into()), Timestamp::from_ms(0), 10).await.len(), 1);
+        assert_eq!(logs.read(group("read"), Timestamp::from_ms(0), 10).await.len(), 1);
         store.close().await;
     }
 

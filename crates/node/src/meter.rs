@@ -102,6 +102,7 @@ impl Attempt {
         let usage = Usage {
             duration: if self.lease.is_some() { self.began.elapsed() } else { Duration::ZERO },
             init: self.init,
+            restore: self.cold.as_ref().filter(|cold| cold.is_restore).map(|cold| cold.init),
             memory_mb: self.memory_mb,
             memory_mb_max: u32::try_from(memory_bytes_max.div_ceil(1 << 20)).unwrap_or(u32::MAX),
         };

@@ -46,6 +46,9 @@ pub(crate) enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// What is to be laid out is an image, and not acceptable.
+    #[error("{0}")]
+    Image(String),
     /// The disk is full.
     #[error("the disk is full")]
     StorageFull,

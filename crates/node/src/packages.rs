@@ -2,8 +2,8 @@
 //!
 //! A package is laid out beside its final name and renamed, so a folder that is there is whole. It is removed
 //! when nothing names it and no instance has it mounted; so are the joined layers of functions with several
-//! (`layers`), whose names begin with `set-`. The zip itself is kept in the blob store; a folder
-//! that is missing after a restart is made again from there.
+//! (`layers`), whose names begin with `set-`, and container images (`images`), `image-`. The zip itself, or the layers of
+//! the image, are kept in the blob store; a folder that is missing after a restart is made again from there.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use updraft_store::Store;
 use updraft_types::function::Code;
 
-use crate::package;
+use crate::{images, package};
 
 /// Why a package could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -64,29 +64,36 @@ pub(crate) enum Removal {
 /// The folder of unpacked packages.
 pub(crate) struct Packages {
     folder: PathBuf,
-    store: Store,
+    pub(crate) store: Store,
+    pub(crate) image_limits: updraft_image::unpack::Limits,
+    /// Held while an image is unpacked.
+    pub(crate) unpacking: Arc<tokio::sync::Mutex<()>>,
     held: Mutex<HashMap<String, Weak<Package>>>,
 }
 
 /// The identity of a zip's content.
 pub(crate) fn code_of(zip: &[u8]) -> Code {
-    Code { sha256: BASE64.encode(Sha256::digest(zip)), size_bytes: zip.len() as u64 }
+    Code { sha256: BASE64.encode(Sha256::digest(zip)), size_bytes: zip.len() as u64, image: None }
 }
 
-/// The name a zip has in the blob store and, without its ending, among the folders.
+/// The name a package has among the folders; a zip has it in the blob store too, with an ending.
 fn key_of(code: &Code) -> String {
+    if let Some(image) = &code.image {
+        return images::image_key(&image.account, &code.sha256);
+    }
     let digest = BASE64.decode(&code.sha256).unwrap_or_default();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Among the blobs, what has the key of a layer of an image is called so, and all else is a zip.
 fn blob_of(key: &str) -> String {
-    format!("code-{key}.zip")
+    if images::is_layer(key) { key.to_owned() } else { format!("code-{key}.zip") }
 }
 
 impl Packages {
     /// Opens a folder below `parent`, clearing what an earlier run left half-made. Folders are not synced one
     /// by one: after the machine itself went down they are not trusted, but made again from their zips.
-    pub(crate) fn open(parent: &Path, store: Store) -> io::Result<Self> {
+    pub(crate) fn open(parent: &Path, store: Store, image_limits: updraft_image::unpack::Limits) -> io::Result<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         let folder = parent.join(boot.trim());
         fs::create_dir_all(&folder)?;
@@ -97,7 +104,7 @@ impl Packages {
                 fs::remove_dir_all(&path)?;
             }
         }
-        Ok(Self { folder, store, held: Mutex::default() })
+        Ok(Self { folder, store, image_limits, unpacking: Arc::default(), held: Mutex::default() })
     }
 
     /// Unpacks a new zip and keeps its bytes durably. Adding the same content twice is harmless.
@@ -114,6 +121,13 @@ impl Packages {
     pub(crate) async fn get(&self, code: &Code) -> Result<Arc<Package>, Error> {
         if let Some(package) = self.find(&key_of(code)) {
             return Ok(package);
+        }
+        if let Some(image) = &code.image {
+            let contents = self.store.images().get(image.account.clone(), code.sha256.clone()).await;
+            let contents = contents.map_err(|error| Error::Internal(error.to_string()))?;
+            let contents =
+                contents.ok_or_else(|| Error::Internal(format!("the image {} is missing", image.resolved)))?;
+            return self.unpack_image(&image.account, &contents).await;
         }
         let zip = self.read_zip(code).await?;
         self.lay_out(zip, code).await
@@ -140,8 +154,11 @@ impl Packages {
             keys.extend(entry.file_name().into_string());
         }
         for blob in self.store.blobs().list().await.map_err(|error| internal(error.to_string()))? {
-            keys.extend(blob.strip_prefix("code-").and_then(|rest| rest.strip_suffix(".zip")).map(str::to_owned));
+            let zip = blob.strip_prefix("code-").and_then(|rest| rest.strip_suffix(".zip"));
+            keys.extend(zip.or_else(|| images::is_layer(&blob).then_some(&*blob)).map(str::to_owned));
         }
+        let held = self.store.images().all().await.map_err(|error| internal(error.to_string()))?;
+        keys.extend(held.iter().map(|held| images::image_key(&held.account, &held.contents.digest)));
         keys.sort_unstable();
         keys.dedup();
         for key in keys.iter().filter(|key| !is_used(key)) {
@@ -152,9 +169,14 @@ impl Packages {
         Ok(())
     }
 
+    /// Whether somebody has it mounted.
+    pub(crate) fn is_held(&self, key: &str) -> bool {
+        self.held.lock().get(key).is_some_and(|package| package.strong_count() > 0)
+    }
+
     /// Removes one package unless somebody holds it. The caller sees to it that none is being added meanwhile.
     pub(crate) async fn remove_unheld(&self, key: &str) -> Result<Removal, Error> {
-        if self.held.lock().get(key).is_some_and(|package| package.strong_count() > 0) {
+        if self.is_held(key) {
             return Ok(Removal::StillHeld);
         }
         self.remove(key).await?;
@@ -174,6 +196,10 @@ impl Packages {
             _ => Ok(()),
         })
         .await?;
+        if let Some((account, digest)) = images::image_of(key) {
+            let deleted = self.store.images().delete(account, digest).await;
+            return deleted.map_err(|error| Error::Internal(error.to_string()));
+        }
         self.store.blobs().delete(&blob_of(key)).await.map_err(|error| Error::Internal(error.to_string()))
     }
 

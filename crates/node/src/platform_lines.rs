@@ -99,8 +99,13 @@ impl Report<'_> {
             "memorySizeMB": usage.memory_mb,
             "maxMemoryUsedMB": usage.memory_mb_max,
         });
-        if let Some(init) = usage.init {
-            metrics["initDurationMs"] = milliseconds(init).into();
+        match (usage.init, usage.billed_restore_ms()) {
+            (Some(restore), Some(billed_ms)) => {
+                metrics["restoreDurationMs"] = milliseconds(restore).into();
+                metrics["billedRestoreDurationMs"] = billed_ms.into();
+            }
+            (Some(init), None) => metrics["initDurationMs"] = milliseconds(init).into(),
+            (None, _) => {}
         }
         if let Some(cold) = self.cold {
             let phases = PHASE_NAMES.iter().zip(cold.phases());
@@ -122,12 +127,17 @@ fn milliseconds(duration: Duration) -> f64 {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Usage { duration, init, memory_mb, memory_mb_max } = self.usage;
+        let Usage { duration, init, restore: _, memory_mb, memory_mb_max } = self.usage;
         let (duration, billed_ms) = (Milliseconds(*duration), self.usage.billed_ms());
         write!(f, "REPORT RequestId: {}\tDuration: {duration} ms\tBilled Duration: {billed_ms} ms", self.request)?;
         write!(f, "\tMemory Size: {memory_mb} MB\tMax Memory Used: {memory_mb_max} MB")?;
-        if let Some(init) = init {
-            write!(f, "\tInit Duration: {} ms", Milliseconds(*init))?;
+        match (init, self.usage.billed_restore_ms()) {
+            (Some(restore), Some(billed_ms)) => {
+                let restore = Milliseconds(*restore);
+                write!(f, "\tRestore Duration: {restore} ms\tBilled Restore Duration: {billed_ms} ms")?;
+            }
+            (Some(init), None) => write!(f, "\tInit Duration: {} ms", Milliseconds(*init))?,
+            (None, _) => {}
         }
         match self.ending {
             Ending::Complete => {}
@@ -152,7 +162,7 @@ struct Milliseconds(Duration);
 
 impl fmt::Display for Milliseconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hundredths = (self.0.as_nanos() + 5_000) / 10_000;
+        let hundredths = self.0.as_secs() * 100_000 + u64::from((self.0.subsec_nanos() + 5_000) / 10_000);
         write!(f, "{}.{:02}", hundredths / 100, hundredths % 100)
     }
 }
@@ -175,6 +185,7 @@ mod tests {
         let usage = Usage {
             duration: Duration::from_micros(69_930),
             init: Some(Duration::from_micros(116_670)),
+            restore: None,
             memory_mb: 128,
             memory_mb_max: 39,
         };
@@ -189,6 +200,19 @@ mod tests {
             "status": "success",
         });
         assert_eq!(whole.record(), expected);
+        let restored = Usage { restore: Some(Duration::from_micros(1_001)), ..usage };
+        let restored = Report { usage: &restored, ..whole };
+        let metrics = &restored.record()["metrics"];
+        assert_eq!(
+            (metrics["restoreDurationMs"].as_f64(), metrics["billedRestoreDurationMs"].as_u64()),
+            (Some(116.67), Some(2))
+        );
+        assert_eq!(metrics["billedDurationMs"], 70);
+        assert!(metrics.get("initDurationMs").is_none());
+        assert!(
+            restored.to_string().contains("\tRestore Duration: 116.67 ms\tBilled Restore Duration: 2 ms"),
+            "{restored}"
+        );
         let late = Report { ending: &Ending::Failed(&Fault::Timeout { limit_ms: 3000 }), ..whole };
         assert_eq!(
             (late.record()["status"].as_str(), late.done()["errorType"].as_str()),

@@ -29,7 +29,7 @@ use updraft_engine::{
     placement::{self, Arrival, FunctionView},
     provision::Failures,
 };
-use updraft_executor::{Credentials, Executor, Instance, Start};
+use updraft_executor::{Credentials, Executor, Initialization, Instance, Start};
 use updraft_types::{
     Fault, Function, InstanceId, Timestamp,
     function::{Configuration, Scaling},
@@ -56,6 +56,8 @@ pub(crate) struct Pool {
     pub(crate) function: Arc<Function>,
     /// Counts its invocations against its limits.
     pub(crate) quota: Arc<quota::Function>,
+    /// What is provisioned of this version, and set aside for it.
+    pub(crate) set_aside: Arc<quota::Version>,
     /// Counts what becomes of them.
     pub(crate) tally: Arc<Tally>,
     executor: Arc<dyn Executor>,
@@ -71,6 +73,8 @@ pub(crate) struct Pool {
 struct Bounds {
     instances_max: AtomicU32,
     instances_min: AtomicU32,
+    /// How many instances are there because they are provisioned.
+    provisioned: AtomicU32,
     weight: AtomicU32,
 }
 
@@ -86,6 +90,8 @@ struct State {
     calls: u32,
     allowance: Allowance,
     starting: u32,
+    /// Those of them that are provisioned.
+    starting_provisioned: u32,
     /// What is known about when the function is called; none once the pool is closed.
     habit: Option<Habit>,
     waiting: VecDeque<Waiter>,
@@ -125,6 +131,11 @@ impl State {
         self.last_start = Some(Instant::now());
     }
 
+    fn end_start(&mut self, initialization: Initialization) {
+        self.starting -= 1;
+        self.starting_provisioned -= u32::from(initialization == Initialization::Provisioned);
+    }
+
     /// Takes the first caller that still waits; those before it have gone.
     fn next_waiting(&mut self) -> Option<Waiter> {
         loop {
@@ -162,6 +173,8 @@ pub(crate) struct Member {
     clock: AtomicU64,
     /// Until when it may be given calls: its credentials outlast each of them. `None`: for ever.
     fit_until: Option<Instant>,
+    /// What its guest was told of why it is there.
+    initialization: Initialization,
     _files: Files,
     reservation: Reservation,
 }
@@ -218,12 +231,13 @@ impl Pool {
         shared: Arc<Shared>,
     ) -> Self {
         let concurrency = concurrency(&function.configuration, &asked.scaling, &*executor);
-        let bounds =
-            Bounds { instances_max: AtomicU32::new(0), instances_min: AtomicU32::new(0), weight: AtomicU32::new(0) };
+        let unset = || AtomicU32::new(0);
+        let bounds = Bounds { instances_max: unset(), instances_min: unset(), provisioned: unset(), weight: unset() };
         let state = State { habit: Some(shared.habits.take(&function.version_id())), ..State::default() };
         let pool = Self {
             function,
             quota,
+            set_aside: Arc::default(),
             tally,
             executor,
             concurrency,
@@ -240,7 +254,9 @@ impl Pool {
     pub(crate) fn set_bounds(&self, asked: catalog::Bounds) {
         let catalog::Bounds { scaling, provisioned } = asked;
         let ready = provisioned.div_ceil(self.concurrency);
-        let Bounds { instances_max, instances_min, weight } = &self.bounds;
+        self.set_aside.set_provisioned(provisioned);
+        let Bounds { instances_max, instances_min, provisioned, weight } = &self.bounds;
+        provisioned.store(ready, Ordering::Relaxed);
         instances_max.store(scaling.instances_max.unwrap_or(u32::MAX), Ordering::Relaxed);
         instances_min.store(scaling.instances_min.max(ready), Ordering::Relaxed);
         weight.store(scaling.weight.unwrap_or(1), Ordering::Relaxed);
@@ -349,6 +365,11 @@ impl Pool {
         self.state.lock().habit.take()
     }
 
+    /// The same as the store keeps it, if it has changed.
+    pub(crate) fn changed_habit(&self, now: Instant, clock: Timestamp) -> Option<updraft_store::habits::Habit> {
+        self.state.lock().habit.as_mut()?.changed(&self.function.version_id(), now, clock)
+    }
+
     #[cfg(test)]
     pub(crate) fn put_habit(&self, habit: Habit) {
         self.state.lock().habit = Some(habit);
@@ -396,7 +417,9 @@ impl Pool {
             return None;
         }
         let memory_mb = self.function.configuration.memory_mb;
-        let idle = state.free.iter().filter(|member| member.busy.load(Ordering::Relaxed) == 0);
+        let are_kept = self.spare_provisioned(state) == 0;
+        let stays = |member: &Member| member.initialization == Initialization::Provisioned && are_kept;
+        let idle = state.free.iter().filter(|member| member.busy.load(Ordering::Relaxed) == 0 && !stays(member));
         idle.filter(|member| may_go(*member.idle_since.lock()))
             .map(|member| (member.worth(state.start_us, memory_mb), member.clone()))
             .min_by(|(one, _), (other, _)| one.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal))
@@ -461,15 +484,52 @@ impl Pool {
     fn remove_idle(&self, state: &mut State, mut is_chosen: impl FnMut(&Member) -> bool) -> Vec<Arc<Member>> {
         let least = if state.is_closed { 0 } else { self.instances_min() };
         let mut spare = state.running.saturating_sub(least);
+        let mut spare_provisioned = self.spare_provisioned(state);
         let mut may_go = |member: &Member| {
-            let goes = is_chosen(member) && (spare > 0 || !member.is_fit());
+            let is_provisioned = member.initialization == Initialization::Provisioned;
+            let has_spare = spare > 0 && (spare_provisioned > 0 || !is_provisioned);
+            let goes = is_chosen(member) && (has_spare || !member.is_fit());
             spare = spare.saturating_sub(u32::from(goes));
+            spare_provisioned = spare_provisioned.saturating_sub(u32::from(goes && is_provisioned));
             goes
         };
         let chosen: Vec<_> =
             state.free.extract_if(.., |member| member.busy.load(Ordering::Relaxed) == 0 && may_go(member)).collect();
         state.running -= u32::try_from(chosen.len()).unwrap_or(u32::MAX);
         chosen
+    }
+
+    /// How many of the provisioned instances may go.
+    fn spare_provisioned(&self, state: &State) -> u32 {
+        match self.bounds.provisioned.load(Ordering::Relaxed) {
+            // Most functions are spared the counting.
+            0 => u32::MAX,
+            _ if state.is_closed => u32::MAX,
+            wanted => self.provisioned(state).saturating_sub(wanted),
+        }
+    }
+
+    /// How many instances run because they are provisioned.
+    fn provisioned(&self, state: &State) -> u32 {
+        let stays = |member: &Arc<Member>| {
+            let is_provisioned = member.initialization == Initialization::Provisioned;
+            is_provisioned && member.instance.is_alive() && !member.reservation.is_leaving()
+        };
+        u32::try_from(state.members.iter().filter_map(Weak::upgrade).filter(stays).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Why the instance is started that is about to be, and counts it.
+    fn initialization(&self) -> Initialization {
+        let wanted = self.bounds.provisioned.load(Ordering::Relaxed);
+        if wanted == 0 {
+            return Initialization::OnDemand;
+        }
+        let mut state = self.state.lock();
+        if self.provisioned(&state) + state.starting_provisioned >= wanted {
+            return Initialization::OnDemand;
+        }
+        state.starting_provisioned += 1;
+        Initialization::Provisioned
     }
 
     fn release(self: &Arc<Self>, member: &Arc<Member>) {
@@ -544,7 +604,7 @@ impl Pool {
     }
 
     fn spawn_start(self: &Arc<Self>, reservation: Reservation) {
-        let pool = self.clone();
+        let (pool, initialization) = (self.clone(), self.initialization());
         tokio::spawn(async move {
             let id = InstanceId::random();
             let stream = logs::stream_name(pool.function.version, id, Timestamp::now());
@@ -552,7 +612,7 @@ impl Pool {
             let sink = pool.shared.logs.sink((&*pool.function).into(), &stream, logging);
             let began = Instant::now();
             let starting = Arc::new(Starting::new(began, Output(sink.clone())));
-            let start = AssertUnwindSafe(pool.start(id, stream, starting.clone())).catch_unwind();
+            let start = AssertUnwindSafe(pool.start(id, stream, starting.clone(), initialization)).catch_unwind();
             let result =
                 start.await.unwrap_or_else(|_| Err(Fault::Platform { reason: "starting an instance panicked".into() }));
             let init = began.elapsed();
@@ -567,20 +627,27 @@ impl Pool {
                         uses: AtomicU32::new(0),
                         clock: AtomicU64::new(pool.shared.desk.clock().to_bits()),
                         fit_until,
+                        initialization,
                         _files: files,
                         reservation,
                     });
                     pool.joined(member, began, init, starting.phases(init));
                 }
                 Err(fault) => {
-                    pool.start_failed(FailedStart { fault, sink, init });
+                    pool.start_failed(FailedStart { fault, sink, init }, initialization);
                     drop(reservation);
                 }
             }
         });
     }
 
-    async fn start(&self, id: InstanceId, log_stream: String, starting: Arc<Starting>) -> Result<Started, Fault> {
+    async fn start(
+        &self,
+        id: InstanceId,
+        log_stream: String,
+        starting: Arc<Starting>,
+        initialization: Initialization,
+    ) -> Result<Started, Fault> {
         let timeout = Duration::from_secs(self.function.configuration.timeout_s.into());
         let limit = timeout.max(Duration::from_secs(INIT_TIMEOUT_S));
         let started = async {
@@ -596,6 +663,8 @@ impl Pool {
                 layers: layers.as_ref().map(|layers| layers.folder.clone()),
                 log_stream,
                 guest: starting,
+                concurrency: self.concurrency,
+                initialization,
                 credentials: issued.map(|issued| Credentials {
                     access_key_id: issued.access_key_id,
                     secret_access_key: issued.secret,
@@ -613,7 +682,7 @@ impl Pool {
         self.tally.started();
         let first = {
             let mut state = self.state.lock();
-            state.starting -= 1;
+            state.end_start(member.initialization);
             state.failures = state.failures.after_success();
             if state.is_closed {
                 None
@@ -653,11 +722,11 @@ impl Pool {
         }
     }
 
-    fn start_failed(self: &Arc<Self>, failed: FailedStart) {
+    fn start_failed(self: &Arc<Self>, failed: FailedStart, initialization: Initialization) {
         self.tally.start_failed();
         let waiter = {
             let mut state = self.state.lock();
-            state.starting -= 1;
+            state.end_start(initialization);
             state.failures = state.failures.after_failure(self.shared.began.elapsed());
             state.next_waiting()
         };

@@ -27,13 +27,13 @@ use crate::{
     packages::{Error as PackageError, Package, Packages},
     pool::{self, Pool},
     processors, quota,
-    tally::Tallies,
+    tally::{Tallies, Tally},
 };
 
 /// Who runs which runtime.
 #[derive(Clone)]
 pub struct Executors {
-    /// Python, Node.js, provided and web.
+    /// Python, Node.js, provided, web and container images.
     pub process: Arc<dyn Executor>,
     /// Components.
     pub wasm: Arc<dyn Executor>,
@@ -44,7 +44,11 @@ impl Executors {
     pub(crate) fn of(&self, runtime: Runtime) -> &Arc<dyn Executor> {
         match runtime {
             Runtime::Wasm => &self.wasm,
-            Runtime::Python { .. } | Runtime::Nodejs { .. } | Runtime::Provided { .. } | Runtime::Web => &self.process,
+            Runtime::Python { .. }
+            | Runtime::Nodejs { .. }
+            | Runtime::Provided { .. }
+            | Runtime::Web
+            | Runtime::Image => &self.process,
         }
     }
 }
@@ -230,7 +234,7 @@ impl Pools {
     }
 
     fn unreserved(&self, catalog: &Catalog, account: &AccountId) -> u32 {
-        admission::unreserved(self.shared.admission, catalog.reserved(account))
+        admission::unreserved(self.shared.admission, catalog.committed(account))
     }
 
     /// Closes the version's pool: the next invocation opens one for the version as it is then.
@@ -277,7 +281,8 @@ impl Pools {
             self.is_closed.store(true, Ordering::Relaxed);
             std::mem::take(&mut *pools)
         };
-        for pool in closed.values() {
+        for (id, pool) in &closed {
+            self.rest_habit(id, pool, Instant::now());
             pool.close();
         }
     }
@@ -297,13 +302,37 @@ impl Pools {
         )
     }
 
+    /// Where what comes of a function is counted.
+    pub(crate) fn tally(&self, id: &FunctionId) -> Arc<Tally> {
+        self.quotas.lock().tallies.of(id)
+    }
+
+    /// How many more calls of a function would be let in now by the limits of itself and its account, and how many there
+    /// are.
+    pub(crate) fn room(&self, id: &FunctionId) -> (u32, u32) {
+        let quotas = self.quotas.lock();
+        quotas.functions.get(id).map_or((u32::MAX, 0), |quota| (quota.room(), quota.in_flight()))
+    }
+
+    /// The instances of a function's, of `$LATEST` and of these versions.
+    pub(crate) fn instances_of(&self, id: &FunctionId, numbered: impl Iterator<Item = Version>) -> Instances {
+        let pools = self.by_version.read();
+        let mut instances = Instances::default();
+        for version in std::iter::once(Version::Latest).chain(numbered) {
+            if let Some(pool) = pools.get(&VersionId { function: id.clone(), version }) {
+                instances.add(pool.now());
+            }
+        }
+        instances
+    }
+
     /// What was counted of a function, and what there is of it now; `None` if it has not been invoked.
     pub(crate) fn row(&self, id: &FunctionId) -> Option<Row> {
         let figures = self.quotas.lock().tallies.find(id)?.read();
         let mut instances = Instances::default();
         let pools = self.snapshot();
         pools.iter().filter(|pool| pool.function.id == *id).for_each(|pool| instances.add(pool.now()));
-        Some(Row { figures, instances })
+        Some(Row { figures, instances, ..Row::default() })
     }
 
     /// What was counted of all functions, and what there is of them now.
@@ -315,12 +344,12 @@ impl Pools {
         }
         let row = |(id, figures): (FunctionId, Figures)| {
             let instances = now.remove(&id).unwrap_or_default();
-            (id, Row { figures, instances })
+            (id, Row { figures, instances, ..Row::default() })
         };
         let shown = shown.into_iter().map(row).collect();
         let mut instances = Instances::default();
         now.into_values().for_each(|of_other| instances.add(of_other));
-        (shown, Row { figures: others, instances }, all)
+        (shown, Row { figures: others, instances, ..Row::default() }, all)
     }
 
     /// Ends idle instances by the keep-alive policy, and pools that have nothing left.

@@ -24,6 +24,9 @@ pub enum Error {
     /// `$LATEST` changes, so nothing is kept ready of it.
     #[error("instances are provisioned of published versions only")]
     Unpublished,
+    /// Its instances are copies, which are not kept ready.
+    #[error("a version with SnapStart is not provisioned")]
+    SnapStart,
     /// The version that the alias points at has provisioned concurrency of its own.
     #[error("the alias's version is provisioned already")]
     VersionProvisioned,
@@ -97,6 +100,9 @@ impl Handle {
                     let current = handle.current_version(&version, None).map_err(|_| Error::NotFound)?;
                     let catalog = handle.catalog();
                     if let Some(asked) = asked {
+                        if current.is_snapshotted() {
+                            return Err(Error::SnapStart);
+                        }
                         let is_provisioned = |alias: &std::sync::Arc<updraft_types::Alias>| {
                             alias.provisioned.is_some() && alias.names(version.version)
                         };
@@ -121,6 +127,12 @@ impl Handle {
                             let own = |function: &&std::sync::Arc<Function>| {
                                 function.settings.provisioned.is_some() && alias.names(function.version)
                             };
+                            let is_copied = |function: &std::sync::Arc<Function>| {
+                                function.is_snapshotted() && alias.names(function.version)
+                            };
+                            if catalog.versions(&alias.function).any(is_copied) {
+                                return Err(Error::SnapStart);
+                            }
                             if catalog.versions(&alias.function).any(|function| own(&function)) {
                                 return Err(Error::VersionProvisioned);
                             }

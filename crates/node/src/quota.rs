@@ -1,7 +1,8 @@
 //! Counts invocations in the platform against the limits of their account and function.
 //!
 //! Performs what `engine::admission` decides. A [`Function`] lives as long as its function, over changes of code, so
-//! that calls on old and new instances count alike. Admission takes no lock.
+//! that calls on old and new instances count alike. A [`Version`] is what is set aside for one of its versions.
+//! Admission takes no lock.
 //! Invariant: what was counted is given back exactly once, by dropping [`Admitted`].
 
 use std::sync::{
@@ -17,9 +18,9 @@ const NONE: u32 = u32::MAX;
 /// One account's share of the platform.
 #[derive(Debug)]
 pub(crate) struct Account {
-    /// Invocations of functions that have no reservation.
+    /// Invocations that nothing was set aside for.
     in_flight: AtomicU32,
-    /// What the reservations leave.
+    /// What reservations and provisioned concurrency leave.
     unreserved: AtomicU32,
 }
 
@@ -28,9 +29,39 @@ impl Account {
         Self { in_flight: AtomicU32::new(0), unreserved: AtomicU32::new(unreserved) }
     }
 
-    /// Sets what the account's reservations leave; it counts for invocations that arrive from now on.
+    /// Sets what the account's promises leave; it counts for invocations that arrive from now on.
     pub(crate) fn set_unreserved(&self, unreserved: u32) {
         self.unreserved.store(unreserved, Relaxed);
+    }
+}
+
+/// What is provisioned of one version.
+#[derive(Debug, Default)]
+pub(crate) struct Version {
+    /// Its invocations that this was used for.
+    in_flight: AtomicU32,
+    provisioned: AtomicU32,
+}
+
+impl Version {
+    /// Sets what is provisioned; it counts for invocations that arrive from now on.
+    pub(crate) fn set_provisioned(&self, provisioned: u32) {
+        self.provisioned.store(provisioned, Relaxed);
+    }
+
+    /// Uses some of what is provisioned; false, and nothing counted, if there is no more.
+    fn take(&self) -> bool {
+        let provisioned = self.provisioned.load(Relaxed);
+        // Most versions have none, and are spared the counting.
+        if provisioned == 0 {
+            return false;
+        }
+        let in_flight = self.in_flight.fetch_add(1, Relaxed);
+        let is_taken = admission::decide(View::Provisioned { in_flight, provisioned }) == Verdict::Admit;
+        if !is_taken {
+            self.in_flight.fetch_sub(1, Relaxed);
+        }
+        is_taken
     }
 }
 
@@ -59,18 +90,33 @@ impl Function {
         self.in_flight.load(Relaxed)
     }
 
-    /// Counts one more invocation, or says which limit is reached.
-    pub(crate) fn admit(self: &Arc<Self>) -> Result<Admitted, Verdict> {
+    /// Whether nothing is let in at all.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.reserved.load(Relaxed) == 0
+    }
+
+    /// How many more invocations would be admitted now, what is provisioned for a version aside.
+    pub(crate) fn room(&self) -> u32 {
+        match self.reserved.load(Relaxed) {
+            NONE => self.account.unreserved.load(Relaxed).saturating_sub(self.account.in_flight.load(Relaxed)),
+            reserved => reserved.saturating_sub(self.in_flight()),
+        }
+    }
+
+    /// Counts one more invocation of a version, or says which limit is reached.
+    pub(crate) fn admit(self: &Arc<Self>, version: &Arc<Version>) -> Result<Admitted, Verdict> {
         let in_flight = self.in_flight.fetch_add(1, Relaxed);
         let reserved = self.reserved.load(Relaxed);
-        // From here on dropping it gives back what was counted, also where it is refused.
-        let admitted = Admitted { function: self.clone(), is_reserved: reserved != NONE };
-        let view = if admitted.is_reserved {
-            View::Reserved { in_flight, reserved }
+        let (against, view) = if reserved != NONE {
+            (Against::Function, View::Reserved { in_flight, reserved })
+        } else if version.take() {
+            return Ok(Admitted { function: self.clone(), against: Against::Version(version.clone()) });
         } else {
             let in_flight = self.account.in_flight.fetch_add(1, Relaxed);
-            View::Unreserved { in_flight, unreserved: self.account.unreserved.load(Relaxed) }
+            (Against::Account, View::Unreserved { in_flight, unreserved: self.account.unreserved.load(Relaxed) })
         };
+        // Dropping it gives back what was counted, also where it is refused.
+        let admitted = Admitted { function: self.clone(), against };
         match admission::decide(view) {
             Verdict::Admit => Ok(admitted),
             refused => Err(refused),
@@ -82,14 +128,27 @@ impl Function {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     function: Arc<Function>,
-    is_reserved: bool,
+    against: Against,
+}
+
+/// What an invocation was counted against, beside its function.
+#[derive(Debug)]
+enum Against {
+    /// Nothing: the reservation is the function's.
+    Function,
+    /// What is provisioned of its version.
+    Version(Arc<Version>),
+    /// What the account shares.
+    Account,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.function.in_flight.fetch_sub(1, Relaxed);
-        if !self.is_reserved {
-            self.function.account.in_flight.fetch_sub(1, Relaxed);
+        match &self.against {
+            Against::Function => {}
+            Against::Version(version) => drop(version.in_flight.fetch_sub(1, Relaxed)),
+            Against::Account => drop(self.function.account.in_flight.fetch_sub(1, Relaxed)),
         }
     }
 }
@@ -100,11 +159,11 @@ mod tests {
 
     #[test]
     fn refused_invocations_are_not_counted() {
-        let account = Arc::new(Account::new(1));
+        let (account, none) = (Arc::new(Account::new(1)), Arc::default());
         let function = Arc::new(Function::new(account.clone(), None));
         let other = Arc::new(Function::new(account.clone(), None));
-        let first = function.admit().unwrap();
-        assert_eq!(other.admit().unwrap_err(), Verdict::ThrottleAccount);
+        let first = function.admit(&none).unwrap();
+        assert_eq!(other.admit(&none).unwrap_err(), Verdict::ThrottleAccount);
         assert_eq!((other.in_flight(), account.in_flight.load(Relaxed)), (0, 1));
         drop(first);
         assert_eq!((function.in_flight(), account.in_flight.load(Relaxed)), (0, 0));
@@ -112,15 +171,38 @@ mod tests {
 
     #[test]
     fn a_reservation_that_changes_meanwhile_leaves_no_wrong_count() {
-        let account = Arc::new(Account::new(10));
+        let (account, none) = (Arc::new(Account::new(10)), Arc::default());
         let function = Arc::new(Function::new(account.clone(), None));
-        let shared = function.admit().unwrap();
+        let shared = function.admit(&none).unwrap();
         function.set_reserved(Some(2));
-        let reserved = function.admit().unwrap();
-        assert_eq!(function.admit().unwrap_err(), Verdict::ThrottleFunction, "the one from before counts");
+        let reserved = function.admit(&none).unwrap();
+        assert_eq!(function.admit(&none).unwrap_err(), Verdict::ThrottleFunction, "the one from before counts");
         function.set_reserved(None);
         drop(shared);
         drop(reserved);
         assert_eq!((function.in_flight(), account.in_flight.load(Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn what_is_provisioned_is_a_versions_own_and_used_first() {
+        let (account, none) = (Arc::new(Account::new(1)), Arc::default());
+        let function = Arc::new(Function::new(account.clone(), None));
+        let version = Arc::new(Version::default());
+        version.set_provisioned(2);
+        let first = function.admit(&version).unwrap();
+        let others = function.admit(&none).unwrap();
+        assert_eq!(function.admit(&none).unwrap_err(), Verdict::ThrottleAccount);
+        let second = function.admit(&version).unwrap();
+        assert_eq!(function.admit(&version).unwrap_err(), Verdict::ThrottleAccount, "the rest is shared");
+        drop(others);
+        let above = function.admit(&version).unwrap();
+        version.set_provisioned(0);
+        drop((first, second, above));
+        let left = (function.in_flight(), account.in_flight.load(Relaxed), version.in_flight.load(Relaxed));
+        assert_eq!(left, (0, 0, 0));
+        function.set_reserved(Some(1));
+        version.set_provisioned(1);
+        let _reserved = function.admit(&version).unwrap();
+        assert_eq!(function.admit(&version).unwrap_err(), Verdict::ThrottleFunction, "it is part of the reservation");
     }
 }

@@ -58,16 +58,20 @@ mod tests {
         service: Service,
         handle: Handle,
         executor: Arc<FakeExecutor>,
-        _directory: tempfile::TempDir,
+        directory: tempfile::TempDir,
     }
 
     impl Node {
         async fn open(change: impl FnOnce(&mut Config)) -> Self {
-            let directory = tempfile::tempdir().unwrap();
+            Self::open_in(tempfile::tempdir().unwrap(), change).await
+        }
+
+        async fn open_in(directory: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
             let store = Store::open(updraft_store::Config { directory: directory.path().to_owned() }).await.unwrap();
             let mut config = Config {
                 region: "us-east-1".parse().unwrap(),
                 packages_directory: directory.path().join("packages"),
+                images: crate::images::Config::none(directory.path().join("images")),
                 capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
                 admission: AdmissionLimits::default(),
                 placement: PlacementLimits::default(),
@@ -75,6 +79,7 @@ mod tests {
                 fair: FairPolicy::default(),
                 wait_max: Duration::from_secs(20),
                 keep_alive: Policy::default(),
+                events: Default::default(),
                 logs: logs::Config::default(),
                 drain_max: Duration::from_secs(10),
             };
@@ -84,7 +89,7 @@ mod tests {
             let (mut service, handle) = Service::open(config, store, executors).await.unwrap();
             // The rounds are made here; those of the service would look at the real clock.
             service.tasks.shutdown().await;
-            Self { service, handle, executor, _directory: directory }
+            Self { service, handle, executor, directory }
         }
 
         async fn create(&self, name: &str) {
@@ -124,9 +129,10 @@ mod tests {
             self.executor.alive.load(Ordering::SeqCst)
         }
 
-        async fn close(self) {
+        async fn close(self) -> tempfile::TempDir {
             self.service.run(async {}).await;
             assert_eq!(self.executor.alive.load(Ordering::SeqCst), 0, "instances were left");
+            self.directory
         }
     }
 
@@ -150,6 +156,8 @@ mod tests {
             logging: Default::default(),
             egress: None,
             layers: Vec::new(),
+            image: Default::default(),
+            snap_start: Default::default(),
         }
     }
 
@@ -241,6 +249,36 @@ mod tests {
         }
         assert_eq!((node.handle.instances(), node.started()), (0, 2));
         node.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_habit_outlives_a_restart_and_not_its_function() {
+        let node = Node::open(|_| {}).await;
+        node.create("f").await;
+        node.create("gone").await;
+        node.invoke_hourly("f").await;
+        node.invoke_hourly("gone").await;
+        node.handle.keep_habits().await;
+        // Only what is called is written anew.
+        node.invoke("gone").await;
+        let again = Node::open_in(node.close().await, |_| {}).await;
+        again.handle.delete(&id("gone")).await.unwrap();
+        let now = Instant::now();
+        again.handle.reap(now + 40 * MINUTE);
+        assert_eq!(again.handle.instances(), 0);
+        again.handle.reap(now + 60 * MINUTE);
+        until(|| again.handle.inner.pools.starting() == 0 && again.alive() == 1).await;
+        assert!(again.handle.inner.pools.find(&VersionId::latest(id("f"))).is_some(), "started ahead of its call");
+        again.handle.keep_habits().await;
+        let left = again.handle.inner.store.habits().all(9).await.unwrap();
+        assert_eq!(left.iter().map(|row| row.version.function.clone()).collect::<Vec<_>>(), [id("f")]);
+
+        // What another policy has learned is of no use to this one.
+        let fixed = |config: &mut Config| config.keep_alive = Policy::Fixed(MINUTE);
+        let again = Node::open_in(again.close().await, fixed).await;
+        again.handle.keep_habits().await;
+        assert_eq!(again.handle.inner.store.habits().all(9).await.unwrap(), []);
+        again.close().await;
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! One start under way: passes its guest's output on, and notes when it reached what.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -17,12 +17,14 @@ pub(crate) struct Starting {
     package_us: AtomicU64,
     sandbox_us: AtomicU64,
     runtime_us: AtomicU64,
+    is_copy: AtomicBool,
 }
 
 impl Starting {
     pub(crate) fn new(began: Instant, output: Output) -> Self {
         let unknown = AtomicU64::default;
-        Self { began, output, package_us: unknown(), sandbox_us: unknown(), runtime_us: unknown() }
+        let is_copy = AtomicBool::new(false);
+        Self { began, output, package_us: unknown(), sandbox_us: unknown(), runtime_us: unknown(), is_copy }
     }
 
     /// Notes that the package is laid out and prepared.
@@ -45,7 +47,8 @@ impl Starting {
         let package = until(&self.package_us);
         let sandbox = until(&self.sandbox_us);
         let runtime = until(&self.runtime_us);
-        ColdStart { place: Duration::ZERO, package, sandbox, runtime, init: whole.saturating_sub(before) }
+        let is_restore = self.is_copy.load(Relaxed);
+        ColdStart { place: Duration::ZERO, package, sandbox, runtime, init: whole.saturating_sub(before), is_restore }
     }
 }
 
@@ -55,9 +58,10 @@ impl Guest for Starting {
     }
 
     fn reached(&self, milestone: Milestone) {
-        self.note(match milestone {
-            Milestone::Sandbox => &self.sandbox_us,
-            Milestone::Runtime => &self.runtime_us,
-        });
+        match milestone {
+            Milestone::Sandbox => self.note(&self.sandbox_us),
+            Milestone::Copy => self.is_copy.store(true, Relaxed),
+            Milestone::Runtime => self.note(&self.runtime_us),
+        }
     }
 }

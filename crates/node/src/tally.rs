@@ -13,11 +13,12 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use updraft_engine::events::Condition;
 use updraft_types::{Fault, FunctionId};
 
 use crate::{
     dispatch::Limit,
-    figures::{ColdStart, Figures, Histogram, PHASES},
+    figures::{ColdStart, Events, Figures, GIVEN_UP, Histogram, PHASES},
     meter::Ending,
 };
 
@@ -60,7 +61,31 @@ pub(crate) struct Tally {
     starts: AtomicU64,
     failed_starts: AtomicU64,
     phases: [Counts; PHASES],
+    restores: AtomicU64,
     last_cold: Mutex<Option<ColdStart>>,
+    events: EventCounts,
+}
+
+/// What was counted of asynchronous events.
+#[derive(Debug, Default)]
+struct EventCounts {
+    accepted: AtomicU64,
+    delivered: AtomicU64,
+    given_up: [AtomicU64; GIVEN_UP],
+    buried: AtomicU64,
+    waits: Counts,
+}
+
+impl EventCounts {
+    fn read(&self) -> Events {
+        Events {
+            accepted: self.accepted.load(Relaxed),
+            delivered: self.delivered.load(Relaxed),
+            given_up: std::array::from_fn(|condition| self.given_up[condition].load(Relaxed)),
+            buried: self.buried.load(Relaxed),
+            waits: self.waits.read(),
+        }
+    }
 }
 
 impl Tally {
@@ -74,6 +99,12 @@ impl Tally {
             Ending::Failed(_) => drop(self.errors.fetch_add(1, Relaxed)),
             Ending::Abandoned => drop(self.abandoned.fetch_add(1, Relaxed)),
         }
+    }
+
+    /// What an invocation takes, on the average of all that have ended; nothing before the first.
+    pub(crate) fn mean_duration(&self) -> Duration {
+        let ended: u64 = self.durations.buckets.iter().map(|count| count.load(Relaxed)).sum();
+        Duration::from_micros(self.durations.sum_us.load(Relaxed).checked_div(ended).unwrap_or(0))
     }
 
     /// An invocation was refused.
@@ -101,7 +132,34 @@ impl Tally {
         for (counts, time) in self.phases.iter().zip(cold.phases()) {
             counts.add(time);
         }
+        self.restores.fetch_add(u64::from(cold.is_restore), Relaxed);
         *self.last_cold.lock() = Some(*cold);
+    }
+
+    /// An asynchronous event was accepted.
+    pub(crate) fn event_accepted(&self) {
+        self.events.accepted.fetch_add(1, Relaxed);
+    }
+
+    /// An asynchronous event is tried for the first time.
+    pub(crate) fn event_waited(&self, wait: Duration) {
+        self.events.waits.add(wait);
+    }
+
+    /// An asynchronous event is done.
+    pub(crate) fn event_delivered(&self) {
+        self.events.delivered.fetch_add(1, Relaxed);
+    }
+
+    /// An asynchronous event was given up.
+    pub(crate) fn event_given_up(&self, condition: Condition) {
+        let counts = Condition::ALL.iter().zip(&self.events.given_up);
+        counts.filter(|(of, _)| **of == condition).for_each(|(_, count)| drop(count.fetch_add(1, Relaxed)));
+    }
+
+    /// A dead letter was left.
+    pub(crate) fn event_buried(&self) {
+        self.events.buried.fetch_add(1, Relaxed);
     }
 
     /// What has been counted so far.
@@ -117,7 +175,9 @@ impl Tally {
             starts: self.starts.load(Relaxed),
             failed_starts: self.failed_starts.load(Relaxed),
             phases: std::array::from_fn(|phase| self.phases[phase].read()),
+            restores: self.restores.load(Relaxed),
             last_cold: *self.last_cold.lock(),
+            events: self.events.read(),
         }
     }
 }

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use updraft_types::{
-    AliasName, Function, FunctionId, RevisionId, Timestamp, Version, VersionId, function::State, settings::Settings,
+    AliasName, Function, FunctionId, RevisionId, Timestamp, Version, VersionId,
+    function::{SnapStart, State},
+    settings::Settings,
 };
 
 use crate::{
@@ -31,7 +33,7 @@ impl Handle {
     pub async fn publish_version(&self, id: &FunctionId, asked: Publication) -> Result<Arc<Function>, Error> {
         let (handle, id) = (self.clone(), id.clone());
         detached(async move {
-            let _turn = handle.turn(&id).await;
+            let turn = handle.turn(&id).await;
             let current = handle.current(&id, asked.revision.as_ref())?;
             if asked.code_sha256.is_some_and(|expected| expected != current.code.sha256) {
                 return Err(Error::CodeMismatch { current: current.code.sha256.clone() });
@@ -44,12 +46,15 @@ impl Handle {
             }
             handle.check_code_room(&id.account, current.code.size_bytes).await?;
             let next = Function { revision: RevisionId::random(), ..Function::clone(&current) };
-            let version = Function {
-                state: State::Active,
-                last_update: current.last_update.clone(),
-                ..version_of(&current, asked.description)
-            };
+            let made = version_of(&current, asked.description);
+            // One with a snapshot is Pending until that is made.
+            let is_ready = made.configuration.snap_start == SnapStart::None;
+            let state = if is_ready { State::Active } else { State::Pending };
+            let version = Function { state, last_update: current.last_update.clone(), ..made };
             let (_, version) = handle.replace_published(&current, next, version).await?;
+            if !is_ready {
+                handle.settle_later(vec![version.clone()], turn);
+            }
             Ok(version)
         })
         .await
@@ -70,6 +75,7 @@ impl Handle {
             handle.inner.store.versions().delete(id.clone()).await?;
             handle.swap(&id.function, |catalog| catalog.without_version(&id.function, number));
             handle.inner.pools.forget(&id);
+            handle.inner.executors.of(version.configuration.runtime).forget(&id);
             handle.discard_all(version);
             Ok(())
         })

@@ -36,6 +36,7 @@ impl Node {
         let config = updraft_node::Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.join("packages"),
+            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 1_000, instances_max: 10 },
             admission: AdmissionLimits::default(),
             placement: PlacementLimits::default(),
@@ -43,6 +44,7 @@ impl Node {
             fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
+            events: Default::default(),
             logs: logs::Config::default(),
             drain_max: Duration::from_secs(10),
         };

@@ -74,6 +74,7 @@ impl Node {
         let config = Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: packages.clone(),
+            images: updraft_node::images::Config::none(packages.parent().unwrap().join("images")),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
             admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.
@@ -82,6 +83,7 @@ impl Node {
             fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
+            events: Default::default(),
             logs: logs::Config::default(),
             drain_max: Duration::from_secs(10),
         };

@@ -16,7 +16,9 @@ use http_body_util::BodyExt;
 use updraft_executor::fake::{AsyncHandler, FakeExecutor, Handler};
 use updraft_node::{
     AdmissionLimits, BurstLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits,
-    Refusal, Reply, Service, control, dispatch::Limit, layers, logs,
+    Refusal, Reply, Service, control,
+    dispatch::{Limit, Throttle},
+    layers, logs,
 };
 use updraft_store::Store;
 use updraft_types::{
@@ -32,12 +34,21 @@ struct Node {
     service: tokio::task::JoinHandle<()>,
 }
 
+/// Which limit an invocation was refused for.
+fn throttled(answer: &Result<Result<String, Fault>, Refusal>) -> Option<Limit> {
+    match answer {
+        Err(Refusal::TooManyRequests(throttle)) => Some(throttle.limit),
+        _ => None,
+    }
+}
+
 impl Node {
     async fn open(directory: &std::path::Path, executor: FakeExecutor, change: impl FnOnce(&mut Config)) -> Self {
         let store = Store::open(updraft_store::Config { directory: directory.to_owned() }).await.unwrap();
         let mut config = Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.join("packages"),
+            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
             admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.
@@ -46,6 +57,7 @@ impl Node {
             fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
+            events: Default::default(),
             logs: logs::Config::default(),
             drain_max: Duration::from_secs(10),
         };
@@ -138,6 +150,8 @@ fn draft(name: &str) -> Draft {
             logging: Default::default(),
             egress: None,
             layers: Vec::new(),
+            image: Default::default(),
+            snap_start: Default::default(),
         },
         tags: Default::default(),
     }
@@ -344,7 +358,7 @@ async fn reservations_limit_guarantee_and_outlive_a_restart() {
     assert_eq!(node.handle.catalog().reserved(&id("kept").account), 2);
     let calls = |name: &'static str, count: usize| (0..count).map(|_| node.invoke(name, "1")).collect::<Vec<_>>();
     let limit = |answers: &[Result<Result<String, Fault>, Refusal>], limit| {
-        answers.iter().filter(|answer| **answer == Err(Refusal::TooManyRequests(limit))).count()
+        answers.iter().filter(|answer| throttled(answer) == Some(limit)).count()
     };
     // The others take all that is unreserved, and no more; the reservation is there all the same.
     let (others, kept, ()) = tokio::join!(
@@ -359,7 +373,10 @@ async fn reservations_limit_guarantee_and_outlive_a_restart() {
     assert_eq!(others.iter().chain(&kept).filter(|answer| matches!(answer, Ok(Ok(_)))).count(), 102);
 
     node.handle.reserve_concurrency(&id("kept"), Some(0)).await.unwrap();
-    assert_eq!(node.invoke("kept", "1").await, Err(Refusal::TooManyRequests(Limit::Function)));
+    let stopped = node.invoke("kept", "1").await;
+    assert_eq!(throttled(&stopped), Some(Limit::Function));
+    let Err(Refusal::TooManyRequests(Throttle { retry_after_s, .. })) = stopped else { panic!("it was throttled") };
+    assert_eq!(retry_after_s, 60, "nobody's turn ever comes");
     node.handle.reserve_concurrency(&id("kept"), None).await.unwrap();
     assert_eq!(node.invoke("kept", "1").await, Ok(Ok("1".into())));
     node.handle.reserve_concurrency(&id("kept"), Some(1)).await.unwrap();
@@ -519,7 +536,7 @@ async fn an_instance_too_large_for_the_node_is_refused_at_once() {
     })
     .await;
     node.create("f").await;
-    assert_eq!(node.invoke("f", "1").await, Err(Refusal::TooManyRequests(Limit::Node)));
+    assert_eq!(throttled(&node.invoke("f", "1").await), Some(Limit::Node));
     node.close().await;
 }
 
@@ -573,7 +590,7 @@ async fn a_function_grows_no_faster_than_it_may() {
         }
         hold.open();
     });
-    let refused = calls.iter().filter(|call| **call == Err(Refusal::TooManyRequests(Limit::Node))).count();
+    let refused = calls.iter().filter(|call| throttled(call) == Some(Limit::Node)).count();
     assert_eq!((refused, node.executor.started.load(Ordering::SeqCst)), (5, 3));
     node.close().await;
 }

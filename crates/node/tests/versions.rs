@@ -103,6 +103,7 @@ impl Node {
         let config = Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.join("packages"),
+            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
             admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.
@@ -111,6 +112,7 @@ impl Node {
             fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
+            events: Default::default(),
             logs: logs::Config::default(),
             drain_max: Duration::from_secs(10),
         };
@@ -226,6 +228,7 @@ fn draft() -> Draft {
             log_group: None,
             egress: None,
             layers: Vec::new(),
+            snap_start: Default::default(),
             logging: Default::default(),
         },
         tags: Default::default(),

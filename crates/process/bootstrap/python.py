@@ -8,6 +8,10 @@ Started with `UPDRAFT_AWAITS_ASSIGNMENT` in its environment it goes as far as it
 handlers commonly import, and waits to be told the rest. Each such process serves one function and is a process start
 of its own, so that hash seeds and whatever else is drawn at random are nobody else's.
 
+Started with `UPDRAFT_SNAPSHOT` it loads its function, runs the hooks of `snapshot_restore_py`, lets go of its connection
+and waits at its standard input, where it is stopped for good. What goes on from there is copies of it, each in a sandbox of
+its own, which are told what is theirs.
+
 Wordings and log formats are Lambda's (source: awslambdaric 4.2.2).
 """
 
@@ -19,6 +23,7 @@ import _socket
 
 TASK_ROOT = "/var/task"
 AWAITS = "UPDRAFT_AWAITS_ASSIGNMENT"
+SNAPSHOT = "UPDRAFT_SNAPSHOT"
 HERE = (lambda: None).__code__.co_filename
 # A reply up to this size travels in one write with the request for the next event.
 PIPELINED_BYTES_MAX = 32 * 1024
@@ -194,6 +199,14 @@ class RuntimeApi:
         self.connect()
         self._socket.sendall(self._next)
         return self._event()
+
+    def restore_next(self):
+        """Says that all is loaded, and lets go of the connection."""
+        if self._socket is None:
+            self.connect()
+        self._socket.sendall(b"GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nHost: %s\r\n\r\n" % self._host)
+        self._receive()
+        self._close()
 
     def _event(self):
         headers, body = self._receive()
@@ -397,8 +410,8 @@ def encode_report(report):
         )
 
 
-def error_header(report):
-    kind = report["errorType"].encode("ascii", "replace").decode()[:200]
+def error_header(report, kind=None):
+    kind = (kind or report["errorType"]).encode("ascii", "replace").decode()[:200]
     return "Lambda-Runtime-Function-Error-Type: %s\r\n" % kind
 
 
@@ -542,23 +555,22 @@ def forget_shadowed(imported, roots):
             return
 
 
-def await_assignment(imported):
-    """Waits for the function: its environment and directory, as JSON on standard input, up to the end of it."""
+def read_message():
+    """What standard input says, up to the end of it; nothing if that comes at once. Then there is nothing to read."""
     pieces = []
     while True:
         piece = os.read(0, 65536)
         if not piece:
             break
         pieces.append(piece)
-    if not pieces:
-        sys.exit(0)  # There will be none.
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    assignment = parse_json(b"".join(pieces).decode())
+    return b"".join(pieces)
+
+
+def take_environment(given):
     zone = os.environ.get("TZ")
-    del os.environ[AWAITS]
-    given = assignment["environment"]
     # What the interpreter has added by itself comes last, as it would have.
     added = {name: value for name, value in os.environ.items() if name not in given}
     for name in list(os.environ):
@@ -567,8 +579,88 @@ def await_assignment(imported):
     os.environ.update(added)
     if os.environ.get("TZ") != zone:
         time.tzset()
+
+
+def await_assignment(imported):
+    """Waits for the function: its environment and directory, as JSON on standard input."""
+    message = read_message()
+    if not message:
+        sys.exit(0)  # There will be none.
+    assignment = parse_json(message.decode())
+    del os.environ[AWAITS]
+    take_environment(assignment["environment"])
     os.chdir(assignment["directory"])
     forget_shadowed(imported, function_roots())
+
+
+# Snapshots
+
+
+def hooks(name):
+    """What the function has registered with `snapshot_restore_py`, if it has imported that."""
+    module = sys.modules.get("snapshot_restore_py")
+    return getattr(module, name)() if module is not None else []
+
+
+def run_before_snapshot():
+    registered = hooks("get_before_snapshot")
+    while registered:
+        function, arguments, named = registered.pop()
+        function(*arguments, **named)
+
+
+def run_after_restore():
+    for function, arguments, named in hooks("get_after_restore"):
+        function(*arguments, **named)
+
+
+def draw_anew():
+    """Gives generators of random numbers that have been seeded a seed of this copy's own. What asks the kernel each time
+    needs none."""
+    random = sys.modules.get("random")
+    if random is not None:
+        random.seed()
+    ssl = sys.modules.get("_ssl")
+    if ssl is not None:
+        ssl.RAND_add(os.urandom(64), 64.0)
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def be_copied(api):
+    """Returns in a copy, never in the original."""
+    import gc
+
+    try:
+        run_before_snapshot()
+    except BaseException as error:
+        report = describe(error)
+        log_error(report)
+        flush()
+        api.post("init/error", encode_report(report), extra=error_header(report, "Runtime.BeforeSnapshotError"))
+        sys.exit(64)
+    flush()
+    # What is loaded by now is looked at by no collection in a copy, which would copy its pages for nothing.
+    gc.collect()
+    gc.freeze()
+    api.restore_next()
+    message = read_message()
+    if not message:
+        sys.exit(0)  # Nobody is left to copy it.
+    given = parse_json(message.decode())["environment"]
+    take_environment(given)
+    draw_anew()
+    # Before the hooks, so that the platform can tell their time.
+    api.open()
+    try:
+        run_after_restore()
+    except BaseException as error:
+        report = describe(error)
+        log_error(report)
+        flush()
+        api.post("restore/error", encode_report(report), extra=error_header(report, "Runtime.AfterRestoreError"))
+        sys.exit(65)
 
 
 # The function
@@ -683,6 +775,7 @@ def flush():
 
 def main():
     address = os.environ.get(AWAITS)
+    is_original = os.environ.pop(SNAPSHOT, None) is not None
     if address is None:
         api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
         # Before the handler is loaded, so that the platform can tell the two apart.
@@ -703,6 +796,8 @@ def main():
         api.post("init/error", encode_report(report), extra=error_header(report))
         sys.exit(1)
     try:
+        if is_original:
+            be_copied(api)
         serve(api, handler)
     except OSError:
         sys.exit(1)  # The platform is gone.

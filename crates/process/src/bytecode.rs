@@ -39,7 +39,8 @@ const WAIT: Duration = Duration::from_secs(2);
 /// Most packages compiled at once.
 const AT_ONCE: usize = 2;
 
-const LIMITS: Limits = Limits { memory_bytes_max: 512 << 20, cpu_millis: 1000, pids_max: 8, open_files_max: 64 };
+const LIMITS: Limits =
+    Limits { memory_bytes_max: 512 << 20, cpu_millis: 1000, cpu_weight: 0, pids_max: 8, open_files_max: 64 };
 
 /// How many packages are remembered as compiled; then all are looked at anew.
 const REMEMBERED_MAX: usize = 10_000;
@@ -128,6 +129,7 @@ impl Compiler {
             command: [path].into_iter().chain(["-I", "-S", "-B"].map(str::to_owned)).chain([script]).collect(),
             environment: Vec::new(),
             directory: "/".into(),
+            root: None,
             mounts: self
                 .shared
                 .iter()

@@ -36,12 +36,15 @@ pub(crate) fn of(
     search_path: &[String],
 ) -> Vec<(String, String)> {
     let function = start.function.as_ref();
-    let mut variables = defaults(function.configuration.runtime, search_path);
+    let mut variables = match &function.code.image {
+        Some(image) => of_image(&image.program.environment),
+        None => defaults(function.configuration.runtime, search_path),
+    };
     variables.extend(function.configuration.environment.clone());
     for name in RESERVED {
         variables.remove(*name);
     }
-    variables.extend(reserved(function, region, &start.log_stream));
+    variables.extend(reserved(start, region));
     // Its own before those that are everybody's.
     match (&start.credentials, credentials) {
         (Some(own), _) => variables.extend(own.variables()),
@@ -83,7 +86,20 @@ const RESERVED: &[&str] = &[
     "LAMBDA_RUNTIME_DIR",
     "LAMBDA_TASK_ROOT",
     AWAITS_ASSIGNMENT,
+    SNAPSHOT,
 ];
+
+/// Says whether an instance was initialised on its own.
+pub(crate) const INITIALIZATION_TYPE: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
+
+/// Tells our runtimes to stop for a snapshot once the function is loaded.
+pub(crate) const SNAPSHOT: &str = "UPDRAFT_SNAPSHOT";
+
+/// Gives a variable a value, whatever it had.
+pub(crate) fn set(environment: &mut Vec<(String, String)>, name: &str, value: &str) {
+    environment.retain(|(known, _)| known != name);
+    environment.push((name.to_owned(), value.to_owned()));
+}
 
 /// Tells our runtimes that their function is not known yet; its value is the Runtime API's address.
 pub(crate) const AWAITS_ASSIGNMENT: &str = "UPDRAFT_AWAITS_ASSIGNMENT";
@@ -120,6 +136,18 @@ pub(crate) fn is_read_at_start(name: &str) -> bool {
         && (name == EXEC_WRAPPER || NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
+/// What an image says, over the little that Lambda sets for one that says nothing.
+fn of_image(said: &[(String, String)]) -> BTreeMap<String, String> {
+    let usual = [
+        ("PATH", PATH),
+        ("TZ", ":UTC"),
+        ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),
+        ("AWS_XRAY_DAEMON_ADDRESS", XRAY_DAEMON),
+    ];
+    let usual = usual.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    usual.into_iter().chain(said.iter().cloned()).collect()
+}
+
 fn defaults(runtime: Runtime, search_path: &[String]) -> BTreeMap<String, String> {
     let path = search_path.iter().map(String::as_str).chain([PATH]).collect::<Vec<_>>().join(":");
     let mut variables = vec![
@@ -143,12 +171,13 @@ fn defaults(runtime: Runtime, search_path: &[String]) -> BTreeMap<String, String
             ),
         )),
         Runtime::Web => variables.push(("HOME", "/tmp".to_owned())),
-        Runtime::Python { .. } | Runtime::Provided { .. } | Runtime::Wasm => {}
+        Runtime::Python { .. } | Runtime::Provided { .. } | Runtime::Wasm | Runtime::Image => {}
     }
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn reserved(function: &Function, region: &Region, log_stream: &str) -> BTreeMap<String, String> {
+fn reserved(start: &Start, region: &Region) -> BTreeMap<String, String> {
+    let function = start.function.as_ref();
     let configuration = &function.configuration;
     let runtime = configuration.runtime;
     let mut variables = vec![
@@ -157,21 +186,27 @@ fn reserved(function: &Function, region: &Region, log_stream: &str) -> BTreeMap<
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", configuration.memory_mb.to_string()),
         ("AWS_LAMBDA_FUNCTION_NAME", function.id.name.to_string()),
         ("AWS_LAMBDA_FUNCTION_VERSION", function.version.to_string()),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", start.initialization.as_str().to_owned()),
         ("AWS_LAMBDA_LOG_FORMAT", configuration.logging.format.as_str().to_owned()),
         ("AWS_LAMBDA_LOG_GROUP_NAME", log_group(function)),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", log_stream.to_owned()),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", start.log_stream.clone()),
         ("LAMBDA_RUNTIME_DIR", RUNTIME_ROOT.to_owned()),
         ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
     ];
+    // Unset, a runtime asks for one event after the other.
+    if start.concurrency > 1 && runtime != Runtime::Web {
+        variables.push(("AWS_LAMBDA_MAX_CONCURRENCY", start.concurrency.to_string()));
+    }
     // Unset with text, which has no levels.
     if configuration.logging.format == LogFormat::Json {
         variables.push(("AWS_LAMBDA_LOG_LEVEL", configuration.logging.application.to_string()));
     }
+    // What Lambda calls an image's handler is its command.
+    let command = function.code.image.as_ref().and_then(|image| image.program.arguments(&configuration.image).first());
     match runtime {
         Runtime::Web => variables.push(("PORT", WEB_PORT.to_string())),
         _ => variables.extend([
-            ("_HANDLER", configuration.handler.clone()),
+            ("_HANDLER", command.unwrap_or(&configuration.handler).clone()),
             ("AWS_LAMBDA_RUNTIME_API", format!("127.0.0.1:{RUNTIME_API_PORT}")),
         ]),
     }
@@ -241,6 +276,22 @@ mod tests {
         let variables: BTreeMap<_, _> = of(&start, &"us-east-1".parse().unwrap(), None, &[]).into_iter().collect();
         assert_eq!(variables["AWS_LAMBDA_LOG_FORMAT"], "JSON");
         assert_eq!(variables["AWS_LAMBDA_LOG_LEVEL"], "INFO");
+    }
+
+    #[test]
+    fn an_image_says_its_own_environment_below_its_functions() {
+        let mut function = testing::image(&["/entry", "app.handler"], &[]);
+        let said = [("PATH", "/opt/python/bin"), ("MODE", "image"), ("AWS_REGION", "elsewhere"), ("LANG", "C")];
+        let said = said.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let image = function.code.image.as_mut().unwrap();
+        image.program.environment = said.into();
+        image.program.command = vec!["app.handler".to_owned()];
+        function.configuration.environment = [("MODE".to_owned(), "function".to_owned())].into();
+        let start = testing::start(function, std::path::Path::new("/nowhere"), testing::Lines::new());
+        let variables: BTreeMap<_, _> = of(&start, &"us-east-1".parse().unwrap(), None, &[]).into_iter().collect();
+        let found = ["PATH", "MODE", "AWS_REGION", "LANG", "_HANDLER", "TZ"].map(|name| variables[name].as_str());
+        assert_eq!(found, ["/opt/python/bin", "function", "us-east-1", "C", "app.handler", ":UTC"]);
+        assert!(!variables.contains_key("LD_LIBRARY_PATH"), "the image has its own libraries");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
     freezing::{Busy, Freezing},
     output::Output,
     runtime_api::{Reason, RuntimeApi},
+    snapshots::Original,
     telemetry::{Invocation, Status},
 };
 
@@ -33,10 +34,14 @@ pub(crate) struct Process {
     /// Where its extensions are told of its end, if it can have any.
     pub(crate) api: OnceLock<Arc<RuntimeApi>>,
     egress: Option<Forwarder>,
+    /// What it is a copy of, which has to outlive it.
+    _original: Option<Arc<Original>>,
     pub(crate) freezing: Freezing,
     /// It is ending or has been killed: nobody is to call it any more.
     is_condemned: AtomicBool,
     is_killed: AtomicBool,
+    /// A call was abandoned in it while others go on: no further ones, and its end when they have ended.
+    is_spent: AtomicBool,
     ended: OnceLock<Exit>,
     /// What its end means, where that is not how its command ended.
     verdict: OnceLock<Fault>,
@@ -71,9 +76,11 @@ impl Process {
             sandbox,
             output,
             egress: None,
+            _original: None,
             freezing: Freezing::new(freeze_after),
             is_condemned: AtomicBool::new(false),
             is_killed: AtomicBool::new(false),
+            is_spent: AtomicBool::new(false),
             ended: OnceLock::new(),
             verdict: OnceLock::new(),
         })
@@ -82,6 +89,18 @@ impl Process {
     /// With connections to the outside, which end when it does.
     pub(crate) fn with_egress(self, egress: Option<Forwarder>) -> Self {
         Self { egress, ..self }
+    }
+
+    /// As the copy of that.
+    pub(crate) fn with_original(self, original: Option<Arc<Original>>) -> Self {
+        Self { _original: original, ..self }
+    }
+
+    /// Closes its connections to the outside, for good.
+    pub(crate) fn close_egress(&self) {
+        if let Some(egress) = &self.egress {
+            egress.stop();
+        }
     }
 
     /// Whether it has not ended yet.
@@ -97,6 +116,16 @@ impl Process {
     /// Says that nobody is to call it any more. False if that has been said.
     pub(crate) fn condemn(&self) -> bool {
         !self.is_condemned.swap(true, Ordering::Relaxed)
+    }
+
+    /// Says that it is not to be given further calls, though those that run in it go on.
+    pub(crate) fn spend(&self) {
+        self.is_spent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that has been said.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.is_spent.load(Ordering::Relaxed)
     }
 
     /// What its end will be said to mean, whatever its command's is; the first word counts.
@@ -161,9 +190,7 @@ impl Process {
             exit = &mut exited => exit,
             _ = serve => exited.await,
         };
-        if let Some(egress) = &self.egress {
-            egress.stop();
-        }
+        self.close_egress();
         self.drain();
         self.fault_of(*self.ended.get_or_init(|| exit))
     }
@@ -193,6 +220,8 @@ fn fault_of(exit: Exit) -> Fault {
 pub(crate) struct KillOnDrop {
     process: Arc<Process>,
     deadline: Instant,
+    /// Whether other calls run in it, which go on.
+    spares_others: bool,
     /// How the runtime ended the call, once it has.
     status: Option<Status>,
     /// Where that is told, and who reports when extensions are done as well.
@@ -205,7 +234,12 @@ impl KillOnDrop {
     /// Arms, for a call until then.
     pub(crate) fn new(process: Arc<Process>, deadline: Instant) -> Self {
         let _busy = Busy::new(process.clone());
-        Self { process, deadline, status: None, telemetry: None, reporter: None, _busy }
+        Self { process, deadline, spares_others: false, status: None, telemetry: None, reporter: None, _busy }
+    }
+
+    /// Has the process end only when its other calls have: whoever holds it gives it no further ones, and stops it then.
+    pub(crate) fn spare_others(&mut self) {
+        self.spares_others = true;
     }
 
     /// Has the call's end told to whoever subscribed; `reporter` reports then, or else this does.
@@ -231,7 +265,9 @@ impl Drop for KillOnDrop {
                 None => telemetry.report(status, self.process.sandbox.memory_bytes_max()),
             }
         }
-        if self.status.is_none() {
+        if self.status.is_none() && self.spares_others {
+            self.process.spend();
+        } else if self.status.is_none() {
             self.process.end(if is_late { Reason::Timeout } else { Reason::Failure });
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     telemetry::{Invocation, Status, Telemetry},
 };
 
-/// Most connections of one guest at once; more wait to be accepted.
+/// Most connections of one guest at once, beside one for each invocation that it takes at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 24;
 const HEADERS_MAX: usize = 64;
 const READ_BUFFER_BYTES_MAX: usize = 256 * 1024;
@@ -42,6 +42,8 @@ pub(crate) struct RuntimeInstance {
     api: Arc<RuntimeApi>,
     telemetry: Arc<Telemetry>,
     function: Arc<Function>,
+    /// Whether calls run beside others, which one that is abandoned must not take with it.
+    takes_several: bool,
 }
 
 impl RuntimeInstance {
@@ -64,7 +66,9 @@ impl RuntimeInstance {
         let began = Instant::now();
         let _starting = Busy::new(process.clone());
         let function = start.function.clone();
-        let instance = Self { process: process.clone(), api: api.clone(), telemetry: telemetry.clone(), function };
+        let takes_several = api.at_once() > 1;
+        let instance =
+            Self { process: process.clone(), api: api.clone(), telemetry: telemetry.clone(), function, takes_several };
         let mut connections = JoinSet::new();
         let mut first_of = Some(guest.clone());
         if let Some(stream) = connection {
@@ -87,6 +91,10 @@ impl RuntimeInstance {
             Err(_) => process.end(Reason::Failure),
         }
         started.map(|()| instance)
+    }
+
+    pub(crate) fn process(&self) -> &Arc<Process> {
+        &self.process
     }
 
     /// Has extensions end with the call that they work on, should they take longer than it may.
@@ -126,6 +134,9 @@ impl Instance for RuntimeInstance {
             };
         }
         let mut kill = KillOnDrop::new(self.process.clone(), call.deadline);
+        if self.takes_several {
+            kill.spare_others();
+        }
         self.api.settled().await;
         let memory_mb = self.function.configuration.memory_mb;
         let telemetry = self.telemetry.invocation(call.request, self.function.version, memory_mb);
@@ -171,7 +182,7 @@ impl Instance for RuntimeInstance {
     }
 
     fn is_alive(&self) -> bool {
-        self.process.is_alive() && self.api.failed().is_none()
+        self.process.is_alive() && !self.process.is_spent() && self.api.failed().is_none()
     }
 
     fn is_settled(&self) -> bool {
@@ -206,13 +217,14 @@ async fn watch(
     mut first_of: Option<Arc<dyn Guest>>,
 ) {
     let mut notices = process.take_notices();
+    let connections_max = CONNECTIONS_MAX + api.at_once();
     let fault = {
         let ended = process.watch();
         tokio::pin!(ended);
         loop {
             tokio::select! {
                 fault = &mut ended => break fault,
-                accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                accepted = listener.accept(), if connections.len() < connections_max => match accepted {
                     Ok((stream, _)) => {
                         reached_runtime(&mut first_of);
                         connections.spawn(serve(stream, api.clone()));

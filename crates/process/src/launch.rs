@@ -1,6 +1,10 @@
 //! Turns a function into the sandbox that runs it, and a sandbox that does not start into a fault.
 
-use std::{io, net::Ipv4Addr, path::PathBuf};
+use std::{
+    io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
 use updraft_executor::Start;
 use updraft_sandbox::{Companions, Error, Limits, Spec};
@@ -11,12 +15,15 @@ use crate::{
     egress::Plan,
     environment,
     environment::{EXEC_WRAPPER, LAYERS_ROOT, RUNTIME_API_PORT, TASK_ROOT, WEB_PORT},
-    extensions, mounts, telemetry,
+    extensions, image, mounts, telemetry,
 };
 
 /// Lambda's quotas (source: AWS's page of Lambda quotas): processes and threads, open files.
 const PIDS_MAX: u32 = 1024;
 const OPEN_FILES_MAX: u32 = 1024;
+
+/// How the sandbox's step begins that enters the working directory.
+const WORKING_DIRECTORY: &str = "working directory";
 
 /// What a `provided` runtime starts, from its package or else from its layers.
 pub(crate) const BOOTSTRAP: &str = "bootstrap";
@@ -56,12 +63,17 @@ impl ProcessExecutor {
     pub(crate) async fn spec(&self, start: &Start, egress: &Plan) -> Result<Spec, Fault> {
         let configuration = &start.function.configuration;
         let command = wrapped(self.command(start).await?, configuration);
-        let mut mounts = self.mounts.clone();
-        if let Some(layers) = &start.layers {
-            mounts::show_layers(&mut mounts, layers);
+        // An image is all that its sandbox shows: nothing of the host's system, and none of our files.
+        let image = start.function.code.image.as_ref();
+        let mut mounts = Vec::new();
+        if image.is_none() {
+            mounts.clone_from(&self.mounts);
+            if let Some(layers) = &start.layers {
+                mounts::show_layers(&mut mounts, layers);
+            }
+            mounts.extend(mounts::prefixes(&command.prefixes));
+            mounts.push(mounts::package(&start.package));
         }
-        mounts.extend(mounts::prefixes(&command.prefixes));
-        mounts.push(mounts::package(&start.package));
         let is_web = configuration.runtime == Runtime::Web;
         let mut environment =
             environment::of(start, &self.config.region, self.config.credentials.as_ref(), &command.search_path);
@@ -71,15 +83,21 @@ impl ProcessExecutor {
             // Where extensions have their telemetry sent to.
             network.hosts.extend(telemetry::HOSTS.map(|name| (Ipv4Addr::LOCALHOST, name.to_owned())));
         }
-        let companions = match &start.layers {
-            Some(layers) if !is_web => extensions::of(layers, &environment)?,
+        let layers = if image.is_some() {
+            image::layers(&start.package)
+        } else {
+            start.layers.as_deref().map(Path::to_path_buf)
+        };
+        let companions = match layers {
+            Some(layers) if !is_web => extensions::of(&layers, &environment)?,
             _ => Companions::default(),
         };
         Ok(Spec {
             name: start.id.to_string(),
             command: command.words,
             environment,
-            directory: TASK_ROOT.into(),
+            directory: image.map_or(TASK_ROOT, |image| image.program.directory(&configuration.image)).into(),
+            root: image.map(|_| start.package.to_path_buf()),
             mounts,
             tmp_bytes_max: u64::from(configuration.ephemeral_storage_mb) * MEGABYTE,
             listen: if is_web { Vec::new() } else { vec![RUNTIME_API_PORT] },
@@ -87,6 +105,7 @@ impl ProcessExecutor {
             limits: Limits {
                 memory_bytes_max: u64::from(configuration.memory_mb) * MEGABYTE,
                 cpu_millis: cpu_millis(configuration.memory_mb, self.config.cpu_millis_min),
+                cpu_weight: cpu_weight(configuration.memory_mb),
                 pids_max: PIDS_MAX,
                 open_files_max: OPEN_FILES_MAX,
             },
@@ -135,6 +154,7 @@ impl ProcessExecutor {
                 Ok(Command { words: vec![format!("{root}/{BOOTSTRAP}")], ..Command::default() })
             }
             Runtime::Web => Ok(self.shell_command(&configuration.handler)),
+            Runtime::Image => Ok(Command { words: image::words(&start.function)?, ..Command::default() }),
             Runtime::Wasm => Err(Fault::Platform { reason: "a wasm function was sent to the process executor".into() }),
         }
     }
@@ -184,16 +204,32 @@ fn cpu_millis(memory_mb: u32, cpu_millis_min: u32) -> u32 {
     (memory_mb * 1000 / MEMORY_MB_PER_CORE).max(cpu_millis_min)
 }
 
+/// What an instance gets of the processors where there are not enough for all: as its memory, and with a core's worth of
+/// memory as much as any other program of the host.
+fn cpu_weight(memory_mb: u32) -> u32 {
+    (memory_mb * 100 / MEMORY_MB_PER_CORE).max(1)
+}
+
 /// What a sandbox that did not start means for the call it was started for.
 pub(crate) fn fault_of(error: Error, start: &Start) -> Fault {
-    let Error::Exec { command, source } = error else {
-        return Fault::Platform { reason: format!("the sandbox did not start: {error}") };
+    let is_image = start.function.code.image.is_some();
+    let (command, source) = match error {
+        Error::Exec { command, source } => (command, source),
+        // An image's working directory is its author's, or its function's.
+        Error::Setup { step, source } if is_image && step.starts_with(WORKING_DIRECTORY) => {
+            let directory = step.trim_start_matches(WORKING_DIRECTORY);
+            return Fault::Entrypoint { reason: format!("chdir{directory}: {}", exec_words(&source)) };
+        }
+        error => return Fault::Platform { reason: format!("the sandbox did not start: {error}") },
     };
     let mut reason = format!("fork/exec {command}: {}", exec_words(&source));
     if command.starts_with(&format!("{LAYERS_ROOT}/extensions/")) {
         return Fault::Extension { failure: ExtensionFailure::Launch, reason };
     }
-    let program = command.strip_prefix(TASK_ROOT).map(|inside| start.package.join(inside.trim_start_matches('/')));
+    let program = command
+        .strip_prefix(TASK_ROOT)
+        .filter(|_| !is_image)
+        .map(|inside| start.package.join(inside.trim_start_matches('/')));
     if source.kind() == io::ErrorKind::NotFound && program.is_some_and(|program| program.exists()) {
         reason.push_str(" (the file is there; the interpreter or loader it names is not)");
     }
@@ -223,6 +259,7 @@ mod tests {
         assert_eq!(cpu_millis(3538, 1000), 2000);
         assert_eq!(cpu_millis(32_768, 1000), 18_523);
         assert_eq!(cpu_millis(128, 0), 72);
+        assert_eq!([1, 128, 1769, 10_240].map(cpu_weight), [1, 7, 100, 578]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Runs functions as sandboxed processes: `python3.x`, `nodejsX.x`, `provided.*` and `web`.
+//! Runs functions as sandboxed processes: `python3.x`, `nodejsX.x`, `provided.*`, `web`, and container images.
 //!
-//! The first three ask the Lambda Runtime API for their events, which each instance is served from inside its
+//! All but `web` ask the Lambda Runtime API for their events, which each instance is served from inside its
 //! own sandbox (`instance`, `runtime_api`); `web` is any HTTP server (`web`). Python and Node.js run a small
 //! runtime of ours on an interpreter of the host (`discover`, `runtime_files`); interpreters run ahead of need
 //! (`prewarm`), and Python packages are compiled when they are deployed (`bytecode`).
@@ -16,6 +16,7 @@ mod environment;
 mod extensions;
 mod freezing;
 mod guest;
+mod image;
 mod instance;
 mod launch;
 mod mounts;
@@ -23,6 +24,7 @@ mod output;
 mod prewarm;
 mod runtime_api;
 mod runtime_files;
+mod snapshots;
 mod telemetry;
 #[cfg(test)]
 mod testing;
@@ -35,10 +37,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::net::{TcpListener, TcpStream};
-use updraft_executor::{Executor, Instance, Milestone, Rejected, Start, Support, Unsupported};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use updraft_executor::{Executor, Instance, Milestone, Rejected, Snapshot, Start, Support, Unsupported};
 use updraft_sandbox::{Mount, Sandbox, Spawner, Spec};
-use updraft_types::{Fault, Function, Region, Runtime, function::Configuration};
+use updraft_types::{Fault, Function, Region, Runtime, VersionId, function::Configuration};
 
 use self::{
     bytecode::Bytecode,
@@ -48,10 +53,11 @@ use self::{
     prewarm::{Assigned, Prewarm},
     runtime_api::{About, RuntimeApi},
     runtime_files::RuntimeFiles,
+    snapshots::{Original, Snapshots},
     telemetry::{Source, Tapped, Telemetry},
     web::WebInstance,
 };
-pub use self::{discover::Interpreter, prewarm::Prewarmed};
+pub use self::{discover::Interpreter, prewarm::Prewarmed, snapshots::Snapshotted};
 
 /// Requests that one `web` instance takes at once.
 const WEB_CONCURRENCY: u32 = 50;
@@ -84,7 +90,7 @@ pub struct Config {
     /// two busy cores (`examples/measure.rs`).
     pub freeze_after: Duration,
     /// Most interpreters of one kind that run without a function, ready for the next cold start; 0 for none. Each
-    /// takes some ten megabytes (Python) to fifty (Node.js). There are none before a function of their kind has been
+    /// takes some ten megabytes (Python) to fifty (Node.js), which count against what the node may hold. There are none before a function of their kind has been
     /// started, and none of a kind that has not been for five minutes.
     pub prewarmed_max: u32,
 }
@@ -163,6 +169,7 @@ pub struct ProcessExecutor {
     /// The mounts that all sandboxes have.
     mounts: Vec<Mount>,
     prewarm: Prewarm,
+    snapshots: Snapshots,
     bytecode: Bytecode,
 }
 
@@ -184,8 +191,8 @@ impl ProcessExecutor {
         let gate = egress::Gate::new(&config.egress, config.endpoint.clone());
         let prewarm = Prewarm::new(spawner.clone(), updraft_engine::prewarm::Policy::new(config.prewarmed_max));
         let bytecode = Bytecode::new(spawner.clone(), mounts.clone());
-        let interpreters = Arc::default();
-        let executor = Self { config, spawner, files, gate, interpreters, mounts, prewarm, bytecode };
+        let (interpreters, snapshots) = (Arc::default(), Snapshots::default());
+        let executor = Self { config, spawner, files, gate, interpreters, mounts, prewarm, snapshots, bytecode };
         let (interpreters, search) = (executor.interpreters.clone(), executor.config.search.clone());
         // Whoever needs the answer before this thread has it looks for itself or waits for it.
         std::thread::spawn(move || interpreters.get_or_init(|| discover::discover(&search)).len());
@@ -200,6 +207,11 @@ impl ProcessExecutor {
     /// How prewarming goes.
     pub fn prewarmed(&self) -> Prewarmed {
         self.prewarm.counts()
+    }
+
+    /// How copying goes.
+    pub fn snapshotted(&self) -> Snapshotted {
+        self.snapshots.counts()
     }
 
     /// Whether an interpreter is ready that this start would be given.
@@ -282,7 +294,7 @@ impl Executor for ProcessExecutor {
         }
         let handler = configuration.handler.trim();
         match runtime {
-            Runtime::Provided { .. } => Ok(Support::Exact),
+            Runtime::Provided { .. } | Runtime::Image => Ok(Support::Exact),
             Runtime::Wasm => Err(Unsupported("wasm functions do not run as processes".into())),
             _ if has_nul(handler) => Err(Unsupported("the handler holds a NUL character".into())),
             Runtime::Web if handler.is_empty() => Err(Unsupported(
@@ -300,8 +312,17 @@ impl Executor for ProcessExecutor {
         if configuration.runtime == Runtime::Web { WEB_CONCURRENCY } else { 1 }
     }
 
+    fn watch_room(&self, free_mb: watch::Receiver<u64>) {
+        self.prewarm.watch_room(free_mb);
+    }
+
+    fn spare_memory_mb(&self) -> u64 {
+        self.prewarm.memory_mb()
+    }
+
     async fn prepare(&self, function: &Function, package: &Path) -> Result<(), Rejected> {
         match function.configuration.runtime {
+            Runtime::Image => image::check(function),
             // With layers, one of them may bring it.
             Runtime::Provided { .. } if function.configuration.layers.is_empty() => find_bootstrap(&[package]),
             runtime @ Runtime::Python { .. } => {
@@ -332,8 +353,90 @@ impl Executor for ProcessExecutor {
         let _starting = self.prewarm.starting();
         let plan = self.egress(&start);
         let spec = self.spec(&start, &plan).await?;
+        if let Some((begun, original)) = self.begin_copy(&start, &spec).await? {
+            let restored = self.follow(begun, plan, &start, self.config.freeze_after, Some(original));
+            let limit_ms = u64::try_from(snapshots::RESTORE_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+            let restored = tokio::time::timeout(snapshots::RESTORE_TIMEOUT, restored).await;
+            return Ok(Arc::new(restored.unwrap_or(Err(Fault::Timeout { limit_ms }))?));
+        }
         let programs = spec.companions.programs.iter().map(|program| extensions::name_of(program)).collect();
-        let Begun { mut sandbox, listener, connection } = self.begin(&start, spec, &plan).await?;
+        let begun = self.begin(&start, spec, &plan).await?;
+        if start.function.configuration.runtime == Runtime::Web {
+            let (process, ..) = self.process_of(begun, plan, &start, self.config.freeze_after)?;
+            return Ok(Arc::new(WebInstance::start(process).await?));
+        }
+        let role = Role { programs, ..Role::default() };
+        Ok(Arc::new(self.runtime_of(begun, plan, &start, self.config.freeze_after, role).await?))
+    }
+
+    async fn snapshot(&self, start: Start) -> Result<Snapshot, Fault> {
+        Ok(match self.keep_original(&start).await? {
+            Ok(()) => Snapshot::On,
+            Err(why) => Snapshot::Off(why),
+        })
+    }
+
+    fn forget(&self, version: &VersionId) {
+        self.snapshots.forget(version);
+    }
+}
+
+/// What a runtime's instance is beside an ordinary one.
+#[derive(Default)]
+struct Role {
+    /// The names of its extensions.
+    programs: Vec<String>,
+    /// It is to be stopped and copied, and says so by asking to be restored.
+    is_original: bool,
+    /// What it is a copy of.
+    original: Option<Arc<Original>>,
+}
+
+impl ProcessExecutor {
+    /// Follows a sandbox in which a runtime is an original, or the copy of one.
+    async fn follow(
+        &self,
+        begun: Begun,
+        plan: egress::Plan,
+        start: &Start,
+        freeze_after: Duration,
+        original: Option<Arc<Original>>,
+    ) -> Result<RuntimeInstance, Fault> {
+        let role = Role { programs: Vec::new(), is_original: original.is_none(), original };
+        self.runtime_of(begun, plan, start, freeze_after, role).await
+    }
+
+    /// Waits until the runtime in a sandbox can take a call, or can be stopped.
+    async fn runtime_of(
+        &self,
+        begun: Begun,
+        plan: egress::Plan,
+        start: &Start,
+        freeze_after: Duration,
+        role: Role,
+    ) -> Result<RuntimeInstance, Fault> {
+        let Role { programs, is_original, original } = role;
+        let is_copy = original.is_some();
+        let (process, listener, connection, telemetry) = self.process_of(begun, plan, start, freeze_after)?;
+        let process = process.with_original(original);
+        let listener =
+            listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
+        let entrypoint = |error| launch::fault_of(error, start);
+        let at_once = usize::try_from(start.concurrency).unwrap_or(usize::MAX);
+        let api = RuntimeApi::new(self.about(start), at_once, programs, telemetry).with_snapshot(is_original, is_copy);
+        RuntimeInstance::start(process, listener, connection, api, start, entrypoint).await
+    }
+
+    /// Takes charge of a sandbox: its output and its connections to the outside.
+    #[allow(clippy::type_complexity, reason = "the parts of what a sandbox came with, for its two callers")]
+    fn process_of(
+        &self,
+        begun: Begun,
+        plan: egress::Plan,
+        start: &Start,
+        freeze_after: Duration,
+    ) -> Result<(Process, Option<TcpListener>, Option<TcpStream>, Arc<Telemetry>), Fault> {
+        let Begun { mut sandbox, listener, connection } = begun;
         start.guest.reached(Milestone::Sandbox);
         let outward = std::mem::take(&mut sandbox.listeners);
         let platform = |what: &str, error| Fault::Platform { reason: format!("cannot {what}: {error}") };
@@ -347,16 +450,9 @@ impl Executor for ProcessExecutor {
             Arc::new(Tapped { guest, telemetry, source })
         };
         let (guest, beside) = (tap(Source::Function), tap(Source::Extension));
-        let process = Process::new(sandbox, guest, beside, self.config.freeze_after)
+        let process = Process::new(sandbox, guest, beside, freeze_after)
             .map_err(|error| platform("follow a sandbox's output", error))?
             .with_egress(egress);
-        if start.function.configuration.runtime == Runtime::Web {
-            return Ok(Arc::new(WebInstance::start(process).await?));
-        }
-        let listener =
-            listener.ok_or_else(|| Fault::Platform { reason: "a sandbox came without its listener".into() })?;
-        let entrypoint = |error| launch::fault_of(error, &start);
-        let api = RuntimeApi::new(self.about(&start), programs, telemetry);
-        Ok(Arc::new(RuntimeInstance::start(process, listener, connection, api, &start, entrypoint).await?))
+        Ok((process, listener, connection, telemetry))
     }
 }

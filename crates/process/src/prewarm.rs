@@ -6,11 +6,14 @@
 //!
 //! Blanks are of kinds: whatever differs between the sandboxes of two functions beside what an assignment brings makes
 //! two kinds. Which kinds have how many is `engine::prewarm`'s decision; one task makes and drops them, one at a time.
+//! They count against what the node may hold, after its instances. Until it has a function a blank has the least weight
+//! of all sandboxes where processors are short.
 //!
 //! Invariants: a blank serves one function and dies with it; when there is none, or it fails, the start is cold and the
 //! function sees no difference. At most [`KINDS_MAX`] kinds with [`Policy::kept_max`] blanks each.
 
 use std::{
+    cmp::Reverse,
     collections::VecDeque,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -19,15 +22,15 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, watch},
     task::AbortHandle,
 };
-use updraft_engine::prewarm::{self, Demand, Memory, Policy, RECENT};
+use updraft_engine::prewarm::{self, Demand, Memory, Policy, RECENT, Rush};
 use updraft_sandbox::{Assignment, Error, Limits, Sandbox, Spawner, Spec, Unassigned};
 
 mod divide;
 
-pub(crate) use divide::{Parts, divide};
+pub(crate) use divide::{Parts, divide, message};
 
 /// Most kinds with blanks; the one whose last start is longest ago gives way.
 const KINDS_MAX: usize = 6;
@@ -55,6 +58,19 @@ struct Shared {
     policy: Policy,
     state: Mutex<State>,
     wake: Notify,
+    /// What the node's instances leave of it, MB; nobody has said where none is.
+    room: OnceLock<watch::Receiver<u64>>,
+}
+
+/// What there is to keep blanks in.
+#[derive(Debug, Clone, Copy)]
+struct Host {
+    /// The host's memory, bytes.
+    total: u64,
+    available: u64,
+    /// What the node's instances leave of what it may hold, bytes.
+    room: u64,
+    processors: usize,
 }
 
 /// How prewarming goes.
@@ -85,6 +101,8 @@ struct Shelf {
     starts: VecDeque<Instant>,
     memory_bytes: u64,
     retry_at: Option<Instant>,
+    /// Since when it has fewer blanks than are wanted of it.
+    short_since: Option<Instant>,
 }
 
 /// An interpreter without a function.
@@ -118,7 +136,7 @@ impl Drop for Starting<'_> {
 impl Prewarm {
     pub(crate) fn new(spawner: Spawner, policy: Policy) -> Self {
         let state = State { served: 0, shelves: Vec::new(), starting: 0, quiet_since: Instant::now() };
-        let shared = Shared { spawner, policy, state: Mutex::new(state), wake: Notify::new() };
+        let shared = Shared { spawner, policy, state: Mutex::new(state), wake: Notify::new(), room: OnceLock::new() };
         Self { shared: Arc::new(shared), keeper: OnceLock::new() }
     }
 
@@ -156,6 +174,18 @@ impl Prewarm {
         state.shelves.iter().any(|shelf| shelf.key == key && alive(shelf))
     }
 
+    /// Says where to read what the node's instances leave of it, MB. The first to say so is believed.
+    pub(crate) fn watch_room(&self, free_mb: watch::Receiver<u64>) {
+        let _ = self.shared.room.set(free_mb);
+    }
+
+    /// What the blanks take, MB.
+    pub(crate) fn memory_mb(&self) -> u64 {
+        let state = self.shared.state.lock();
+        let bytes = state.shelves.iter().map(|shelf| shelf.memory_bytes.saturating_mul(shelf.blanks.len() as u64));
+        bytes.sum::<u64>().div_ceil(1 << 20)
+    }
+
     pub(crate) fn counts(&self) -> Prewarmed {
         let state = self.shared.state.lock();
         Prewarmed { ready: state.shelves.iter().map(|shelf| shelf.blanks.len()).sum(), served: state.served }
@@ -189,6 +219,7 @@ impl State {
                     starts: VecDeque::new(),
                     memory_bytes: MEMORY_BYTES_GUESS,
                     retry_at: None,
+                    short_since: None,
                 });
                 self.shelves.len() - 1
             }
@@ -212,45 +243,74 @@ enum Step {
 /// Makes and drops blanks.
 async fn keep(shared: Arc<Shared>) {
     loop {
-        let memory = memory();
-        let step = shared.state.lock().next(shared.policy, memory, Instant::now());
+        let mut room = shared.room.get().cloned();
+        let step = shared.state.lock().next(shared.policy, Host::look(room.as_mut()), Instant::now());
         match step {
             Step::Make(key, spec) => {
                 let made = tokio::time::timeout(BOOT_TIMEOUT, Blank::make(&shared.spawner, *spec)).await;
                 shared.state.lock().put(&key, made.unwrap_or_else(|_| Err(timed_out())), Instant::now());
             }
             Step::Wait(time) => {
-                // Either way the next look says what to do.
-                let _ = tokio::time::timeout(time, shared.wake.notified()).await;
+                // Whichever comes first, the next look says what to do.
+                tokio::select! {
+                    () = tokio::time::sleep(time) => {}
+                    () = shared.wake.notified() => {}
+                    () = changed(room.as_mut()) => {}
+                }
             }
         }
     }
 }
 
+/// Waits until the node's instances hold more or less than before; for ever where nobody says so.
+async fn changed(room: Option<&mut watch::Receiver<u64>>) {
+    let is_told = match room {
+        Some(room) => room.changed().await.is_ok(),
+        None => false,
+    };
+    if !is_told {
+        std::future::pending().await
+    }
+}
+
 impl State {
     /// Drops what is not wanted any more, then says what is missing.
-    fn next(&mut self, policy: Policy, (total, available): (u64, u64), now: Instant) -> Step {
+    fn next(&mut self, policy: Policy, host: Host, now: Instant) -> Step {
+        // Whose last start is longest ago gives way where room is short.
+        self.shelves.sort_by_key(|shelf| Reverse(shelf.last_start));
+        let mut room = host.room;
         let mut missing: Option<&Shelf> = None;
         self.shelves.retain_mut(|shelf| {
             shelf.blanks.retain(|blank| blank.unassigned.is_alive());
-            let wanted = shelf.wanted(policy, total, available, now) as usize;
-            shelf.blanks.truncate(wanted);
+            let wanted = shelf.wanted(policy, Host { room, ..host }, now);
+            room = room.saturating_sub(shelf.memory_bytes.saturating_mul(wanted.into()));
+            shelf.blanks.truncate(wanted as usize);
+            let is_short = shelf.blanks.len() < wanted as usize;
+            shelf.short_since = if is_short { shelf.short_since.or(Some(now)) } else { None };
             wanted > 0 || now.duration_since(shelf.last_start) < policy.window
         });
-        for shelf in &self.shelves {
-            let wanted = shelf.wanted(policy, total, available, now) as usize;
-            let may = shelf.blanks.len() < wanted && shelf.retry_at.is_none_or(|retry_at| retry_at <= now);
-            if may && missing.is_none_or(|other| other.last_start < shelf.last_start) {
+        for shelf in self.shelves.iter().filter(|shelf| shelf.may_have_another(now)) {
+            // Two kinds that are started in turns are filled in turns.
+            if missing.is_none_or(|other| shelf.blanks.len() < other.blanks.len()) {
                 missing = Some(shelf);
             }
         }
         let idle = if self.shelves.is_empty() { Duration::MAX } else { TICK };
         match missing {
             None => Step::Wait(idle),
-            Some(shelf) => match prewarm::pause(self.starting, now.duration_since(self.quiet_since)) {
+            Some(shelf) => match prewarm::pause(self.rush(shelf, host, now)) {
                 Some(pause) => Step::Wait(pause.min(idle)),
                 None => Step::Make(shelf.key.clone(), Box::new(shelf.spec.clone())),
             },
+        }
+    }
+
+    fn rush(&self, shelf: &Shelf, host: Host, now: Instant) -> Rush {
+        Rush {
+            starting: self.starting,
+            processors: host.processors,
+            quiet: now.saturating_duration_since(self.quiet_since),
+            short: shelf.short_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
         }
     }
 
@@ -274,11 +334,17 @@ impl State {
 }
 
 impl Shelf {
-    fn wanted(&self, policy: Policy, total: u64, available: u64, now: Instant) -> u32 {
+    /// Whether it lacks one that may be tried now.
+    fn may_have_another(&self, now: Instant) -> bool {
+        self.short_since.is_some() && self.retry_at.is_none_or(|retry_at| retry_at <= now)
+    }
+
+    fn wanted(&self, policy: Policy, host: Host, now: Instant) -> u32 {
+        let Host { total, available, room, .. } = host;
         let is_recent = |start: &&Instant| now.duration_since(**start) < RECENT;
         let starts_recent = u32::try_from(self.starts.iter().filter(is_recent).count()).unwrap_or(u32::MAX);
         let demand = Demand { idle: now.duration_since(self.last_start), starts_recent };
-        let memory = Memory { total, available, each: self.memory_bytes };
+        let memory = Memory { total, available, room, each: self.memory_bytes };
         prewarm::wanted(demand, u32::try_from(self.blanks.len()).unwrap_or(u32::MAX), memory, policy)
     }
 }
@@ -309,8 +375,21 @@ fn timed_out() -> Error {
     Error::Setup { step: "the interpreter's start".to_owned(), source: std::io::ErrorKind::TimedOut.into() }
 }
 
+impl Host {
+    /// As it is now. No memory where that cannot be told.
+    fn look(room_mb: Option<&mut watch::Receiver<u64>>) -> Self {
+        let (total, available) = memory();
+        Self {
+            total,
+            available,
+            room: room_mb.map_or(u64::MAX, |room_mb| room_mb.borrow_and_update().saturating_mul(1 << 20)),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
 /// All memory of the host, and what of it is available, in bytes; nothing where that cannot be told.
-fn memory() -> (u64, u64) {
+pub(crate) fn memory() -> (u64, u64) {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -325,7 +404,7 @@ mod tests {
 
     use super::*;
 
-    const MEMORY: (u64, u64) = (16 << 30, 8 << 30);
+    const HOST: Host = Host { total: 16 << 30, available: 8 << 30, room: u64::MAX, processors: 2 };
 
     fn spec(kind: usize) -> Spec {
         Spec {
@@ -333,6 +412,7 @@ mod tests {
             command: vec![format!("/interpreter-{kind}")],
             environment: Vec::new(),
             directory: "/".into(),
+            root: None,
             mounts: Vec::new(),
             tmp_bytes_max: 0,
             listen: Vec::new(),
@@ -357,17 +437,50 @@ mod tests {
     fn the_kind_started_last_is_made_first_and_only_when_it_is_quiet() {
         let (policy, now) = (Policy::new(2), Instant::now());
         let mut state = state(now);
-        assert!(matches!(state.next(policy, MEMORY, now), Step::Wait(Duration::MAX)), "nothing before the first start");
+        assert!(matches!(state.next(policy, HOST, now), Step::Wait(Duration::MAX)), "nothing before the first start");
         let later = now + Duration::from_secs(1);
         assert!(state.take(spec(1), policy, now).is_none());
         assert!(state.take(spec(2), policy, later).is_none());
         state.starting = 1;
-        assert!(matches!(state.next(policy, MEMORY, later), Step::Wait(TICK)));
+        assert!(matches!(state.next(policy, HOST, later), Step::Wait(TICK)));
         state.starting = 0;
         state.quiet_since = later;
-        assert!(matches!(state.next(policy, MEMORY, later), Step::Wait(prewarm::QUIET)));
-        assert_eq!(made(&state.next(policy, MEMORY, later + prewarm::QUIET)), Some("/interpreter-2"));
-        assert_eq!(made(&state.next(policy, (16 << 30, 1 << 30), later + prewarm::QUIET)), None, "memory is short");
+        assert!(matches!(state.next(policy, HOST, later), Step::Wait(prewarm::QUIET)));
+        assert_eq!(made(&state.next(policy, HOST, later + prewarm::QUIET)), Some("/interpreter-2"));
+        assert_eq!(
+            made(&state.next(policy, Host { available: 1 << 30, ..HOST }, later + prewarm::QUIET)),
+            None,
+            "memory is short"
+        );
+    }
+
+    #[test]
+    fn starts_that_never_pause_do_not_keep_the_shelf_empty() {
+        let (policy, now) = (Policy::new(2), Instant::now());
+        let mut state = state(now);
+        let made_at = (0..100).find(|step| {
+            let at = now + prewarm::QUIET / 5 * *step;
+            state.take(spec(1), policy, at);
+            state.quiet_since = at;
+            made(&state.next(policy, HOST, at)).is_some()
+        });
+        assert_eq!(made_at, Some(25), "after {:?}", prewarm::PATIENCE);
+    }
+
+    #[test]
+    fn room_goes_to_the_kinds_started_last() {
+        let (policy, now) = (Policy::new(1), Instant::now());
+        let mut state = state(now);
+        for kind in 0..3 {
+            state.take(spec(kind), policy, now + Duration::from_secs(kind as u64));
+        }
+        let later = now + Duration::from_secs(9);
+        let room = 2 * MEMORY_BYTES_GUESS;
+        state.next(policy, Host { room, ..HOST }, later);
+        let short: Vec<_> = state.shelves.iter().filter(|shelf| shelf.may_have_another(later)).collect();
+        let names: Vec<_> = short.iter().map(|shelf| shelf.spec.command[0].as_str()).collect();
+        assert_eq!(names, ["/interpreter-2", "/interpreter-1"]);
+        assert_eq!(made(&state.next(policy, Host { room: 0, ..HOST }, later + prewarm::QUIET)), None);
     }
 
     #[test]
@@ -376,11 +489,11 @@ mod tests {
         let mut state = state(now);
         state.take(spec(1), policy, now);
         let later = now + Duration::from_secs(1);
-        let Step::Make(key, _) = state.next(policy, MEMORY, later) else { panic!("one is wanted") };
+        let Step::Make(key, _) = state.next(policy, HOST, later) else { panic!("one is wanted") };
         state.put(&key, Err(timed_out()), later);
-        assert_eq!(made(&state.next(policy, MEMORY, later)), None);
-        assert_eq!(made(&state.next(policy, MEMORY, later + RETRY)), Some("/interpreter-1"));
-        assert!(matches!(state.next(policy, MEMORY, now + policy.window), Step::Wait(Duration::MAX)));
+        assert_eq!(made(&state.next(policy, HOST, later)), None);
+        assert_eq!(made(&state.next(policy, HOST, later + RETRY)), Some("/interpreter-1"));
+        assert!(matches!(state.next(policy, HOST, now + policy.window), Step::Wait(Duration::MAX)));
         assert!(state.shelves.is_empty(), "a kind that is not used is forgotten");
     }
 

@@ -15,7 +15,10 @@ mod stream;
 mod telemetry_requests;
 mod trace;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
@@ -80,19 +83,30 @@ pub(crate) struct RuntimeApi {
     function_arn: HeaderValue,
     about: About,
     telemetry: Arc<Telemetry>,
+    snapshot: Snapshot,
     state: Mutex<State>,
     /// Something has changed that [`RuntimeApi::wait_until`] may wait for.
     changed: Notify,
 }
 
+/// What an instance has to do with snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Snapshot {
+    None,
+    /// It asks to be restored, and is stopped then.
+    Original,
+    /// It may say that being restored has failed.
+    Copy,
+}
+
 struct State {
     machine: Machine,
-    /// The guest's request for the next event.
-    next: Option<oneshot::Sender<Event>>,
-    /// An event that waits for the guest to ask.
-    event: Option<Event>,
-    /// The caller of the current invocation.
-    caller: Option<oneshot::Sender<Result<Answer, Fault>>>,
+    /// The guest's requests for the next event, no more than it takes invocations at once.
+    next: VecDeque<oneshot::Sender<Event>>,
+    /// Events that wait for the guest to ask; bounded like the invocations they are of.
+    events: VecDeque<Event>,
+    /// The callers of the invocations that are not answered, by nonce; bounded likewise.
+    callers: Vec<(u64, oneshot::Sender<Result<Answer, Fault>>)>,
     /// Who waits for the first `next`.
     starter: Option<oneshot::Sender<Result<(), Fault>>>,
     ended: Option<Fault>,
@@ -105,6 +119,23 @@ struct State {
 }
 
 impl State {
+    /// Hands an event to a request for it. A guest that has hung up meanwhile gets the event when it asks again.
+    fn offer(&mut self, mut event: Event) {
+        while let Some(next) = self.next.pop_front() {
+            match next.send(event) {
+                Ok(()) => return,
+                Err(back) => event = back,
+            }
+        }
+        self.events.push_back(event);
+    }
+
+    /// Takes the caller of an invocation.
+    fn caller(&mut self, nonce: u64) -> Option<oneshot::Sender<Result<Answer, Fault>>> {
+        let place = self.callers.iter().position(|(of, _)| *of == nonce)?;
+        Some(self.callers.swap_remove(place).1)
+    }
+
     /// Tells who started the instance, once all in it have asked for their first event.
     fn tell_starter(&mut self) {
         if self.machine.is_started() && self.extensions.are_ready() && self.ended.is_none() {
@@ -133,14 +164,14 @@ struct Event {
 }
 
 impl RuntimeApi {
-    /// For a function, with these programs as its external extensions.
-    pub(crate) fn new(about: About, programs: Vec<String>, telemetry: Arc<Telemetry>) -> Self {
+    /// For a function whose runtime takes so many invocations at once, with these programs as its external extensions.
+    pub(crate) fn new(about: About, at_once: usize, programs: Vec<String>, telemetry: Arc<Telemetry>) -> Self {
         let function_arn = HeaderValue::from_str(&about.function_arn).expect("an ARN is made of valid identifiers");
         let state = State {
-            machine: Machine::new(),
-            next: None,
-            event: None,
-            caller: None,
+            machine: Machine::new(at_once),
+            next: VecDeque::new(),
+            events: VecDeque::new(),
+            callers: Vec::new(),
             starter: None,
             ended: None,
             extensions: Extensions::new(programs),
@@ -148,7 +179,18 @@ impl RuntimeApi {
             busy: None,
             runtime_connections: 0,
         };
-        Self { function_arn, about, telemetry, state: Mutex::new(state), changed: Notify::new() }
+        let snapshot = Snapshot::None;
+        Self { function_arn, about, telemetry, snapshot, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Of an instance that will be copied, or is a copy.
+    pub(crate) fn with_snapshot(self, is_original: bool, is_copy: bool) -> Self {
+        let snapshot = match (is_original, is_copy) {
+            (true, _) => Snapshot::Original,
+            (_, true) => Snapshot::Copy,
+            _ => Snapshot::None,
+        };
+        Self { snapshot, ..self }
     }
 
     /// Waits until `look` finds something.
@@ -192,6 +234,11 @@ impl RuntimeApi {
         receiver.await.unwrap_or_else(|_| Err(lost()))
     }
 
+    /// How many invocations the guest takes at once.
+    pub(crate) fn at_once(&self) -> usize {
+        self.state.lock().machine.at_once()
+    }
+
     /// Puts an invocation to the guest, and to its extensions for which `busy` is kept while they work; from then on
     /// they are not settled. Answers with what to wait at. The invocation before must have settled.
     pub(crate) fn put(&self, call: Call, busy: Option<Busy>) -> Result<Promise, Fault> {
@@ -219,30 +266,28 @@ impl RuntimeApi {
         state.busy = busy;
         state.invoke_extensions(&event, &self.about);
         let (sender, receiver) = oneshot::channel();
-        state.caller = Some(sender);
-        // A guest that has hung up meanwhile gets the event when it asks again.
-        state.event = match state.next.take() {
-            Some(next) => next.send(event).err(),
-            None => Some(event),
-        };
+        state.callers.push((nonce, sender));
+        state.offer(event);
         Ok(Promise(receiver))
     }
 
     /// A streamed answer has been read to its end.
-    fn finish_stream(&self) {
-        self.state.lock().machine.finish();
+    fn finish_stream(&self, nonce: u64) {
+        self.state.lock().machine.finish(nonce);
     }
 
     /// Answers everyone who waits, now and from now on: the guest has ended.
     pub(crate) fn fail(&self, fault: &Fault) {
         let mut state = self.state.lock();
         state.ended.get_or_insert_with(|| fault.clone());
-        state.next = None;
-        state.event = None;
+        state.next.clear();
+        state.events.clear();
         state.busy = None;
         // Errors mean that nobody waits any more.
         let _ = state.starter.take().map(|starter| starter.send(Err(fault.clone())));
-        let _ = state.caller.take().map(|caller| caller.send(Err(fault.clone())));
+        for (_, caller) in state.callers.drain(..) {
+            let _ = caller.send(Err(fault.clone()));
+        }
         drop(state);
         self.changed.notify_waiters();
     }
@@ -260,6 +305,8 @@ impl RuntimeApi {
         match (request.method(), path) {
             (&Method::GET, "invocation/next") => self.next().await,
             (&Method::POST, "init/error") => self.init_error(request).await,
+            (&Method::GET, "restore/next") if self.snapshot == Snapshot::Original => self.restore_next(),
+            (&Method::POST, "restore/error") if self.snapshot == Snapshot::Copy => self.init_error(request).await,
             (&Method::POST, _) => {
                 let answer = path.strip_prefix("invocation/").and_then(|rest| rest.split_once('/'));
                 match answer.map(|(id, kind)| (id.to_owned(), kind)) {
@@ -289,7 +336,7 @@ impl RuntimeApi {
     async fn next(&self) -> Response<Full<Bytes>> {
         let receiver = {
             let mut state = self.state.lock();
-            if let Some(event) = state.event.take() {
+            if let Some(event) = state.events.pop_front() {
                 return self.hand_over(event);
             }
             if let Err(refusal) = state.machine.next() {
@@ -298,7 +345,11 @@ impl RuntimeApi {
             state.extensions.close();
             state.tell_starter();
             let (sender, receiver) = oneshot::channel();
-            state.next = Some(sender);
+            state.next.retain(|next| !next.is_closed());
+            if state.next.len() >= state.machine.at_once() {
+                state.next.pop_front();
+            }
+            state.next.push_back(sender);
             receiver
         };
         match receiver.await {
@@ -306,6 +357,18 @@ impl RuntimeApi {
             // Another request for the next event took this one's place, or the instance has ended.
             Err(_) => reply::refused(machine::Refusal::InvalidStateTransition { from: "Ready", to: "Ready" }),
         }
+    }
+
+    /// The function is loaded: whoever has started it may stop it. Copies do not hear this answer; they find what they are
+    /// told at their standard input.
+    fn restore_next(&self) -> Response<Full<Bytes>> {
+        let mut state = self.state.lock();
+        if let Err(refusal) = state.machine.next() {
+            return reply::refused(refusal);
+        }
+        state.extensions.close();
+        state.tell_starter();
+        Response::new(Full::default())
     }
 
     /// The ARN that the caller used, with its qualifier if it gave one.
@@ -342,15 +405,18 @@ impl RuntimeApi {
         let framing = framing_of(headers);
         let is_streaming = headers.get(RESPONSE_MODE).is_some_and(|mode| mode.as_bytes() == b"streaming");
         let allowed = self.state.lock().machine.answer(id, nonce_of(headers));
-        if let Err(refusal) = allowed {
-            discard(request.into_body()).await;
-            return reply::refused(refusal);
-        }
-        let mut answering = Answering::new(self);
+        let nonce = match allowed {
+            Ok(nonce) => nonce,
+            Err(refusal) => {
+                discard(request.into_body()).await;
+                return reply::refused(refusal);
+            }
+        };
+        let mut answering = Answering::new(self, nonce);
         if is_streaming {
             let framing = if framing == Framing::Value { Framing::Stream } else { framing };
             let (end, ended) = oneshot::channel();
-            let body = AnswerBody::Streaming(StreamingBody::new(request.into_body(), end));
+            let body = AnswerBody::Streaming(StreamingBody::new(request.into_body(), nonce, end));
             answering.hand_over();
             answering.settle(Ok(Answer { framing, body }));
             return match ended.await {
@@ -363,6 +429,8 @@ impl RuntimeApi {
             Ok(bytes) => {
                 answering.finish();
                 answering.settle(Ok(Answer { framing, body: AnswerBody::Whole(bytes) }));
+                // The caller's answer first: the guest, waiting for its next event, has the time.
+                tokio::task::yield_now().await;
                 reply::accepted()
             }
             Err(Collect::TooLarge) => {
@@ -378,11 +446,14 @@ impl RuntimeApi {
     async fn error(&self, id: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let error_type = error_type_of(request.headers());
         let allowed = self.state.lock().machine.answer(id, nonce_of(request.headers()));
-        if let Err(refusal) = allowed {
-            discard(request.into_body()).await;
-            return reply::refused(refusal);
-        }
-        let mut answering = Answering::new(self);
+        let nonce = match allowed {
+            Ok(nonce) => nonce,
+            Err(refusal) => {
+                discard(request.into_body()).await;
+                return reply::refused(refusal);
+            }
+        };
+        let mut answering = Answering::new(self, nonce);
         match collect(request.into_body()).await {
             Ok(body) => {
                 answering.finish();
@@ -437,12 +508,13 @@ impl Drop for RuntimeConnection {
 /// An answer on its way in. Dropped before it is finished, it lets the guest answer again.
 struct Answering<'api> {
     api: &'api RuntimeApi,
+    nonce: u64,
     is_finished: bool,
 }
 
 impl<'api> Answering<'api> {
-    fn new(api: &'api RuntimeApi) -> Self {
-        Self { api, is_finished: false }
+    fn new(api: &'api RuntimeApi, nonce: u64) -> Self {
+        Self { api, nonce, is_finished: false }
     }
 
     /// From here on whoever reads the stream says when it is finished.
@@ -452,11 +524,11 @@ impl<'api> Answering<'api> {
 
     fn finish(&mut self) {
         self.is_finished = true;
-        self.api.state.lock().machine.finish();
+        self.api.state.lock().machine.finish(self.nonce);
     }
 
     fn settle(&self, answer: Result<Answer, Fault>) {
-        let caller = self.api.state.lock().caller.take();
+        let caller = self.api.state.lock().caller(self.nonce);
         // An error means that the caller has gone, and the instance with it.
         let _ = caller.map(|caller| caller.send(answer));
     }
@@ -465,7 +537,7 @@ impl<'api> Answering<'api> {
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
         if !self.is_finished {
-            self.api.state.lock().machine.retract();
+            self.api.state.lock().machine.retract(self.nonce);
         }
     }
 }
@@ -564,7 +636,7 @@ mod tests {
             instance: "i".into(),
             memory_bytes_max: 0,
         };
-        let api = RuntimeApi::new(about, vec!["agent".into()], Arc::new(Telemetry::new(LogFormat::Text)));
+        let api = RuntimeApi::new(about, 1, vec!["agent".into()], Arc::new(Telemetry::new(LogFormat::Text)));
         {
             let mut state = api.state.lock();
             let agent = state.extensions.register("agent", &["INVOKE".into()]).unwrap();

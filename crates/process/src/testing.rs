@@ -18,6 +18,7 @@ use updraft_types::{
     Function, InstanceId, Payload, RequestId, RevisionId, Timestamp,
     egress::HostName,
     function::{Architecture, Code, Configuration, State, TracingMode},
+    image::{Image, Program},
     invocation::Context,
 };
 
@@ -72,8 +73,10 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
             logging: Default::default(),
             egress: None,
             layers: Vec::new(),
+            image: Default::default(),
+            snap_start: Default::default(),
         },
-        code: Code { sha256: String::new(), size_bytes: 0 },
+        code: Code { sha256: String::new(), size_bytes: 0, image: None },
         state: State::Active,
         last_update: None,
         tags: Default::default(),
@@ -82,6 +85,20 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
         policies: Default::default(),
         settings: Default::default(),
     }
+}
+
+/// The same as a container image with this entry point and environment.
+pub(crate) fn image(entry_point: &[&str], environment: &[(&str, &str)]) -> Function {
+    let mut function = function("image", "");
+    let program = Program {
+        entry_point: entry_point.iter().map(|word| (*word).to_owned()).collect(),
+        environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..Program::default()
+    };
+    let account = function.id.account.clone();
+    function.code.image =
+        Some(Image { account, uri: "hello:v1".to_owned(), resolved: "hello@sha256:0".to_owned(), program });
+    function
 }
 
 /// The start of an instance of it.
@@ -93,6 +110,8 @@ pub(crate) fn start(function: Function, package: &Path, guest: Arc<dyn Guest>) -
         layers: None,
         log_stream: "2026/11/23/[$LATEST]0".to_owned(),
         guest,
+        concurrency: 1,
+        initialization: updraft_executor::Initialization::OnDemand,
         credentials: None,
     }
 }

@@ -32,6 +32,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The guest of a template cannot be copied; the text says why.
+    #[error("it cannot be copied: {0}")]
+    Unfit(String),
     /// As many sandboxes live as the helper can hold.
     #[error("too many sandboxes: {0} are alive")]
     Full(usize),

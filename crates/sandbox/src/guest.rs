@@ -17,9 +17,10 @@ use nix::{
 };
 
 use crate::{
-    landlock::Landlock,
+    landlock::{Landlock, Rules},
     privileges,
-    seccomp::Filters,
+    rootfs::Vacant,
+    seccomp::{Filters, Role},
     spec::Spec,
     sys,
     wire::{Failure, Step, errno_of},
@@ -44,12 +45,16 @@ pub(crate) struct Guest {
     pub(crate) output: OwnedFd,
 }
 
-/// What differs for a guest that starts while its init still has privileges.
+/// What differs for a guest that does not simply inherit what its init has become.
 pub(crate) struct Early<'a> {
     /// Its standard input.
     pub(crate) input: OwnedFd,
-    /// It drops its privileges and enters the filter itself, in the last moment before it executes.
+    /// It drops its privileges, where its init has not, and enters the filter of this role itself, in the last moment
+    /// before it executes.
     pub(crate) filters: &'a Filters,
+    pub(crate) role: Role,
+    /// Where copies of it will live, which its Landlock rules have to name.
+    pub(crate) vacant: &'a [Vacant],
 }
 
 /// Starts the command and waits until it executes or cannot. Without `early` the init has given up its
@@ -75,16 +80,18 @@ pub(crate) fn start_into(
     };
     let null = open("/dev/null", OFlag::O_RDONLY | flags, Mode::empty()).step("open /dev/null")?;
     let input = early.map_or(&null, |early| &early.input);
+    let vacant = early.map_or(&[][..], |early| early.vacant);
+    let rules = landlock.map(|landlock| landlock.rules(vacant)).transpose()?;
     let pid = match sys::fork_here().step("fork the guest")? {
         None => {
             drop(verdict);
             let prepare = || {
                 make_ready(spec, input, output_writer)?;
-                if early.is_some() {
+                if early.is_some_and(|early| early.role == Role::Ordinary) {
                     privileges::drop_all()?;
                 }
-                landlock.map_or(Ok(()), Landlock::restrict)?;
-                early.map_or(Ok(()), |early| early.filters.install().step("seccomp"))
+                rules.as_ref().map_or(Ok(()), Rules::restrict)?;
+                early.map_or(Ok(()), |early| early.filters.install(early.role).step("seccomp"))
             };
             become_guest(prepare, &program, verdict_writer)
         }
@@ -194,6 +201,7 @@ mod tests {
             command: vec![command.into()],
             environment: path.map(|path| ("PATH".to_owned(), path.to_owned())).into_iter().collect(),
             directory: "/".into(),
+            root: None,
             mounts: Vec::new(),
             tmp_bytes_max: 0,
             listen: Vec::new(),

@@ -31,6 +31,7 @@ use nix::{
 use crate::{
     Status,
     cgroup::{self, Cgroups},
+    copy,
     init::{self, Jail},
     landlock::Landlock,
     namespaces::{FORK_FLAGS, Identities, SLOTS_MAX},
@@ -204,6 +205,17 @@ impl Helper {
                 }
             }
             Request::Assign { id, assignment } => self.assign(id, assignment),
+            Request::Copy { id, template, spec, message } => {
+                self.last_spawn = Some(Instant::now());
+                match self.copy(id, template, spec, message, &descriptors) {
+                    Ok(pid) => {
+                        let init = &self.inits[&pid];
+                        let started = Reply::Started { id, gauges: self.jail.cgroups.gauges(init.slot) };
+                        wire::send(self.socket.as_fd(), &started, &[init.pidfd.as_fd()])?;
+                    }
+                    Err(failure) => wire::send(self.socket.as_fd(), &Reply::Refused { id, failure }, &[])?,
+                }
+            }
             Request::Probe => {
                 let found = probe::try_all(&self.jail);
                 wire::send(self.socket.as_fd(), &Reply::Probed { found }, &[])?;
@@ -215,7 +227,10 @@ impl Helper {
 
     /// Gives a blank its orders.
     fn spawn(&mut self, id: u64, spec: Box<Spec>, start: Start, control: &OwnedFd) -> Result<pid_t, Failure> {
-        let trees = open_sources(&spec.mounts)?;
+        let mut trees = open_sources(&spec.mounts)?;
+        if let Some(root) = &spec.root {
+            trees.push(rootfs::open_source(root)?);
+        }
         let mut descriptors = vec![control.as_fd()];
         descriptors.extend(trees.iter().map(AsFd::as_fd));
         let order = Order::Become { spec, start };
@@ -248,6 +263,43 @@ impl Helper {
         if wire::send(init.lifeline.as_fd(), &order, &descriptors).is_err() {
             let _ = sys::pidfd_signal(init.pidfd.as_fd(), libc::SIGKILL);
         }
+    }
+
+    /// Makes an init for a copy, inside its template's namespaces, and gives both inits their orders.
+    fn copy(
+        &mut self,
+        id: u64,
+        template: u64,
+        spec: Box<Spec>,
+        message: String,
+        descriptors: &[OwnedFd],
+    ) -> Result<pid_t, Failure> {
+        let [control, namespaces @ ..] = descriptors else {
+            return Err(Failure::Invalid("a copy was asked for without a control socket".to_owned()));
+        };
+        let trees = open_sources(&spec.mounts)?;
+        let (theirs, ours) = wire::pair().step("socket between inits")?;
+        let slot = self.slots.pop_front().ok_or(Failure::Full(self.inits.len()))?;
+        let born = self.jail.cgroups.open_doors(slot).and_then(|doors| {
+            let template = self.inits.values().find(|init| init.id == Some(template));
+            let template = template.ok_or_else(|| Failure::Invalid("the template has ended".to_owned()))?;
+            let given: Vec<_> = std::iter::once(&theirs).chain(&doors).map(AsFd::as_fd).collect();
+            wire::send(template.lifeline.as_fd(), &Order::Copy, &given).step("give the template its orders")?;
+            copy::fork_init(&self.jail, slot, namespaces)
+        });
+        let (pid, pidfd, lifeline) = match born {
+            Ok(born) => born,
+            Err(failure) => {
+                // Its groups may be there by now.
+                self.lingering.push(slot);
+                return Err(failure);
+            }
+        };
+        let given: Vec<_> = [control, &ours].into_iter().chain(&trees).map(AsFd::as_fd).collect();
+        let sent = wire::send(lifeline.as_fd(), &Order::BecomeCopy { spec, message }, &given);
+        self.inits.insert(pid, Init { slot, pidfd, lifeline, id: Some(id) });
+        // One that has ended meanwhile is reaped, which answers whoever waits for it.
+        sent.or(Ok(())).map(|()| pid)
     }
 
     fn fork_init(&mut self) -> Result<pid_t, Failure> {

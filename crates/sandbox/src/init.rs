@@ -41,9 +41,9 @@ use crate::{
     namespaces::{self, Identities},
     network, privileges,
     rootfs::Root,
-    seccomp::Filters,
+    seccomp::{Filters, Role},
     spec::{Assignment, Mount, Spec},
-    sys,
+    sys, template,
     wire::{self, Ask, Failure, Order, Report, Start, Step},
 };
 
@@ -65,8 +65,13 @@ pub(crate) struct Jail {
 
 /// Runs in the child of the helper's fork.
 pub(crate) fn run(jail: &Jail, slot: u32, lifeline: &OwnedFd) -> ! {
-    // A panic must not unwind into the helper's loop, of which this process holds a copy.
-    let code = catch_unwind(AssertUnwindSafe(|| live(jail, slot, lifeline))).unwrap_or(70);
+    run_to_end(|| live(jail, slot, lifeline))
+}
+
+/// Runs `live` in a process just forked, to its end. A panic must not unwind into the helper's loop, of which this
+/// process holds a copy.
+pub(crate) fn run_to_end(live: impl FnOnce() -> i32) -> ! {
+    let code = catch_unwind(AssertUnwindSafe(live)).unwrap_or(70);
     sys::exit_now(code)
 }
 
@@ -87,6 +92,7 @@ fn live(jail: &Jail, slot: u32, lifeline: &OwnedFd) -> i32 {
         }
         Start::Whole => blank.become_sandbox(jail, &spec, descriptors.collect(), &control).map(Some),
         Start::Unassigned => blank.become_unassigned(jail, &spec, descriptors.collect(), &sockets),
+        Start::Template => template::run(blank, jail, &spec, descriptors.collect(), &sockets).map(|()| None),
     };
     match blank.and_then(become_it) {
         Ok(Some((guest, children))) => serve(guest.pid, &children, &sockets),
@@ -106,10 +112,10 @@ pub(crate) struct Sockets<'a> {
 }
 
 /// An init that does not know yet what it will be.
-struct Blank {
-    limits: OpenLimits,
-    score: Score,
-    root: Root,
+pub(crate) struct Blank {
+    pub(crate) limits: OpenLimits,
+    pub(crate) score: Score,
+    pub(crate) root: Root,
 }
 
 impl Blank {
@@ -127,7 +133,7 @@ impl Blank {
         privileges::die_with_helper()?;
         namespaces::limit()?;
         network::bring_up()?;
-        let root = Root::build()?;
+        let root = Root::build(None)?;
         root.enter()?;
         Ok(Self { limits, score, root })
     }
@@ -147,14 +153,28 @@ impl Blank {
 
     /// Builds all of the jail, and gives up what is needed for that. Returns the listeners.
     fn build(&mut self, jail: &Jail, spec: &Spec, trees: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Failure> {
+        let listeners = self.furnish(jail, spec, trees)?;
+        give_up_all(jail)?;
+        Ok(listeners)
+    }
+
+    /// Builds all of the jail and returns the listeners.
+    pub(crate) fn furnish(
+        &mut self,
+        jail: &Jail,
+        spec: &Spec,
+        mut trees: Vec<OwnedFd>,
+    ) -> Result<Vec<OwnedFd>, Failure> {
         jail.cgroups.limit(&self.limits, &spec.limits)?;
         self.root.mount_tmp(spec.tmp_bytes_max)?;
         self.name(&spec.name, &spec.network.hosts)?;
+        if spec.root.is_some() {
+            let tree = trees.pop().ok_or_else(|| Failure::Invalid("a root came without its tree".to_owned()))?;
+            self.root = self.root.exchange(tree)?;
+        }
         self.bind(&spec.mounts, &trees)?;
         self.root.seal()?;
-        let listeners = network::listen_all(spec)?;
-        give_up_all(jail)?;
-        Ok(listeners)
+        network::listen_all(spec)
     }
 
     /// Starts the companions, and serves until they and the command have ended or the platform lets go.
@@ -185,6 +205,9 @@ impl Blank {
         trees: Vec<OwnedFd>,
         sockets: &Sockets<'_>,
     ) -> Result<Option<(Guest, SignalFd)>, Failure> {
+        if spec.root.is_some() {
+            return Err(Failure::Invalid("an unassigned sandbox has no root of its own".to_owned()));
+        }
         privileges::hide()?;
         jail.cgroups.limit(&self.limits, &spec.limits)?;
         // There from the beginning, since a guest's Landlock rules are about the file systems of that time.
@@ -194,7 +217,7 @@ impl Blank {
         let listeners = network::listen_all(spec)?;
         let children = watch_children().step("signalfd")?;
         let (input, message) = pipe2(OFlag::O_CLOEXEC).step("message pipe")?;
-        let early = Early { input, filters: &jail.filters };
+        let early = Early { input, filters: &jail.filters, role: Role::Ordinary, vacant: &[] };
         let guest = self.start(jail, spec, Some(&early), &listeners, sockets.control)?;
         drop((early, listeners));
         let Some((assignment, trees)) = await_assignment(guest.pid, &children, sockets)? else { return Ok(None) };
@@ -210,19 +233,19 @@ impl Blank {
         Ok(Some((guest, children)))
     }
 
-    fn name(&self, name: &str, hosts: &[(Ipv4Addr, String)]) -> Result<(), Failure> {
+    pub(crate) fn name(&self, name: &str, hosts: &[(Ipv4Addr, String)]) -> Result<(), Failure> {
         self.root.write_names(name, hosts)?;
         nix::unistd::sethostname(name).step("sethostname")
     }
 
-    fn bind(&self, mounts: &[Mount], trees: &[OwnedFd]) -> Result<(), Failure> {
+    pub(crate) fn bind(&self, mounts: &[Mount], trees: &[OwnedFd]) -> Result<(), Failure> {
         if mounts.len() != trees.len() {
             return Err(Failure::Invalid("a mount came without its tree".to_owned()));
         }
         mounts.iter().zip(trees).try_for_each(|(mount, tree)| self.root.bind(tree, &mount.target))
     }
 
-    fn start(
+    pub(crate) fn start(
         &mut self,
         jail: &Jail,
         spec: &Spec,
@@ -241,9 +264,9 @@ impl Blank {
 }
 
 /// Everything the init gives up before code of an author's runs.
-fn give_up_all(jail: &Jail) -> Result<(), Failure> {
+pub(crate) fn give_up_all(jail: &Jail) -> Result<(), Failure> {
     privileges::drop_all()?;
-    jail.filters.install().step("seccomp")
+    jail.filters.install(Role::Ordinary).step("seccomp")
 }
 
 /// An assignment, and a tree for each of its mounts.
@@ -323,12 +346,15 @@ fn has_ended(main: pid_t, children: &SignalFd, lifeline: &OwnedFd) -> bool {
 }
 
 /// Answers one request. `false` when the platform has let go.
-fn answer(control: &OwnedFd, main: pid_t) -> bool {
+pub(crate) fn answer(control: &OwnedFd, main: pid_t) -> bool {
     match wire::receive::<Ask>(control.as_fd()) {
         Ok(Some((Ask::Connect { number, port }, _))) => connect_for(control, number, port),
         Ok(Some((Ask::Signal(signal), _))) => {
             send_signal(main, signal);
             true
+        }
+        Ok(Some((Ask::Stop, _))) => {
+            wire::send(control.as_fd(), &Report::Unfit("it was not started as a template".to_owned()), &[]).is_ok()
         }
         // The command runs since the sandbox does.
         Ok(Some((Ask::Begin, _))) => wire::send(control.as_fd(), &Report::Begun, &[]).is_ok(),
@@ -354,7 +380,7 @@ pub(crate) fn connect_for(control: &OwnedFd, number: u64, port: u16) -> bool {
 }
 
 /// SIGCHLD as something to poll. The guest's fork resets the mask.
-fn watch_children() -> nix::Result<SignalFd> {
+pub(crate) fn watch_children() -> nix::Result<SignalFd> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_block()?;
@@ -368,13 +394,13 @@ fn readable(socket: &OwnedFd, timeout: Duration) -> bool {
 }
 
 /// This process's own `oom_score_adj`, opened while it may be, with what it was.
-struct Score {
+pub(crate) struct Score {
     file: File,
     original: String,
 }
 
 impl Score {
-    fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).open("/proc/self/oom_score_adj")?;
         let mut original = String::new();
         file.read_to_string(&mut original)?;

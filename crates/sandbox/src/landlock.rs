@@ -7,7 +7,11 @@
 //! Invariant: put up in the guest's own process, between fork and exec; where the kernel has it, a step that
 //! fails ends the start.
 
-use std::{io, os::fd::AsFd, path::Path};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use libc::c_long;
 use nix::{
@@ -16,6 +20,7 @@ use nix::{
 };
 
 use crate::{
+    rootfs::Vacant,
     sys::{self, LandlockRights},
     wire::{Failure, Step},
 };
@@ -63,8 +68,9 @@ impl Landlock {
         self.version
     }
 
-    /// Puts the fence up around the calling process, which is in the sandbox's root by now.
-    pub(crate) fn restrict(self) -> Result<(), Failure> {
+    /// The rules, made in the sandbox's root. They are about the file systems that are there: those in `vacant` are where
+    /// copies of the guest will live.
+    pub(crate) fn rules(self, vacant: &[Vacant]) -> Result<Rules, Failure> {
         let all = self.rights();
         let ruleset = sys::landlock_ruleset(&all).step("landlock ruleset")?;
         for (path, allowed) in places(all.handled_files) {
@@ -72,7 +78,13 @@ impl Landlock {
             let directory = open(Path::new(path), flags, Mode::empty()).step("landlock rule")?;
             sys::landlock_allow(ruleset.as_fd(), directory.as_fd(), allowed).step("landlock rule")?;
         }
-        sys::landlock_restrict(ruleset.as_fd()).step("landlock")
+        for vacant in vacant {
+            let places = places(all.handled_files);
+            for (directory, (_, allowed)) in vacant.directories().step("landlock rule")?.iter().zip(places) {
+                sys::landlock_allow(ruleset.as_fd(), directory.as_fd(), allowed).step("landlock rule")?;
+            }
+        }
+        Ok(Rules(ruleset))
     }
 
     fn rights(self) -> LandlockRights {
@@ -82,6 +94,16 @@ impl Landlock {
             handled_network: 0,
             scoped: since(6, SCOPES),
         }
+    }
+}
+
+/// Rules that govern nobody yet.
+pub(crate) struct Rules(OwnedFd);
+
+impl Rules {
+    /// Puts the fence up around the calling process, for good.
+    pub(crate) fn restrict(&self) -> Result<(), Failure> {
+        sys::landlock_restrict(self.0.as_fd()).step("landlock")
     }
 }
 

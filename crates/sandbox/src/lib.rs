@@ -12,13 +12,16 @@
 
 mod cgroup;
 mod companions;
+mod copy;
 mod error;
 mod guest;
 mod helper;
+mod holdings;
 mod init;
 mod landlock;
 mod namespaces;
 mod network;
+mod open_files;
 mod platform;
 mod privileges;
 mod probe;
@@ -27,17 +30,23 @@ mod sandbox;
 mod seccomp;
 mod spec;
 mod sys;
+mod template;
+#[cfg_attr(not(target_arch = "x86_64"), path = "untraceable.rs")]
+mod tracee;
+mod transfer;
 mod unassigned;
 mod wire;
 
 pub use companions::{Ended, Notices, Who};
 pub use error::Error;
 pub use helper::run_helper_if_asked;
+pub use open_files::OpenFiles;
 pub use platform::{Config, Require, Spawner};
 pub use probe::{Mechanism, Need, State, probe};
-pub use sandbox::{Exit, Sandbox, Status};
+pub use sandbox::{Exit, Sandbox, Status, Template};
 pub use spec::{
     Assignment, COMPANIONS_MAX, Companions, LISTENERS_AT_MAX, LISTENERS_MAX, Limits, MOUNTS_MAX, Mount,
-    NETWORK_ENTRIES_MAX, Network, SPEC_BYTES_MAX, Spec,
+    NETWORK_ENTRIES_MAX, Network, ROOT_FILES, SPEC_BYTES_MAX, Spec,
 };
+pub use template::COPIES_MAX;
 pub use unassigned::Unassigned;

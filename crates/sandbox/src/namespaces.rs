@@ -6,16 +6,22 @@
 //! Invariant: exactly one user and one group are mapped, the guest's. Root of the host has no name inside, so
 //! nothing in a sandbox can become it or own anything of it, whoever runs the platform.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::OwnedFd,
+    path::Path,
+};
 
 use libc::pid_t;
 use nix::{
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, setns, unshare},
     unistd::{Gid, Uid, getgid, getuid, setgroups, setresgid, setresuid},
 };
 
 use crate::{
     State,
+    template::COPIES_MAX,
     wire::{Failure, Step},
 };
 
@@ -140,14 +146,18 @@ pub(crate) fn enter() -> Result<(), Failure> {
 /// No user namespace inside it, should a way be found around the filter of system calls. And few of the objects
 /// that the kernel counts by user: where an ordinary user runs the platform, that user is the guests' too, who
 /// could otherwise use up its whole share.
-const LIMITS: [(&str, &str); 3] =
-    [("max_user_namespaces", "0"), ("max_inotify_instances", "16"), ("max_inotify_watches", "8192")];
+const LIMITS: [(&str, u32); 3] =
+    [("max_user_namespaces", 0), ("max_inotify_instances", 16), ("max_inotify_watches", 8192)];
 
 /// Lowers [`LIMITS`], as root of the namespace and while the host's `/proc` is still there. In a container that
 /// shows `/proc/sys` read-only this cannot be done: [`Limited::No`] says so, and the fences before it stand.
 pub(crate) fn limit() -> Result<Limited, Failure> {
+    set_limits(|value| value)
+}
+
+fn set_limits(value_of: impl Fn(u32) -> u32) -> Result<Limited, Failure> {
     for (name, value) in LIMITS {
-        match fs::write(Path::new("/proc/sys/user").join(name), value) {
+        match fs::write(Path::new("/proc/sys/user").join(name), value_of(value).to_string()) {
             Err(error) if error.raw_os_error() == Some(libc::EROFS) => return Ok(Limited::No),
             // A kernel built without what it would limit.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -155,6 +165,30 @@ pub(crate) fn limit() -> Result<Limited, Failure> {
         }
     }
     Ok(Limited::Yes)
+}
+
+/// Joins a template's user namespace, and its pid namespace with what is forked from here, as its guest's user. Lets
+/// that namespace have as many others in it as there can be copies; its guest runs no more.
+pub(crate) fn join_template(identities: Identities, user: &OwnedFd, pid: &OwnedFd) -> Result<(), Failure> {
+    setns(user, CloneFlags::CLONE_NEWUSER).step("join the template's user namespace")?;
+    setns(pid, CloneFlags::CLONE_NEWPID).step("join the template's pid namespace")?;
+    // What is counted of copies counts here too; each has its own limits besides.
+    set_limits(|each| each.max(1) * COPIES_MAX as u32)?;
+    identities.assume()
+}
+
+/// Maps the guest's user and group in a user namespace made by [`join_template`]'s process, as that same user.
+pub(crate) fn map_own() -> Result<(), Failure> {
+    let map = format!("{GUEST_ID} {GUEST_ID} 1");
+    fs::write("/proc/self/setgroups", "deny").step("deny setgroups")?;
+    fs::write("/proc/self/uid_map", &map).step("write uid_map")?;
+    fs::write("/proc/self/gid_map", &map).step("write gid_map")
+}
+
+/// The calling process's own, to be joined in this order.
+pub(crate) fn open_own() -> Result<Vec<OwnedFd>, Failure> {
+    let open = |name| File::open(format!("/proc/self/ns/{name}")).map(OwnedFd::from).step("open a namespace");
+    ["user", "mnt", "net", "ipc", "uts", "cgroup", "pid"].into_iter().map(open).collect()
 }
 
 /// Whether [`limit`] could lower them.

@@ -36,7 +36,7 @@ use crate::{
     Assignment, Error, Spec, Status, Unassigned,
     cgroup::{Freezer, FreezerFile},
     helper::NAME,
-    sandbox::{Expected, Sandbox},
+    sandbox::{Expected, Sandbox, Template},
     spec::SPEC_BYTES_MAX,
     sys,
     wire::{self, Failure, Gauges, Last, Reply, Request},
@@ -194,20 +194,64 @@ impl Spawner {
         Ok(Unassigned::new(self.begin(spec, wire::Start::Unassigned).await?, limits))
     }
 
+    /// Builds a sandbox and starts its command, which is going to be copied. Its standard input is a pipe that nobody
+    /// writes to: where the guest waits to read from it, [`Sandbox::stop`] can stop it.
+    ///
+    /// # Errors
+    /// As [`Spawner::spawn`].
+    pub async fn spawn_template(&self, spec: Spec) -> Result<Sandbox, Error> {
+        if !spec.companions.programs.is_empty() {
+            return Err(Error::Invalid("a template has no companions".to_owned()));
+        }
+        self.begin(spec, wire::Start::Template).await
+    }
+
+    /// Builds a sandbox whose guest is a copy of `template`'s at the moment it was stopped: with its memory and its
+    /// `/tmp`, but without its connections, and in namespaces, cgroups and under limits of its own. The copy goes on with
+    /// reading from its standard input, where it finds `message`. The command and the environment of `spec` are those
+    /// of the template, whatever it says; so are the size of `/tmp` and the limits on processes and files.
+    ///
+    /// The end of the template's sandbox ends its copies.
+    ///
+    /// # Errors
+    /// As [`Spawner::spawn`], but for [`Error::Exec`]; [`Error::Invalid`] also where the template has no room for another
+    /// copy or has ended.
+    pub async fn spawn_copy(&self, template: &Template, spec: Spec, message: String) -> Result<Sandbox, Error> {
+        spec.check()?;
+        if !spec.companions.programs.is_empty() {
+            return Err(Error::Invalid("a copy has no companions".to_owned()));
+        }
+        let (id_of_template, shared, namespaces) = template.parts();
+        let request = |id, spec| Request::Copy { id, template: id_of_template, spec, message };
+        self.ask(shared, spec, namespaces, request).await
+    }
+
     async fn begin(&self, spec: Spec, start: wire::Start) -> Result<Sandbox, Error> {
         spec.check()?;
+        self.ask(self.helper()?, spec, &[], |id, spec| Request::Spawn { id, spec, start }).await
+    }
+
+    /// Asks a helper for a sandbox and waits until its guest runs.
+    async fn ask(
+        &self,
+        shared: Arc<Shared>,
+        spec: Spec,
+        more: &[OwnedFd],
+        request: impl FnOnce(u64, Box<Spec>) -> Request,
+    ) -> Result<Sandbox, Error> {
         let has_companions = !spec.companions.programs.is_empty();
         let expected = Expected { listeners: spec.listen.len() + spec.network.listen_at.len(), has_companions };
-        let shared = self.helper()?;
         let link = &shared.link;
         let (ours, theirs) = wire::pair().map_err(Error::Start)?;
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| Error::Start(error.into()))?;
         let control = sys::watch(ours).map_err(Error::Start)?;
         let id = link.number.fetch_add(1, Ordering::Relaxed);
-        let request = Link::encode(&Request::Spawn { id, spec: Box::new(spec), start })?;
+        let request = Link::encode(&request(id, Box::new(spec)))?;
         let (answer, answered) = oneshot::channel();
         let _entry = Entry::new(link, id, answer)?;
-        link.send(&request, &[theirs.as_fd()]).await?;
+        let given: Vec<_> = std::iter::once(&theirs).chain(more).map(AsFd::as_fd).collect();
+        link.send(&request, &given).await?;
+        drop(given);
         drop(theirs);
         let started = answered.await.map_err(|_| Error::HelperGone)??;
         Sandbox::await_ready(id, started, control, expected, Arc::clone(&shared)).await

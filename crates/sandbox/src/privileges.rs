@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// No capability by being root, none kept over a change of user, none raised as ambient; each of these locked.
-const SECURE_BITS: c_int = libc::SECBIT_NOROOT
+pub(crate) const SECURE_BITS: c_int = libc::SECBIT_NOROOT
     | libc::SECBIT_NOROOT_LOCKED
     | libc::SECBIT_NO_SETUID_FIXUP
     | libc::SECBIT_NO_SETUID_FIXUP_LOCKED
@@ -28,6 +28,12 @@ const CAPABILITIES_MAX: c_ulong = 64;
 /// of the host, on whatever a guest has prepared (source: `core(5)`, `fs/coredump.c`). The filter of system calls
 /// keeps a guest from changing it.
 pub(crate) const CORE_BYTES_MAX: rlim_t = 1;
+
+/// How many capabilities this kernel knows.
+pub(crate) fn capabilities() -> c_ulong {
+    let knows = |capability: &c_ulong| sys::prctl(libc::PR_CAPBSET_READ, *capability, 0).is_ok();
+    (0..CAPABILITIES_MAX).take_while(knows).count() as c_ulong
+}
 
 /// Dies with the helper. The kernel forgets this at every change of user, so it is said again after one.
 pub(crate) fn die_with_helper() -> Result<(), Failure> {
@@ -52,6 +58,11 @@ pub(crate) fn drop_all() -> Result<(), Failure> {
 /// Keeps the guest's user from tracing this process, reading its memory and reaching its descriptors.
 pub(crate) fn hide() -> Result<(), Failure> {
     sys::prctl(libc::PR_SET_DUMPABLE, 0, 0).step("PR_SET_DUMPABLE")
+}
+
+/// Lets this process read and write its own files in `/proc`, which what it was before did not leave it.
+pub(crate) fn show() -> Result<(), Failure> {
+    sys::prctl(libc::PR_SET_DUMPABLE, 1, 0).step("PR_SET_DUMPABLE")
 }
 
 /// Lowers a limit to `wanted`, soft and hard; a lower hard limit that stands already is kept.

@@ -19,6 +19,7 @@ use crate::{
     namespaces::{self, FORK_FLAGS, Limited},
     network, platform, privileges,
     rootfs::{self, Root},
+    seccomp::Role,
     sys::{self, Forked},
     wire::{self, Failure, Order, Reply, Request},
 };
@@ -201,10 +202,10 @@ fn try_in_child(jail: &Jail, socket: &OwnedFd) {
             Err(failure) => note("namespace limits", Err(failed(failure))),
         };
         note("loopback", network::bring_up().map_err(failed));
-        note("private root", Root::build().and_then(|root| root.enter()).map_err(failed));
+        note("private root", Root::build(None).and_then(|root| root.enter()).map_err(failed));
         note("read-only binds", rootfs::open_source("/dev".as_ref()).map(drop).map_err(failed));
         note("loss of privileges", privileges::drop_all().map_err(failed));
-        note("seccomp", jail.filters.install());
+        note("seccomp", jail.filters.install(Role::Ordinary));
     }
     // The helper sees an early end should this fail.
     let _ = wire::send(socket.as_fd(), &found, &[]);

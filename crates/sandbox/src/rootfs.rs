@@ -28,6 +28,7 @@ use nix::{
 };
 
 use crate::{
+    spec::ROOT_FILES,
     sys::{self, attribute},
     wire::{Failure, Step},
 };
@@ -96,16 +97,79 @@ const RESOLV: &str = "# A sandbox reaches the platform and nothing else; there i
 /// A root file system under construction, attached on top of the init's old root until [`Root::enter`].
 pub(crate) struct Root {
     top: OwnedFd,
+    /// Made before, and not attached yet.
+    tmp: Option<OwnedFd>,
+}
+
+/// The writable and the generated part of a root, made before anybody lives there.
+///
+/// A process under Landlock takes its rules along when it is copied into another sandbox, and rules are about file
+/// systems, not about paths. So a template's guest is given rules for these while they are empty and out of its reach.
+pub(crate) struct Vacant {
+    top: OwnedFd,
+    shared: OwnedFd,
+    tmp: OwnedFd,
+}
+
+impl Vacant {
+    /// With a `/tmp` of that size. Call as the guest's user in new mount namespaces.
+    pub(crate) fn make(tmp_bytes_max: u64) -> Result<Self, Failure> {
+        let top = new_top()?;
+        let vacant = Self { top, shared: new_shared()?, tmp: new_tmp(tmp_bytes_max)? };
+        mkdirat(&vacant.top, c"dev", Mode::from_bits_truncate(0o755)).step("make a directory in the new root")?;
+        Ok(vacant)
+    }
+
+    /// The root, its `dev`, and what will be `/dev/shm` and `/tmp`.
+    pub(crate) fn directories(&self) -> io::Result<[OwnedFd; 4]> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let devices = openat(&self.top, c"dev", flags, Mode::empty())?;
+        Ok([self.top.try_clone()?, devices, self.shared.try_clone()?, self.tmp.try_clone()?])
+    }
+
+    /// What will be `/tmp`.
+    pub(crate) fn tmp(&self) -> BorrowedFd<'_> {
+        self.tmp.as_fd()
+    }
+
+    /// In the order that [`Vacant::of_descriptors`] takes.
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        [self.top.as_fd(), self.shared.as_fd(), self.tmp.as_fd()]
+    }
+
+    /// One that came over a socket.
+    pub(crate) fn of_descriptors(descriptors: Vec<OwnedFd>) -> Option<Self> {
+        let [top, shared, tmp] = <[OwnedFd; 3]>::try_from(descriptors).ok()?;
+        Some(Self { top, shared, tmp })
+    }
+}
+
+fn new_top() -> Result<OwnedFd, Failure> {
+    sys::new_filesystem(c"tmpfs", &ROOT_OPTIONS, attribute::NOSUID | attribute::NODEV).step("new root")
+}
+
+fn new_shared() -> Result<OwnedFd, Failure> {
+    let attributes = attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+    sys::new_filesystem(c"tmpfs", &SHARED_MEMORY_OPTIONS, attributes).step("/dev/shm")
+}
+
+fn new_tmp(bytes_max: u64) -> Result<OwnedFd, Failure> {
+    let [size, files] = tmp_limits(bytes_max).map(|number| CString::new(number).expect("a number holds no NUL"));
+    let options: [(&CStr, &CStr); 3] = [(c"size", &size), (c"nr_inodes", &files), (c"mode", c"1777")];
+    sys::new_filesystem(c"tmpfs", &options, attribute::NOSUID | attribute::NODEV).step("/tmp")
 }
 
 impl Root {
-    /// Everything that is the same for all sandboxes. Call as the guest's user in new mount and pid namespaces.
-    pub(crate) fn build() -> Result<Self, Failure> {
-        let plain = attribute::NOSUID | attribute::NODEV;
-        let top = sys::new_filesystem(c"tmpfs", &ROOT_OPTIONS, plain).step("new root")?;
+    /// Everything that is the same for all sandboxes, in `vacant` where there is one. Call as the guest's user in new
+    /// mount and pid namespaces.
+    pub(crate) fn build(vacant: Option<Vacant>) -> Result<Self, Failure> {
+        let (top, shared, tmp) = match vacant {
+            Some(Vacant { top, shared, tmp }) => (top, shared, Some(tmp)),
+            None => (new_top()?, new_shared()?, None),
+        };
         let under = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).step("open /")?;
         sys::attach(top.as_fd(), under.as_fd()).step("attach the new root")?;
-        let root = Self { top };
+        let root = Self { top, tmp };
         for directory in [c"dev", c"dev/shm", c"etc", c"proc", c"tmp"] {
             root.make_directory(directory)?;
         }
@@ -114,8 +178,6 @@ impl Root {
         root.write("etc/nsswitch.conf", NSSWITCH)?;
         root.write("etc/resolv.conf", RESOLV)?;
         root.make_devices()?;
-        let shared =
-            sys::new_filesystem(c"tmpfs", &SHARED_MEMORY_OPTIONS, plain | attribute::NOEXEC).step("/dev/shm")?;
         root.attach(&shared, Path::new("dev/shm")).step("mount /dev/shm")?;
         root.mount_proc()?;
         Ok(root)
@@ -132,10 +194,15 @@ impl Root {
 
     /// The private `/tmp`.
     pub(crate) fn mount_tmp(&self, bytes_max: u64) -> Result<(), Failure> {
-        let [size, files] = tmp_limits(bytes_max).map(|number| CString::new(number).expect("a number holds no NUL"));
-        let options: [(&CStr, &CStr); 3] = [(c"size", &size), (c"nr_inodes", &files), (c"mode", c"1777")];
-        let tmp = sys::new_filesystem(c"tmpfs", &options, attribute::NOSUID | attribute::NODEV).step("/tmp")?;
-        self.attach(&tmp, Path::new("tmp")).step("mount /tmp")
+        let made;
+        let tmp = match &self.tmp {
+            Some(tmp) => tmp,
+            None => {
+                made = new_tmp(bytes_max)?;
+                &made
+            }
+        };
+        self.attach(tmp, Path::new("tmp")).step("mount /tmp")
     }
 
     /// Changes the limits of `/tmp`, once this is the root. It stays the same mount, which rules about it may name.
@@ -154,6 +221,50 @@ impl Root {
         self.write("etc/hosts", &text)
     }
 
+    /// Exchanges this root, entered and complete, for a directory of the host made by [`open_source`]: what is ours of
+    /// it is mounted over what is there, and nothing else of it stays.
+    ///
+    /// A stranger made what is in that directory. Its places for ours are taken as they are or not at all: a link where
+    /// a directory or a file should be ends the start.
+    pub(crate) fn exchange(&self, tree: OwnedFd) -> Result<Self, Failure> {
+        let place = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).step("open /")?;
+        sys::attach(tree.as_fd(), place.as_fd()).step("attach the given root")?;
+        let given = Self { top: tree };
+        for directory in [c"dev", c"proc", c"tmp"] {
+            let step = format!("/{} of the given root", directory.to_string_lossy());
+            let ours = sys::open_tree(self.top.as_fd(), directory, true).step(&step)?;
+            if directory == c"dev" {
+                // The directory alone: what is mounted in it is what it was.
+                let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NOEXEC;
+                sys::set_mount_attributes(ours.as_fd(), attributes, false).step(&step)?;
+            }
+            given.cover(&ours, directory, OFlag::O_DIRECTORY).step(&step)?;
+        }
+        for file in ROOT_FILES {
+            let step = format!("/{file} of the given root");
+            let path = CString::new(file).expect("the list holds no NUL");
+            let ours = sys::open_tree(self.top.as_fd(), &path, false).step(&step)?;
+            sys::set_mount_attributes(ours.as_fd(), attribute::RDONLY | attribute::NOEXEC, false).step(&step)?;
+            given.cover(&ours, &path, OFlag::empty()).step(&step)?;
+        }
+        given.enter()?;
+        Ok(given)
+    }
+
+    /// Mounts a tree over what is at exactly this path, of the same kind. No link is followed on the way.
+    fn cover(&self, tree: &OwnedFd, path: &CStr, kind: OFlag) -> io::Result<()> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | kind)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let target = openat2(&self.top, path, how)?;
+        let is_same = |found: SFlag, wanted: SFlag| found & SFlag::S_IFMT == wanted;
+        let wanted = if kind == OFlag::O_DIRECTORY { SFlag::S_IFDIR } else { SFlag::S_IFREG };
+        if !is_same(SFlag::from_bits_truncate(fstat(&target)?.st_mode), wanted) {
+            return Err(Errno::ENOTDIR.into());
+        }
+        sys::attach(tree.as_fd(), target.as_fd())
+    }
+
     /// Makes this the root of the calling process and lets go of the old one.
     pub(crate) fn enter(&self) -> Result<(), Failure> {
         let old = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).step("open /")?;
@@ -170,7 +281,10 @@ impl Root {
     }
 
     fn make_directory(&self, path: &CStr) -> Result<(), Failure> {
-        mkdirat(&self.top, path, Mode::from_bits_truncate(0o755)).step("make a directory in the new root")
+        match mkdirat(&self.top, path, Mode::from_bits_truncate(0o755)) {
+            Err(Errno::EEXIST) => Ok(()),
+            made => made.step("make a directory in the new root"),
+        }
     }
 
     fn write(&self, path: &str, text: &str) -> Result<(), Failure> {

@@ -1,10 +1,11 @@
 //! A running guest as the platform holds it.
 
 use std::{
+    fs::File,
     io,
     net::{TcpListener, TcpStream},
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -67,8 +68,27 @@ pub struct Sandbox {
     companions: Option<(OwnedFd, Notices)>,
     id: u64,
     control: Mutex<Control>,
+    /// The gauge of its memory, open since it was first looked at: that is done for every call.
+    memory_peak: OnceLock<Option<File>>,
     started: Started,
     shared: Arc<Shared>,
+}
+
+/// The init and the guest's one.
+const THREADS_OF_A_TEMPLATE: usize = 2;
+
+/// What copies are made of: a sandbox whose guest has been stopped for good. The [`Sandbox`] goes on to be its owner's;
+/// its end is that of its copies.
+pub struct Template {
+    id: u64,
+    namespaces: Vec<OwnedFd>,
+    shared: Arc<Shared>,
+}
+
+impl Template {
+    pub(crate) fn parts(&self) -> (u64, Arc<Shared>, &[OwnedFd]) {
+        (self.id, self.shared.clone(), &self.namespaces)
+    }
 }
 
 /// The socket to the init, and the number of the last request on it.
@@ -129,7 +149,16 @@ impl Sandbox {
             false => None,
         };
         let listeners = descriptors.map(TcpListener::from).collect();
-        Ok(Self { listeners, output, companions, id, control: Mutex::new(control), started, shared })
+        Ok(Self {
+            listeners,
+            output,
+            companions,
+            id,
+            control: Mutex::new(control),
+            memory_peak: OnceLock::new(),
+            started,
+            shared,
+        })
     }
 
     /// Has an unassigned sandbox completed, and waits until its guest has been told.
@@ -186,6 +215,35 @@ impl Sandbox {
                 None => return Err(setup(io::ErrorKind::NotConnected.into())),
             }
         }
+    }
+
+    /// Stops the guest of [`crate::Spawner::spawn_template`] for good, so that it can be copied. Waits some seconds at
+    /// most for it to read from its standard input.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`] says what about the guest, or the host, rules copying out; it may have been stopped all the same.
+    /// Others when the sandbox has ended.
+    pub async fn stop(&self) -> Result<Template, Error> {
+        let setup = |source| Error::Setup { step: "stop the guest".to_owned(), source };
+        if let Some(count) = self.started.freezer.as_ref().and_then(Freezer::threads)
+            && count > THREADS_OF_A_TEMPLATE
+        {
+            return Err(Error::Unfit(format!("{} threads or processes run beside it", count - THREADS_OF_A_TEMPLATE)));
+        }
+        let namespaces = {
+            let control = self.control.lock().await;
+            control.send(&Ask::Stop).await.map_err(setup)?;
+            loop {
+                match control.receive().await.map_err(setup)? {
+                    Some((Report::Stopped, namespaces)) => break namespaces,
+                    Some((Report::Unfit(why), _)) => return Err(Error::Unfit(why)),
+                    // Answers a caller who stopped waiting.
+                    Some(_) => {}
+                    None => return Err(setup(io::ErrorKind::NotConnected.into())),
+                }
+            }
+        };
+        Ok(Template { id: self.id, namespaces, shared: self.shared.clone() })
     }
 
     /// Sends the command a signal by its number. Nothing happens if it does not run.
@@ -258,7 +316,10 @@ impl Sandbox {
     pub fn memory_bytes_max(&self) -> u64 {
         match self.last() {
             Some(last) => last.memory_bytes_max,
-            None => cgroup::read_gauge(&self.started.gauges.memory_peak).unwrap_or(0),
+            None => {
+                let open = || File::open(self.started.gauges.memory_peak.as_ref()?).ok();
+                self.memory_peak.get_or_init(open).as_ref().and_then(cgroup::read_number).unwrap_or(0)
+            }
         }
     }
 
@@ -268,6 +329,11 @@ impl Sandbox {
             Some(last) => last.processor_ns,
             None => cgroup::read_gauge(&self.started.gauges.processor_time).unwrap_or(0),
         })
+    }
+
+    /// Whether something of it runs still, or may.
+    pub fn is_alive(&self) -> bool {
+        self.last().is_none()
     }
 
     /// How it ended, once nothing of it runs any more.

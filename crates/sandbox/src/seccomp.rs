@@ -194,11 +194,37 @@ fn refusals() -> Result<BTreeMap<c_long, Vec<Rule>>, seccompiler::Error> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Allow,
+    AskTracer,
     Refuse,
     Unknown,
 }
 
+/// Whom a filter is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Every guest, and every init but one.
+    Ordinary,
+    /// The guest of a template: as everybody, but a tracer may let it join a namespace. Only its init can trace it;
+    /// without one the call is not there.
+    Template,
+    /// The init of a template, which copies it. It has no capabilities, so that what it may call beside reaches no
+    /// further than its own user's processes in its own namespaces.
+    Tracer,
+}
+
+/// What the init of a template may call beside.
+const TRACING: [c_long; 5] =
+    [c::SYS_ptrace, c::SYS_process_vm_readv, c::SYS_process_vm_writev, c::SYS_pidfd_getfd, c::SYS_setns];
+
 impl Verdict {
+    fn by(role: Role, call: c_long) -> Self {
+        match role {
+            Role::Template if call == c::SYS_setns => Self::AskTracer,
+            Role::Tracer if TRACING.contains(&call) => Self::Allow,
+            _ => Self::of(call),
+        }
+    }
+
     fn of(call: c_long) -> Self {
         if ALLOWED.contains(&call) || ALLOWED_LEGACY.contains(&call) {
             Self::Allow
@@ -212,6 +238,7 @@ impl Verdict {
     fn answer(self) -> u32 {
         match self {
             Self::Allow => c::SECCOMP_RET_ALLOW,
+            Self::AskTracer => c::SECCOMP_RET_TRACE,
             Self::Refuse => c::SECCOMP_RET_ERRNO | c::EPERM as u32,
             Self::Unknown => c::SECCOMP_RET_ERRNO | c::ENOSYS as u32,
         }
@@ -219,11 +246,11 @@ impl Verdict {
 }
 
 /// The tables as stretches of numbers with one verdict: where each begins. The last has no end.
-fn stretches() -> Vec<(u32, Verdict)> {
+fn stretches(role: Role) -> Vec<(u32, Verdict)> {
     let last = ALLOWED.iter().chain(ALLOWED_LEGACY).chain(REFUSED).max().copied().unwrap_or(0);
     let mut stretches: Vec<(u32, Verdict)> = Vec::new();
     for call in 0..=last + 1 {
-        let verdict = Verdict::of(call);
+        let verdict = Verdict::by(role, call);
         if stretches.last().is_none_or(|(_, previous)| *previous != verdict) {
             stretches.push((call as u32, verdict));
         }
@@ -236,7 +263,7 @@ fn instruction(code: u32, jump_if: u8, jump_else: u8, operand: u32) -> sock_filt
 }
 
 /// A program that checks the architecture and searches the stretches for the call's number.
-fn search_program(architecture: u32) -> BpfProgram {
+fn search_program(architecture: u32, role: Role) -> BpfProgram {
     let load = |offset: usize| instruction(c::BPF_LD | c::BPF_W | c::BPF_ABS, 0, 0, offset as u32);
     let mut program = vec![
         load(mem::offset_of!(c::seccomp_data, arch)),
@@ -244,7 +271,7 @@ fn search_program(architecture: u32) -> BpfProgram {
         instruction(c::BPF_RET | c::BPF_K, 0, 0, c::SECCOMP_RET_KILL_PROCESS),
         load(mem::offset_of!(c::seccomp_data, nr)),
     ];
-    program.extend(search(&stretches()));
+    program.extend(search(&stretches(role)));
     program
 }
 
@@ -281,6 +308,8 @@ fn architecture() -> io::Result<u32> {
 pub(crate) struct Filters {
     numbers: BpfProgram,
     arguments: BpfProgram,
+    template_numbers: BpfProgram,
+    tracer_numbers: BpfProgram,
 }
 
 impl Filters {
@@ -291,19 +320,34 @@ impl Filters {
             let refuse = SeccompAction::Errno(c::EPERM as u32);
             Ok(SeccompFilter::new(refusals()?, SeccompAction::Allow, refuse, architecture)?.try_into()?)
         };
-        Ok(Self { numbers: search_program(architecture()?), arguments: arguments().map_err(io::Error::other)? })
+        let numbers = |role| architecture().map(|architecture| search_program(architecture, role));
+        Ok(Self {
+            numbers: numbers(Role::Ordinary)?,
+            arguments: arguments().map_err(io::Error::other)?,
+            template_numbers: numbers(Role::Template)?,
+            tracer_numbers: numbers(Role::Tracer)?,
+        })
+    }
+
+    /// The programs of a role, in the order in which they are to be installed.
+    pub(crate) fn programs(&self, role: Role) -> [&[sock_filter]; 2] {
+        let numbers = match role {
+            Role::Ordinary => &self.numbers,
+            Role::Template => &self.template_numbers,
+            Role::Tracer => &self.tracer_numbers,
+        };
+        [numbers, &self.arguments]
     }
 
     /// Puts the calling thread and all it starts under the filters. The harsher answer of the two counts.
-    pub(crate) fn install(&self) -> io::Result<()> {
-        let install = |program| {
+    pub(crate) fn install(&self, role: Role) -> io::Result<()> {
+        let install = |program: &[sock_filter]| {
             seccompiler::apply_filter(program).map_err(|error| match error {
                 seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
                 other => io::Error::other(other),
             })
         };
-        install(&self.numbers)?;
-        install(&self.arguments)
+        self.programs(role).into_iter().try_for_each(install)
     }
 }
 
@@ -344,7 +388,18 @@ mod tests {
     #[test]
     fn the_search_finds_every_calls_own_verdict() {
         let ours = architecture().unwrap();
-        let program = search_program(ours);
+        for (role, call) in
+            [Role::Template, Role::Tracer].into_iter().flat_map(|role| (0..2000).map(move |n| (role, n)))
+        {
+            let is_own = match role {
+                Role::Tracer => TRACING.contains(&c_long::from(call)),
+                _ => c_long::from(call) == c::SYS_setns,
+            };
+            let verdict = Verdict::by(role, call.into());
+            assert_eq!(verdict == Verdict::of(call.into()), !is_own, "call {call} of {role:?}");
+            assert_eq!(answer(&search_program(ours, role), ours, call), verdict.answer(), "call {call} of {role:?}");
+        }
+        let program = search_program(ours, Role::Ordinary);
         for call in 0..2000 {
             assert_eq!(answer(&program, ours, call), Verdict::of(call.into()).answer(), "call {call}");
         }

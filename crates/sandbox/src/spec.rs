@@ -30,6 +30,9 @@ pub const COMPANIONS_MAX: usize = 16;
 /// Most entries in [`Spec::mounts`].
 pub const MOUNTS_MAX: usize = 64;
 
+/// What a directory that becomes a guest's root must have as files, for ours to be mounted over.
+pub const ROOT_FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+
 /// Most bytes of a name: the kernel's limit for a host name.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -46,6 +49,10 @@ pub struct Spec {
     pub environment: Vec<(String, String)>,
     /// Working directory inside the sandbox, absolute.
     pub directory: PathBuf,
+    /// A directory of the host that is the guest's whole root, read-only, in place of a small one of our own. It has to
+    /// have real directories `dev`, `etc`, `proc` and `tmp` and the files of [`ROOT_FILES`], which ours are mounted over.
+    #[serde(default)]
+    pub root: Option<PathBuf>,
     /// Read-only binds, made in order; a later one may lie inside an earlier one when its target exists there.
     pub mounts: Vec<Mount>,
     /// Size limit of the private `/tmp`. What lies there is memory and counts towards the memory limit too.
@@ -137,6 +144,9 @@ pub struct Limits {
     pub memory_bytes_max: u64,
     /// Processor time in thousandths of one core; 0 means no limit. Needs the cgroup cpu controller.
     pub cpu_millis: u32,
+    /// Its part where sandboxes want more processor time than there is: twice the weight, twice the time. 100 is what
+    /// other groups of the system have; 0 stands for that. Needs the cgroup cpu controller.
+    pub cpu_weight: u32,
     /// Processes and threads at once. Held by the cgroup pids controller, and by RLIMIT_NPROC beside it.
     pub pids_max: u32,
     /// Open files of one process (RLIMIT_NOFILE), at most what the platform itself may have.
@@ -160,6 +170,9 @@ impl Spec {
         }
         if !self.directory.is_absolute() || self.mounts.iter().any(|mount| !mount.source.is_absolute()) {
             return refuse("the working directory or a mount's source is not absolute");
+        }
+        if self.root.as_ref().is_some_and(|root| !root.is_absolute()) {
+            return refuse("the root's source is not absolute");
         }
         if self.companions.programs.len() > COMPANIONS_MAX {
             return refuse("there are too many companions");
@@ -218,6 +231,7 @@ mod tests {
             command: vec!["/bin/true".into()],
             environment: vec![("A".into(), "=".into())],
             directory: "/".into(),
+            root: Some("/some/image".into()),
             mounts: vec![Mount { source: "/usr".into(), target: "/usr".into() }],
             tmp_bytes_max: 0,
             listen: vec![9001],
@@ -230,7 +244,7 @@ mod tests {
             companions: Companions { programs: vec!["/opt/x".into()], environment: vec![("B".into(), "1".into())] },
         };
         assert!(good.check().is_ok());
-        let bad: [fn(&mut Spec); 18] = [
+        let bad: [fn(&mut Spec); 19] = [
             |spec| spec.name = "../x".into(),
             |spec| spec.name = "n".repeat(NAME_BYTES_MAX + 1),
             |spec| spec.command.clear(),
@@ -240,6 +254,7 @@ mod tests {
             |spec| spec.companions.programs = vec!["/x".into(); COMPANIONS_MAX + 1],
             |spec| spec.companions.environment[0].0 = "A=".into(),
             |spec| spec.directory = "tmp".into(),
+            |spec| spec.root = Some("some/image".into()),
             |spec| spec.mounts[0].source = "usr".into(),
             |spec| spec.mounts = vec![spec.mounts[0].clone(); MOUNTS_MAX + 1],
             |spec| spec.listen.push(0),
@@ -259,7 +274,8 @@ mod tests {
 
     #[test]
     fn an_assignment_changes_what_can_be_changed() {
-        let limits = Limits { memory_bytes_max: 1 << 27, cpu_millis: 1000, pids_max: 64, open_files_max: 256 };
+        let limits =
+            Limits { memory_bytes_max: 1 << 27, cpu_millis: 1000, cpu_weight: 0, pids_max: 64, open_files_max: 256 };
         let good = Assignment {
             name: "b-2".into(),
             mounts: vec![Mount { source: "/usr".into(), target: "/var/task".into() }],

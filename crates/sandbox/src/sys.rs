@@ -30,7 +30,7 @@ const FSOPEN_CLOEXEC: c_uint = 1;
 const FSMOUNT_CLOEXEC: c_uint = 1;
 const FSCONFIG_SET_STRING: c_uint = 1;
 const FSCONFIG_CMD_CREATE: c_uint = 6;
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+pub(crate) const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const LANDLOCK_CREATE_RULESET_VERSION: c_uint = 1;
 const LANDLOCK_RULE_PATH_BENEATH: c_uint = 1;
@@ -115,7 +115,8 @@ pub(crate) fn fork(flags: c_int, group: Option<BorrowedFd<'_>>) -> io::Result<Fo
     let arguments = CloneArgs {
         flags: (flags | libc::CLONE_PIDFD) as u64 | into_group,
         pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        // A sibling ends with the signal that this process itself would end with.
+        exit_signal: if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD as u64 } else { 0 },
         cgroup: group.map_or(0, |group| group.as_raw_fd() as u64),
         ..CloneArgs::default()
     };
@@ -170,6 +171,18 @@ pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<(
     let no_information = ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo is allowed and means what `kill` would send.
     check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_information, 0) }).map(drop)
+}
+
+/// A descriptor for a process that cannot come to mean another one.
+pub(crate) fn pidfd_open(pid: pid_t) -> io::Result<OwnedFd> {
+    // SAFETY: takes a number and flags.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+}
+
+/// A copy of another process's descriptor.
+pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes descriptors as numbers, and flags.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })
 }
 
 /// A detached copy of the mount tree at `path`, with what is mounted below it when `recursive`.

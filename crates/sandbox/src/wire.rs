@@ -38,6 +38,9 @@ pub(crate) enum Request {
     /// For a sandbox started as [`Start::Unassigned`]; its init answers with [`Report::Assigned`] or
     /// [`Report::Failed`].
     Assign { id: u64, assignment: Box<Assignment> },
+    /// A sandbox whose guest is a copy of `template`'s. With the init's end of a control socket, then the template's
+    /// user and pid namespaces. Answered as [`Request::Spawn`] is.
+    Copy { id: u64, template: u64, spec: Box<Spec>, message: String },
     /// Answered by [`Reply::Probed`].
     Probe,
 }
@@ -49,6 +52,8 @@ pub(crate) enum Start {
     Whole,
     /// The rest comes with [`Order::Assign`].
     Unassigned,
+    /// All of it, and its guest will be copied.
+    Template,
 }
 
 /// Helper to platform.
@@ -89,12 +94,35 @@ pub(crate) struct Last {
 pub(crate) enum Order {
     /// The identity maps are written.
     Mapped,
+    /// First of all to the init of a copy. With the template's user and pid namespaces. Answered with its pidfd.
+    Nest,
     /// What to become. With the control socket, then one mount tree for each of `spec.mounts`.
     Become { spec: Box<Spec>, start: Start },
     /// The rest, for one that became [`Start::Unassigned`]. With one mount tree for each of its mounts.
     Assign { assignment: Box<Assignment> },
     /// There is no rest: report this and end.
     Abandon(Failure),
+    /// What to become, for one whose guest will be a copy. With the control socket, the socket to the template's init,
+    /// then one mount tree for each of `spec.mounts`.
+    BecomeCopy { spec: Box<Spec>, message: String },
+    /// To a template's init: with the socket to another whose guest will be a copy of this one's, and the files that a
+    /// process writes `0` to in order to join its groups.
+    Copy,
+}
+
+/// Between the init of a template and that of a copy.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Twin {
+    /// From the template: where the copy will live. With the descriptors of a `Vacant`.
+    Room,
+    /// To the template: all is ready. With the guest's input and output, then its namespaces, the user namespace first.
+    Ready,
+    /// From the template: the copy runs, and is this process there.
+    Copied { pid: i32 },
+    /// From the template: it does not.
+    Failed(Failure),
+    /// From the template: the copy has ended.
+    Ended(Status),
 }
 
 /// Init to platform, over the control socket.
@@ -113,6 +141,10 @@ pub(crate) enum Report {
     NotConnected { number: u64, errno: i32 },
     /// The command of a sandbox with companions is executing.
     Begun,
+    /// The guest will run no more and can be copied. With the user and the pid namespace.
+    Stopped,
+    /// It cannot; the text says why.
+    Unfit(String),
 }
 
 /// Platform to init, over the control socket.
@@ -124,6 +156,9 @@ pub(crate) enum Ask {
     Begin,
     /// Send the command this signal, if it runs.
     Signal(i32),
+    /// Stop the guest of a template for good, so that it can be copied. Answered by [`Report::Stopped`] or
+    /// [`Report::Unfit`].
+    Stop,
 }
 
 /// Why a sandbox could not be made, in a form that travels.

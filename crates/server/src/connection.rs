@@ -15,6 +15,7 @@ use std::{
 
 use crate::{
     Config, Transport,
+    detach::detach,
     doors::Doors,
     patience::{Patience, Served},
     stall::StallGuard,
@@ -92,7 +93,8 @@ pub(crate) fn serve(
         let peer = Arc::new(peer);
         let patience = Patience::new(header_read_timeout);
         let of_service = patience.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            detach(&mut request);
             let (doors, peer, _serving) = (doors.clone(), peer.clone(), of_service.serving());
             async move {
                 let response = doors.serve(request, &peer).await;

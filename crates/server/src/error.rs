@@ -9,7 +9,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use updraft_node::{
     Refusal, control,
-    dispatch::Limit,
+    dispatch::{Limit, Throttle},
+    events,
     identity::{self, Denied},
 };
 use updraft_types::{
@@ -97,6 +98,8 @@ pub(crate) struct Error {
     kind: Kind,
     message: String,
     reason: Option<&'static str>,
+    /// When to ask again, where that helps.
+    retry_after_s: u32,
 }
 
 #[derive(Serialize)]
@@ -113,7 +116,7 @@ struct Text<'a> {
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), reason: None }
+        Self { kind, message: message.into(), reason: None, retry_after_s: 1 }
     }
 
     /// The answer, without a request id.
@@ -131,7 +134,7 @@ impl Error {
         let headers = response.headers_mut();
         headers.insert(respond::ERROR_TYPE, HeaderValue::from_static(code));
         if matches!(self.kind, Kind::TooManyRequests | Kind::ServiceUnavailable) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s));
         }
         if matches!(self.kind, Kind::RequestEntityTooLarge | Kind::RequestTooLarge | Kind::RequestTimeout) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -475,7 +478,8 @@ impl Error {
     /// Why an invocation did not run. `arn` is the function's.
     pub(crate) fn refusal(refusal: Refusal, arn: &str) -> Self {
         match refusal {
-            Refusal::TooManyRequests(limit) => Self {
+            Refusal::TooManyRequests(Throttle { limit, retry_after_s }) => Self {
+                retry_after_s,
                 reason: Some(match limit {
                     Limit::Function => "ReservedFunctionConcurrentInvocationLimitExceeded",
                     Limit::Account | Limit::Node => "ConcurrentInvocationLimitExceeded",
@@ -487,6 +491,31 @@ impl Error {
             Refusal::NotFound => Self::function_not_found(arn),
             Refusal::Stopping => Self::new(Kind::ServiceUnavailable, "The platform is stopping"),
         }
+    }
+
+    /// Why an event was not accepted. `arn` is the function's. What is full is worded as a rate that is exceeded: Lambda
+    /// has no other word for it.
+    pub(crate) fn event_refused(refused: events::Refused, arn: &str) -> Self {
+        match refused {
+            events::Refused::Invocation(refusal) => Self::refusal(refusal, arn),
+            events::Refused::Full(full) => Self {
+                reason: Some(match full {
+                    events::Full::Function => "FunctionInvocationRateLimitExceeded",
+                    events::Full::Account => "CallerRateLimitExceeded",
+                }),
+                ..Self::new(Kind::TooManyRequests, "Rate Exceeded.")
+            },
+            events::Refused::DiskFull => {
+                Self::new(Kind::ServiceUnavailable, "The platform's disk is full. The event was not accepted")
+            }
+            events::Refused::Internal(text) => Self::internal(&text),
+        }
+    }
+
+    /// An event's payload over its limit (worded as Lambda does, from memory).
+    pub(crate) fn event_too_large(bytes: usize, bytes_max: usize) -> Self {
+        let text = format!("{bytes} byte payload is too large for the Event invocation type (limit {bytes_max} bytes)");
+        Self::new(Kind::RequestTooLarge, text)
     }
 
     /// The platform's own failure: `text` goes to the log.
@@ -516,6 +545,16 @@ mod tests {
         (status, code, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
+    fn throttled(limit: Limit) -> Refusal {
+        Refusal::TooManyRequests(Throttle { limit, retry_after_s: 7 })
+    }
+
+    #[test]
+    fn a_throttled_caller_is_told_when_to_come_again() {
+        let headers = Error::refusal(throttled(Limit::Node), "").into_response().headers().clone();
+        assert_eq!(headers[header::RETRY_AFTER], "7");
+    }
+
     /// Envelopes as recorded against AWS.
     #[tokio::test]
     async fn envelopes_are_lambdas() {
@@ -528,13 +567,13 @@ mod tests {
                 r#"{"Type":"User","Message":"Function not found: arn:aws:lambda:us-east-1:111111111111:function:f"}"#,
             ),
             (
-                Error::refusal(Refusal::TooManyRequests(Limit::Node), arn),
+                Error::refusal(throttled(Limit::Node), arn),
                 429,
                 "TooManyRequestsException",
                 r#"{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#,
             ),
             (
-                Error::refusal(Refusal::TooManyRequests(Limit::Function), arn),
+                Error::refusal(throttled(Limit::Function), arn),
                 429,
                 "TooManyRequestsException",
                 r#"{"Reason":"ReservedFunctionConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}"#,

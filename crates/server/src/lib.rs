@@ -14,6 +14,7 @@ mod aws_json;
 mod body;
 mod call;
 mod connection;
+mod detach;
 mod doors;
 mod error;
 mod event_stream;

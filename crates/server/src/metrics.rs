@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Write};
 use http::{HeaderValue, Method, Response, StatusCode};
 use updraft_node::{
     dispatch::Limit,
-    figures::{Histogram, Node, PHASE_NAMES, Row},
+    figures::{GIVEN_UP_NAMES, Histogram, Node, PHASE_NAMES, Row},
 };
 use updraft_types::Body;
 
@@ -34,7 +34,9 @@ fn write(text: &mut String, node: &Node) -> fmt::Result {
     page.sample("updraft_functions", "", node.functions)?;
     page.family("updraft_memory_reserved_bytes", "gauge", "Sum of the memory sizes of all instances.")?;
     page.sample("updraft_memory_reserved_bytes", "", node.memory.memory_mb * MEGABYTE)?;
-    page.family("updraft_memory_limit_bytes", "gauge", "What instances may reserve.")?;
+    page.family("updraft_memory_prewarmed_bytes", "gauge", "Memory of interpreters that have no function yet.")?;
+    page.sample("updraft_memory_prewarmed_bytes", "", node.spare_memory_mb * MEGABYTE)?;
+    page.family("updraft_memory_limit_bytes", "gauge", "What the node may hold of both.")?;
     page.sample("updraft_memory_limit_bytes", "", node.memory.memory_mb_max * MEGABYTE)?;
     page.family("updraft_functions_waiting_for_room", "gauge", "Functions that wait for room on a full node.")?;
     page.sample("updraft_functions_waiting_for_room", "", node.memory.waiting)?;
@@ -86,6 +88,10 @@ fn write(text: &mut String, node: &Node) -> fmt::Result {
     for (function, Row { figures, .. }) in &rows {
         page.sample("updraft_cold_starts_total", function, figures.cold_starts())?;
     }
+    page.family("updraft_restores_total", "counter", "Those whose instance was a copy of one initialised before.")?;
+    for (function, Row { figures, .. }) in &rows {
+        page.sample("updraft_restores_total", function, figures.restores)?;
+    }
     page.family("updraft_function_cold_start_seconds_total", "counter", "Sum of the phases of cold starts.")?;
     for (function, Row { figures, .. }) in &rows {
         for (phase, histogram) in PHASE_NAMES.iter().zip(&figures.phases) {
@@ -93,7 +99,10 @@ fn write(text: &mut String, node: &Node) -> fmt::Result {
             page.sample("updraft_function_cold_start_seconds_total", &labels, histogram.sum.as_secs_f64())?;
         }
     }
+    events(&mut page, &rows)?;
 
+    page.family("updraft_async_event_wait_seconds", "histogram", "Time from an event's acceptance to its first try.")?;
+    page.histogram("updraft_async_event_wait_seconds", "", &node.all.events.waits)?;
     page.family("updraft_invocation_duration_seconds", "histogram", "Durations of invocations.")?;
     page.histogram("updraft_invocation_duration_seconds", "", &node.all.durations)?;
     page.family("updraft_queue_wait_seconds", "histogram", "Time that callers had to wait, those that had to.")?;
@@ -101,6 +110,39 @@ fn write(text: &mut String, node: &Node) -> fmt::Result {
     page.family("updraft_cold_start_seconds", "histogram", "Phases of cold starts.")?;
     for (phase, histogram) in PHASE_NAMES.iter().zip(&node.all.phases) {
         page.histogram("updraft_cold_start_seconds", &format!("phase=\"{phase}\""), histogram)?;
+    }
+    Ok(())
+}
+
+/// Asynchronous events.
+fn events(page: &mut Page<'_>, rows: &[(String, &Row)]) -> fmt::Result {
+    page.family("updraft_async_events_pending", "gauge", "Events that wait or are at work.")?;
+    for (function, row) in rows {
+        page.sample("updraft_async_events_pending", function, row.events.pending)?;
+    }
+    page.family("updraft_async_events_in_flight", "gauge", "Events at work.")?;
+    for (function, row) in rows {
+        page.sample("updraft_async_events_in_flight", function, row.events.in_flight)?;
+    }
+    page.family("updraft_async_events_pending_bytes", "gauge", "What pending events take on disk.")?;
+    for (function, row) in rows {
+        page.sample("updraft_async_events_pending_bytes", function, row.events.bytes)?;
+    }
+    page.family("updraft_async_events_accepted_total", "counter", "Events accepted.")?;
+    for (function, row) in rows {
+        page.sample("updraft_async_events_accepted_total", function, row.figures.events.accepted)?;
+    }
+    page.family("updraft_async_events_ended_total", "counter", "Events that ended, delivered or given up.")?;
+    for (function, row) in rows {
+        let events = &row.figures.events;
+        let delivered = [("delivered", events.delivered)];
+        for (outcome, count) in delivered.into_iter().chain(GIVEN_UP_NAMES.into_iter().zip(events.given_up)) {
+            page.sample("updraft_async_events_ended_total", &format!("{function},outcome=\"{outcome}\""), count)?;
+        }
+    }
+    page.family("updraft_async_dead_letters_total", "counter", "Events and records that nobody could be told of.")?;
+    for (function, row) in rows {
+        page.sample("updraft_async_dead_letters_total", function, row.figures.events.buried)?;
     }
     Ok(())
 }
@@ -149,7 +191,7 @@ impl Page<'_> {
 mod tests {
     use std::time::Duration;
 
-    use updraft_node::figures::{Figures, Instances, Memory};
+    use updraft_node::figures::{EventsNow, Figures, Instances, Memory};
 
     use super::*;
 
@@ -161,14 +203,17 @@ mod tests {
         durations.sum = Duration::from_millis(1_500);
         let mut figures = Figures::default();
         (figures.durations, figures.errors) = (durations, 1);
+        (figures.events.accepted, figures.events.delivered, figures.events.given_up) = (9, 4, [1, 2, 0, 0]);
         let id = updraft_types::FunctionId { account: "000000000000".parse().unwrap(), name: "f".parse().unwrap() };
         let instances = Instances { running: 3, idle: 1, starting: 0, waiting: 2 };
+        let events = EventsNow { pending: 2, in_flight: 1, bytes: 30 };
         let node = Node {
             functions: 5,
-            shown: vec![(id, Row { figures: figures.clone(), instances })],
+            shown: vec![(id, Row { figures: figures.clone(), instances, events })],
             others: Row::default(),
             all: figures,
             memory: Memory { memory_mb: 2, memory_mb_max: 4, waiting: 0 },
+            spare_memory_mb: 1,
             evictions: 7,
         };
         let mut text = String::new();
@@ -187,9 +232,15 @@ mod tests {
         for line in [
             "updraft_functions 5",
             "updraft_memory_reserved_bytes 2097152",
+            "updraft_memory_prewarmed_bytes 1048576",
             "updraft_instances{account=\"000000000000\",function=\"f\",state=\"busy\"} 2",
             "updraft_invocations_total{account=\"000000000000\",function=\"f\",outcome=\"success\"} 2",
             "updraft_invocations_total{account=\"\",function=\"(other)\",outcome=\"success\"} 0",
+            "updraft_async_events_pending{account=\"000000000000\",function=\"f\"} 2",
+            "updraft_async_events_accepted_total{account=\"000000000000\",function=\"f\"} 9",
+            "updraft_async_events_ended_total{account=\"000000000000\",function=\"f\",outcome=\"delivered\"} 4",
+            "updraft_async_events_ended_total{account=\"000000000000\",function=\"f\",outcome=\"event_age_exceeded\"} 2",
+            "updraft_async_event_wait_seconds_count 0",
             "updraft_invocation_duration_seconds_bucket{le=\"0.000064\"} 0",
             "updraft_invocation_duration_seconds_bucket{le=\"0.000128\"} 2",
             "updraft_invocation_duration_seconds_bucket{le=\"+Inf\"} 3",

@@ -1,4 +1,4 @@
-//! Remembers large bytes by key: code packages now, layers and objects later.
+//! Remembers large bytes by key: code packages, and layers of container images.
 //!
 //! Keys are named by content: two puts of one key carry the same bytes, so doing it twice is harmless and there is
 //! nothing to compare. Works on any `object_store`; locally a folder of files, each written aside, synced and renamed
@@ -8,14 +8,18 @@
 
 use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 
-use bytes::Bytes;
-use futures_util::TryStreamExt;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem};
+use tokio::io::AsyncReadExt;
 
 use crate::{failure, open};
 
 /// Longest key, bytes. File systems take 255, and a name being written has a few more at its end.
 pub const KEY_BYTES_MAX: usize = 200;
+
+/// What of a file is held at once on its way in, bytes. S3 takes no smaller parts but the last.
+const PART_BYTES: usize = 8 << 20;
 
 /// The blobs.
 #[derive(Clone)]
@@ -72,6 +76,38 @@ impl Blobs {
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
         match self.objects.get(&parse(key)?).await {
             Ok(found) => Ok(Some(found.bytes().await?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Stores a file's content as a blob, without holding it in memory. It is on disk when this returns.
+    pub async fn put_file(&self, key: &str, file: &Path) -> Result<(), Error> {
+        let internal = |error: std::io::Error| Error::Internal(error.to_string());
+        let mut file = tokio::fs::File::open(file).await.map_err(internal)?;
+        let mut upload = self.objects.put_multipart(&parse(key)?).await?;
+        loop {
+            let mut part = BytesMut::with_capacity(PART_BYTES);
+            while part.len() < PART_BYTES {
+                let left = PART_BYTES - part.len();
+                if file.read_buf(&mut (&mut part).limit(left)).await.map_err(internal)? == 0 {
+                    break;
+                }
+            }
+            if part.is_empty() {
+                break;
+            }
+            upload.put_part(part.freeze().into()).await?;
+        }
+        // Dropped before, it leaves nothing.
+        upload.complete().await?;
+        Ok(())
+    }
+
+    /// A blob piece by piece, or `None` if there is none.
+    pub async fn stream(&self, key: &str) -> Result<Option<BoxStream<'static, Result<Bytes, Error>>>, Error> {
+        match self.objects.get(&parse(key)?).await {
+            Ok(found) => Ok(Some(found.into_stream().map_err(Error::from).boxed())),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -9,6 +9,7 @@ use updraft_types::{Function, FunctionId, RevisionId};
 
 use crate::{
     database::Database,
+    events::{self, Dropped},
     failure::{Failure, passes_outward},
     versions,
 };
@@ -157,8 +158,9 @@ impl Functions {
         }
     }
 
-    /// Removes a function with its versions and aliases. Its code and its logs are removed by their own verbs.
-    pub async fn delete(&self, id: FunctionId) -> Result<(), DeleteError> {
+    /// Removes a function with its versions, aliases and events; answers what was pending of the last. Its code and its
+    /// logs are removed by their own verbs.
+    pub async fn delete(&self, id: FunctionId) -> Result<Dropped, DeleteError> {
         let removed = self.database.write(move |connection| {
             let key = (id.account.as_str(), id.name.as_str());
             for sql in [
@@ -167,12 +169,11 @@ impl Functions {
             ] {
                 connection.prepare_cached(sql)?.execute(key)?;
             }
-            connection.prepare_cached("DELETE FROM function WHERE account = ?1 AND name = ?2")?.execute(key)
+            let dropped = events::forget(connection, key.0, key.1)?;
+            let sql = "DELETE FROM function WHERE account = ?1 AND name = ?2";
+            Ok((connection.prepare_cached(sql)?.execute(key)? > 0).then_some(dropped))
         });
-        match removed.await? {
-            0 => Err(DeleteError::NotFound),
-            _ => Ok(()),
-        }
+        removed.await?.ok_or(DeleteError::NotFound)
     }
 }
 

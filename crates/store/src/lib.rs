@@ -1,21 +1,25 @@
 //! Everything the platform remembers, behind domain verbs.
 //!
-//! Owns the data directory: `platform.db` ([`Functions`], [`Versions`], [`Aliases`], [`Layers`], [`Identity`],
-//! [`Parameters`], [`Secrets`]), `master.key` ([`seal`]), `logs.db` ([`Logs`]), `blobs/` ([`Blobs`]) and the
+//! Owns the data directory: `platform.db` ([`Functions`], [`Versions`], [`Aliases`], [`Layers`], [`Images`],
+//! [`Identity`], [`Events`], [`Parameters`], [`Secrets`], [`Habits`]), `master.key` ([`seal`]), `logs.db` ([`Logs`]),
+//! `blobs/` ([`Blobs`]) and the
 //! `lock` that keeps a second process out. Decides nothing: which change is allowed, when to retry and what to
 //! keep is for `engine`; here a verb either happens whole or not at all. SQL and file names do not leave this
 //! crate, so that the same verbs can be spoken to PostgreSQL and an S3-compatible store.
 //!
-//! Invariant: what a verb of [`Functions`], [`Layers`] or [`Blobs`] acknowledged survives the process and the machine
+//! Invariant: what a verb of [`Functions`], [`Layers`], [`Images`], [`Events`] or [`Blobs`] acknowledged survives the process and the machine
 //! stopping at any moment. Log lines survive the process stopping; the machine may lose the last of them.
 //! A future dropped before its answer decides nothing: the verb may still be carried out, once, whole.
 
 pub mod aliases;
 pub mod blobs;
 mod database;
+pub mod events;
 mod failure;
 pub mod functions;
+pub mod habits;
 pub mod identity;
+pub mod images;
 pub mod layers;
 mod lock;
 pub mod logs;
@@ -30,8 +34,11 @@ mod writer;
 
 pub use aliases::Aliases;
 pub use blobs::Blobs;
+pub use events::Events;
 pub use functions::Functions;
+pub use habits::Habits;
 pub use identity::Identity;
+pub use images::Images;
 pub use layers::Layers;
 pub use logs::Logs;
 pub use parameters::Parameters;
@@ -59,11 +66,14 @@ pub struct Store {
 
 struct Inner {
     platform: Arc<database::Database>,
+    events: Events,
     functions: Functions,
+    habits: Habits,
     identity: Identity,
     versions: Versions,
     aliases: Aliases,
     layers: Layers,
+    images: Images,
     blobs: Blobs,
     logs: Logs,
     parameters: Parameters,
@@ -97,10 +107,13 @@ impl Store {
             identity: Identity::new(platform.clone(), Seal::new(&master_key, "access keys")),
             parameters: Parameters::new(platform.clone(), Seal::new(&master_key, "parameters")),
             secrets: Secrets::new(platform.clone(), Seal::new(&master_key, "secrets")),
+            events: Events::new(platform.clone()),
             functions: Functions::new(platform.clone()),
+            habits: Habits::new(platform.clone()),
             versions: Versions::new(platform.clone()),
             aliases: Aliases::new(platform.clone()),
             layers: Layers::new(platform.clone()),
+            images: Images::new(platform.clone()),
             blobs: Blobs::open_local(&directory)?,
             logs: Logs::open(&directory, &lock)?,
             platform,
@@ -112,6 +125,16 @@ impl Store {
     /// Functions.
     pub fn functions(&self) -> &Functions {
         &self.inner.functions
+    }
+
+    /// When functions are called, as far as that was learned.
+    pub fn habits(&self) -> &Habits {
+        &self.inner.habits
+    }
+
+    /// Asynchronous events.
+    pub fn events(&self) -> &Events {
+        &self.inner.events
     }
 
     /// Accounts, users, roles, policies and access keys.
@@ -137,6 +160,11 @@ impl Store {
     /// Layers.
     pub fn layers(&self) -> &Layers {
         &self.inner.layers
+    }
+
+    /// Container images.
+    pub fn images(&self) -> &Images {
+        &self.inner.images
     }
 
     /// SSM's parameters.

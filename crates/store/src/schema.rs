@@ -189,6 +189,37 @@ pub(crate) const PLATFORM: Schema = Schema {
         ) STRICT;
     ",
         "
+        -- Container images, each account's own. The document is types::image::Contents as JSON; layers are blobs. An
+        -- image without a tag is there for the functions that have it.
+        CREATE TABLE image (
+            account  TEXT NOT NULL,
+            digest   TEXT NOT NULL, -- of its manifest, hexadecimal
+            document TEXT NOT NULL,
+            PRIMARY KEY (account, digest)
+        ) STRICT;
+        CREATE TABLE image_tag (
+            account   TEXT NOT NULL,
+            name      TEXT NOT NULL,
+            tag       TEXT NOT NULL,
+            digest    TEXT NOT NULL,
+            pushed_at INTEGER NOT NULL,
+            PRIMARY KEY (account, name, tag)
+        ) STRICT;
+        CREATE INDEX image_tag_by_digest ON image_tag (account, digest);
+    ",
+        "
+        -- One row a version of a function that has been called; version 0 is $LATEST. What keep_alive has learned of its
+        -- calls, as bytes; idle_from in milliseconds since the Unix epoch, NULL while a call ran.
+        CREATE TABLE habit (
+            account   TEXT NOT NULL,
+            name      TEXT NOT NULL,
+            version   INTEGER NOT NULL,
+            idle_from INTEGER,
+            record    BLOB NOT NULL,
+            PRIMARY KEY (account, name, version)
+        ) STRICT, WITHOUT ROWID;
+    ",
+        "
         -- A function URL of AuthType NONE lets in whom its function's policy lets in. Those made before that rule were
         -- open to everybody, and get the two statements that say so.
         WITH open (account, name, qualifier, arn) AS (
@@ -233,6 +264,48 @@ pub(crate) const PLATFORM: Schema = Schema {
             PRIMARY KEY (account, name)
         ) STRICT;
         CREATE UNIQUE INDEX iam_group_by_name ON iam_group (account, name COLLATE NOCASE);
+    ",
+        "
+        -- One row an asynchronous event; it never changes. Ids are their order, and never used again. Times are
+        -- milliseconds since the Unix epoch.
+        CREATE TABLE event (
+            id             INTEGER PRIMARY KEY AUTOINCREMENT,
+            request        TEXT NOT NULL,
+            qualifier      TEXT, -- as the caller named the version, if it did
+            client_context TEXT,
+            trace          TEXT NOT NULL,
+            accepted_at    INTEGER NOT NULL,
+            payload        BLOB NOT NULL
+        ) STRICT;
+
+        -- What is still to be done with an event; both rows go together.
+        CREATE TABLE delivery (
+            event     INTEGER PRIMARY KEY, -- its id
+            account   TEXT NOT NULL,
+            name      TEXT NOT NULL,    -- of the function it is for
+            due_at    INTEGER NOT NULL, -- not to be tried before; while leased, when the lease ends
+            lease     INTEGER NOT NULL, -- the number of its last lease
+            is_leased INTEGER NOT NULL,
+            attempts  INTEGER NOT NULL, -- how often the function ran
+            refusals  INTEGER NOT NULL, -- how often in a row it could not
+            bytes     INTEGER NOT NULL  -- what the event takes
+        ) STRICT;
+        -- Holds what is summed up when the store is opened, so that no row need be read for that.
+        CREATE INDEX delivery_by_function ON delivery (account, name, due_at, event, bytes);
+
+        -- One row an event that was given up, or a record that could not be delivered.
+        CREATE TABLE dead_letter (
+            id      INTEGER PRIMARY KEY AUTOINCREMENT,
+            account TEXT NOT NULL,
+            name    TEXT NOT NULL,
+            request TEXT NOT NULL,
+            at      INTEGER NOT NULL,
+            reason  TEXT NOT NULL,
+            bytes   INTEGER NOT NULL,
+            record  TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX dead_letter_by_function ON dead_letter (account, name, id, bytes);
+        CREATE INDEX dead_letter_by_age ON dead_letter (at);
     ",
     ],
 };

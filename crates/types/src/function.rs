@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Egress, FunctionId, RevisionId, Runtime, Timestamp, Version, VersionId, layer::LayerUse, logging::Logging,
+    Egress, FunctionId, RevisionId, Runtime, Timestamp, Version, VersionId,
+    image::{Image, Overrides},
+    layer::LayerUse,
+    logging::Logging,
     settings::Settings,
 };
 
@@ -50,6 +53,11 @@ impl Function {
         VersionId { function: self.id.clone(), version: self.version }
     }
 
+    /// Whether its instances are to be copies of one that has been initialised before.
+    pub fn is_snapshotted(&self) -> bool {
+        self.configuration.snap_start == SnapStart::PublishedVersions && self.version != Version::Latest
+    }
+
     /// Whether an invocation may start now: the code is prepared and not known to be broken.
     pub fn is_invocable(&self) -> bool {
         self.state == State::Active
@@ -90,6 +98,28 @@ pub struct Configuration {
     /// Its layers, in the order they are laid over each other; at most [`crate::limits::LAYERS_MAX`].
     #[serde(default)]
     pub layers: Vec<LayerUse>,
+    /// What it says in place of its image, where its code is one.
+    #[serde(default, skip_serializing_if = "Overrides::is_empty")]
+    pub image: Overrides,
+    /// Whether instances are copies of one that has been initialised before.
+    #[serde(default, skip_serializing_if = "SnapStart::is_none")]
+    pub snap_start: SnapStart,
+}
+
+/// Lambda's `SnapStart.ApplyOn`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapStart {
+    /// Every instance is initialised on its own.
+    #[default]
+    None,
+    /// Those of published versions are copies.
+    PublishedVersions,
+}
+
+impl SnapStart {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// How far a function may scale. What is `None` is left to the platform's own limits. Has no part in the revision.
@@ -168,13 +198,16 @@ pub enum TracingMode {
     Active,
 }
 
-/// The code package of a function.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The code of a function: a zip, or a container image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Code {
-    /// SHA-256 of the zip, base64 with padding, as `CodeSha256` shows it.
+    /// As `CodeSha256` shows it: SHA-256 of the zip, base64 with padding, or of the image's manifest, hexadecimal.
     pub sha256: String,
-    /// Size of the zip, bytes.
+    /// Size of the zip, bytes; 0 of an image, as on Lambda.
     pub size_bytes: u64,
+    /// The image, where it is one. Then the runtime is [`Runtime::Image`], and only then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
 }
 
 /// Lambda's `State` (source: the `function_active_v2` waiter of botocore).

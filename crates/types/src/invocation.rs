@@ -3,8 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
 
-use crate::{Body, Function, Qualifier, RequestId};
+use crate::{Body, Function, Qualifier, RequestId, Runtime, body};
+
+/// The trace header of a request that a function is given as it is.
+pub const TRACE_HEADER: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// One invocation on its way to an instance.
 #[derive(Debug)]
@@ -28,6 +32,26 @@ pub enum Payload {
     Event(Bytes),
     /// An HTTP request with its body still streaming.
     Http(Box<http::Request<Body>>),
+}
+
+impl Payload {
+    /// An event for a runtime: itself, or the POST to `/` that stands for it where the runtime speaks HTTP.
+    pub fn of_event(runtime: Runtime, event: Bytes, trace: &str) -> Self {
+        if !runtime.speaks_http() {
+            return Payload::Event(event);
+        }
+        let length = event.len();
+        let mut request = http::Request::new(body::full(event));
+        *request.method_mut() = http::Method::POST;
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        if let Ok(trace) = HeaderValue::from_str(trace) {
+            headers.insert(TRACE_HEADER, trace);
+        }
+        Payload::Http(Box::new(request))
+    }
 }
 
 /// Caller-supplied context that the runtime protocols carry through unread.
@@ -58,6 +82,9 @@ pub struct Usage {
     pub duration: Duration,
     /// Making the instance ready, if this attempt was a cold start.
     pub init: Option<Duration>,
+    /// Of that, where the instance is a copy of one initialised before, what is billed: the function's own part of
+    /// making it ready.
+    pub restore: Option<Duration>,
     /// Memory the function is billed for, MB.
     pub memory_mb: u32,
     /// The most memory the instance has used so far, MB; 0 where it cannot be measured.
@@ -65,16 +92,36 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Whole milliseconds billed, started ones counted, init included.
+    /// Whole milliseconds billed, started ones counted, init included; a restore is not, which is billed apart.
     pub fn billed_ms(&self) -> u64 {
-        let total = self.duration + self.init.unwrap_or_default();
-        u64::try_from(total.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        let init = if self.restore.is_some() { None } else { self.init };
+        whole_ms(self.duration + init.unwrap_or_default())
     }
+
+    /// Whole milliseconds billed for a restore.
+    pub fn billed_restore_ms(&self) -> Option<u64> {
+        self.restore.map(whole_ms)
+    }
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_http_function_is_posted_to() {
+        let python = Runtime::Python { minor: 12 };
+        assert!(matches!(Payload::of_event(python, "1".into(), "t"), Payload::Event(event) if event == "1"));
+        let Payload::Http(request) = Payload::of_event(Runtime::Wasm, "123".into(), "t") else {
+            panic!("wasm speaks HTTP")
+        };
+        assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/"));
+        assert_eq!((&request.headers()["content-length"], &request.headers()[TRACE_HEADER]), ("3", "t"));
+    }
 
     #[test]
     fn a_started_millisecond_is_billed() {

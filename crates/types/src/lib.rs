@@ -6,10 +6,12 @@
 
 pub mod body;
 pub mod egress;
+pub mod event;
 pub mod fault;
 pub mod function;
 pub mod iam;
 pub mod identity;
+pub mod image;
 pub mod invocation;
 pub mod layer;
 pub mod limits;
@@ -23,6 +25,7 @@ pub mod version;
 
 pub use body::{Body, BoxError};
 pub use egress::Egress;
+pub use event::Event;
 pub use fault::{ExitStatus, ExtensionFailure, Fault};
 pub use function::Function;
 pub use identity::{Caller, Principal};

@@ -14,6 +14,8 @@ pub const PACKAGE_ENTRIES_MAX: usize = 100_000;
 pub const REQUEST_BODY_BYTES_MAX: usize = 70_167_211;
 /// Largest synchronous payload and response, bytes (6 MB + 100).
 pub const PAYLOAD_BYTES_MAX: usize = 6_291_556;
+/// Largest payload of an asynchronous invocation, bytes (source: Lambda's quotas).
+pub const EVENT_BYTES_MAX: usize = 1_048_576;
 /// Largest streamed response, bytes.
 pub const STREAM_BYTES_MAX: u64 = 209_715_200;
 /// Largest sum of environment variable names and values, bytes.
@@ -36,6 +38,8 @@ pub const TAGS_MAX: usize = 50;
 pub const UNRESERVED_CONCURRENCY_MIN: u32 = 100;
 /// Most calls at once that an instance of a `web` function can be given. Ours.
 pub const WEB_INSTANCE_CONCURRENCY_MAX: u32 = 1_000;
+/// The same of a `provided` runtime, which is told how many events to ask for at once. Ours.
+pub const PROVIDED_INSTANCE_CONCURRENCY_MAX: u32 = 64;
 /// Bounds of a function's own maximum of instances, and of its instances that are always there. Ours.
 pub const FUNCTION_INSTANCES: std::ops::RangeInclusive<u32> = 1..=4_000;
 /// Bounds of a function's weight on a full node. Ours.

@@ -1,7 +1,7 @@
 //! The `Runtime` value of a function, and the family it belongs to.
 //!
 //! `python3.x`, `nodejsX.x` and `provided.al2023` are Lambda's; `wasm` and `web` are ours, and pass through
-//! clients that treat the value as text (boto3 does).
+//! clients that treat the value as text (boto3 does). `image` is for the function's document alone: doors refuse it.
 
 use std::{fmt, str::FromStr};
 
@@ -30,6 +30,8 @@ pub enum Runtime {
     Wasm,
     /// Any HTTP server that listens on `$PORT`; Handler is its start command.
     Web,
+    /// Whatever a container image starts. No value of `Runtime` asks for it: `PackageType` does.
+    Image,
 }
 
 /// Which operating-system-only runtime a function asked for. Both run alike here.
@@ -47,12 +49,14 @@ impl Runtime {
         matches!(self, Runtime::Wasm | Runtime::Web)
     }
 
-    /// Most calls one instance can be made to take at once. A runtime of Lambda's asks for one event after the other,
-    /// and a component's instance is entered by one request at a time; only an HTTP server takes more.
+    /// Most calls one instance can be made to take at once. Our Python and Node.js runtimes ask for one event after the
+    /// other, and a component's instance is entered by one request at a time. An HTTP server takes more, and so does a
+    /// runtime of the author's that is told by `AWS_LAMBDA_MAX_CONCURRENCY` to ask for several events.
     pub fn instance_concurrency_max(self) -> u32 {
         match self {
             Runtime::Web => crate::limits::WEB_INSTANCE_CONCURRENCY_MAX,
-            Runtime::Python { .. } | Runtime::Nodejs { .. } | Runtime::Provided { .. } | Runtime::Wasm => 1,
+            Runtime::Provided { .. } => crate::limits::PROVIDED_INSTANCE_CONCURRENCY_MAX,
+            Runtime::Python { .. } | Runtime::Nodejs { .. } | Runtime::Wasm | Runtime::Image => 1,
         }
     }
 
@@ -79,6 +83,7 @@ impl FromStr for Runtime {
             "provided.al2" => Some(Runtime::Provided { image: ProvidedImage::Al2 }),
             "wasm" => Some(Runtime::Wasm),
             "web" => Some(Runtime::Web),
+            "image" => Some(Runtime::Image),
             _ => {
                 let python = text.strip_prefix("python3.").and_then(number).map(|minor| Runtime::Python { minor });
                 let nodejs = text.strip_prefix("nodejs").and_then(|rest| rest.strip_suffix(".x"));
@@ -98,6 +103,7 @@ impl fmt::Display for Runtime {
             Runtime::Provided { image: ProvidedImage::Al2023 } => f.write_str("provided.al2023"),
             Runtime::Wasm => f.write_str("wasm"),
             Runtime::Web => f.write_str("web"),
+            Runtime::Image => f.write_str("image"),
         }
     }
 }
@@ -121,7 +127,8 @@ mod tests {
 
     #[test]
     fn every_runtime_reads_back_as_written() {
-        for text in ["python3.9", "python3.13", "nodejs20.x", "provided.al2", "provided.al2023", "wasm", "web"] {
+        for text in ["python3.9", "python3.13", "nodejs20.x", "provided.al2", "provided.al2023", "wasm", "web", "image"]
+        {
             assert_eq!(text.parse::<Runtime>().map(|runtime| runtime.to_string()), Ok(text.to_owned()));
         }
     }

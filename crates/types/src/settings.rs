@@ -18,6 +18,9 @@ pub struct Settings {
     /// Of a published version: the description that `$LATEST` had then, which its own may replace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest_description: Option<String>,
+    /// Of a published version with SnapStart: why its instances are not copies after all; for the author.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snap_start_off: Option<String>,
     /// How asynchronous invocations are treated, by qualifier. With `$LATEST`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub event_invoke: BTreeMap<String, EventInvoke>,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use updraft_types::{AccountId, Egress, FunctionName, Runtime};
+use updraft_types::{AccountId, Egress, FunctionName, Runtime, function::Architecture};
 
 use crate::{config::settings::Flags, deploy::manifest::Manifest};
 
@@ -47,7 +47,7 @@ pub enum Command {
     Dev(Dev),
     /// Run the platform as a service, until SIGTERM or SIGINT
     Serve(Serve),
-    /// Build a folder (or take a zip or a component) and make it the function's code
+    /// Build a folder (or take a zip, a component or a container image) and make it the function's code
     Deploy(Deploy),
     /// Call a function and print what it returns
     Invoke(Invoke),
@@ -60,9 +60,14 @@ pub enum Command {
     Rm(Rm),
     /// Print a function's log
     Logs(Logs),
+    /// List what was given up of a function's asynchronous events
+    DeadLetters(DeadLetters),
     /// Look after accounts and the access keys of their root users
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Look after container images that functions may have
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Say who may do what, and which statement of a policy says so
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -105,7 +110,7 @@ pub struct Endpoint {
 /// `updraft dev`
 #[derive(Debug, Args)]
 pub struct Dev {
-    /// The folder with the function; without one only the platform runs
+    /// The folder with the function, or a container image; without one only the platform runs
     #[arg(value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
     /// Settings.
@@ -124,8 +129,8 @@ pub struct Serve {
 /// `updraft deploy`
 #[derive(Debug, Args)]
 pub struct Deploy {
-    /// A folder, a .zip or a .wasm file
-    #[arg(value_name = "DIR|ZIP|WASM", default_value = ".", value_hint = ValueHint::AnyPath)]
+    /// A folder, a .zip or a .wasm file; or a container image: an OCI layout, or an archive of `docker save`
+    #[arg(value_name = "DIR|ZIP|WASM|TAR", default_value = ".", value_hint = ValueHint::AnyPath)]
     pub target: PathBuf,
     /// What the function is.
     #[command(flatten)]
@@ -262,6 +267,19 @@ pub struct Logs {
     pub endpoint: Endpoint,
 }
 
+/// `updraft dead-letters`
+#[derive(Debug, Args)]
+pub struct DeadLetters {
+    /// The function's name
+    pub name: String,
+    /// At most this many of the newest
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub limit: u32,
+    /// Where.
+    #[command(flatten)]
+    pub endpoint: Endpoint,
+}
+
 /// `updraft account`
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
@@ -293,6 +311,52 @@ pub enum AccountCommand {
     /// Look after the access keys of an account's root user
     #[command(subcommand)]
     Key(KeyCommand),
+}
+
+/// `updraft image`
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Send an image to the platform, under a name that ImageUri may say
+    Push {
+        /// What to call it: NAME or NAME:TAG
+        #[arg(value_name = "NAME[:TAG]")]
+        name: String,
+        /// An OCI layout (a folder or a tar), or an archive of `docker save`
+        #[arg(value_hint = ValueHint::AnyPath)]
+        path: PathBuf,
+        /// Which image, where there are several
+        #[arg(long, value_name = "TAG")]
+        from: Option<String>,
+        /// x86_64 or arm64 [default: this machine's]
+        #[arg(long, value_parser = architecture)]
+        architecture: Option<Architecture>,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// List the images
+    Ls {
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+    /// Take names away; functions that have an image keep it
+    Rm {
+        /// What they are called
+        #[arg(required = true, value_name = "NAME[:TAG]")]
+        names: Vec<String>,
+        /// Where.
+        #[command(flatten)]
+        endpoint: Endpoint,
+    },
+}
+
+fn architecture(text: &str) -> Result<Architecture, String> {
+    match text {
+        "x86_64" | "amd64" => Ok(Architecture::X86_64),
+        "arm64" | "aarch64" => Ok(Architecture::Arm64),
+        _ => Err("expected x86_64 or arm64".to_owned()),
+    }
 }
 
 /// `updraft policy`

@@ -4,8 +4,10 @@
 //! command reads from top to bottom. Every answer held in memory is bounded.
 
 pub mod accounts;
+pub mod dead_letters;
 pub mod egress;
 pub mod endpoint;
+pub mod images;
 pub mod lambda;
 pub mod logs;
 pub mod roles;

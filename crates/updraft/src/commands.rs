@@ -4,10 +4,12 @@
 mod account;
 mod completions;
 mod config;
+mod dead_letters;
 mod deploy;
 mod dev;
 mod doctor;
 mod get;
+mod image;
 mod invoke;
 mod logs;
 mod ls;
@@ -43,7 +45,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Get(arguments) => get::run(&arguments, &output),
         Command::Rm(arguments) => rm::run(&arguments, &output),
         Command::Logs(arguments) => logs::run(&arguments, &output),
+        Command::DeadLetters(arguments) => dead_letters::run(&arguments, &output),
         Command::Account(command) => account::run(&command, &output),
+        Command::Image(command) => image::run(&command, &output),
         Command::Policy(command) => policy::run(&command, &output),
         Command::Runtimes => runtimes::run(&output),
         Command::Doctor => doctor::run(&output),

@@ -11,6 +11,7 @@ use std::{
     fmt,
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
+    str::FromStr,
     time::Duration,
 };
 
@@ -62,6 +63,10 @@ pub struct Config {
     pub egress: Grant,
     /// Networks that no function reaches.
     pub egress_deny: Vec<Network>,
+    /// Registries that container images may come from.
+    pub image_registries: Vec<updraft_node::images::Allowed>,
+    /// What a container image may unpack to.
+    pub image_limits: updraft_node::images::Limits,
     /// What the node may hold.
     pub capacity: updraft_node::CapacityLimits,
     /// What bounds an account.
@@ -76,6 +81,8 @@ pub struct Config {
     pub keep_alive: updraft_node::KeepAlivePolicy,
     /// Most interpreters of one kind kept running without a function.
     pub prewarmed_max: u32,
+    /// How asynchronous events are treated.
+    pub events: updraft_node::events::Config,
     /// How long running invocations may take to finish at a stop.
     pub drain: Duration,
     /// How long functions' logs are kept, days.
@@ -172,7 +179,12 @@ impl Config {
             isolation: [Isolation::Required, Isolation::BestEffort][merged.choice("isolation")?],
             interpreters: [Interpreters::Exact, Interpreters::Nearest][merged.choice("interpreters")?],
             egress: [Grant::Off, Grant::Rules, Grant::RulesOrAll][merged.choice("egress")?],
-            egress_deny: networks(merged, "egress_deny")?,
+            egress_deny: list(merged, "egress_deny")?,
+            image_registries: list(merged, "image_registries")?,
+            image_limits: updraft_node::images::Limits {
+                bytes_max: u64::from(bounded(merged, "image_megabytes_max", 1, 1_000_000)?) << 20,
+                ..updraft_node::images::Limits::default()
+            },
             capacity: updraft_node::CapacityLimits {
                 memory_mb_max: match merged.value("memory_mb_max").text.is_empty() {
                     true => updraft_node::CapacityLimits::default().memory_mb_max,
@@ -201,6 +213,7 @@ impl Config {
             queue_wait: seconds(merged, "queue_wait_s", 900)?,
             keep_alive: keep_alive(merged)?,
             prewarmed_max: bounded(merged, "prewarmed_max", 0, 64)?,
+            events: events(merged)?,
             drain: seconds(merged, "drain_s", 3_600)?,
             log_retention_days: bounded(merged, "log_retention_days", 1, 3_650)?,
             log_bytes_max: u64::from(bounded(merged, "log_megabytes_max", 1, 1_000_000)?) * 1_000_000,
@@ -315,10 +328,28 @@ fn seconds(merged: &Merged, key: &str, max: u32) -> Result<Duration, Problem> {
     Ok(Duration::from_secs(u64::from(bounded(merged, key, 0, max)?)))
 }
 
-fn networks(merged: &Merged, key: &str) -> Result<Vec<Network>, Problem> {
+/// Entries with commas between.
+fn list<T: FromStr<Err: std::fmt::Display>>(merged: &Merged, key: &str) -> Result<Vec<T>, Problem> {
     let value = merged.value(key);
     let each = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
     each.map(|text| text.parse().map_err(|error| value.problem(error))).collect()
+}
+
+fn events(merged: &Merged) -> Result<updraft_node::events::Config, Problem> {
+    use updraft_node::events::{Config, Limits, Policy};
+    let megabytes = bounded(merged, "async_account_megabytes_max", 2, 1_000_000)?;
+    let days = bounded(merged, "dead_letter_days", 1, 3_650)?;
+    Ok(Config {
+        policy: Policy::default().with_retry_pause(seconds(merged, "async_retry_pause_s", 3_600)?),
+        limits: Limits {
+            function_events_max: bounded(merged, "async_events_max", 1, 10_000_000)?.into(),
+            account_events_max: bounded(merged, "async_account_events_max", 1, 10_000_000)?.into(),
+            account_bytes_max: u64::from(megabytes) * 1_000_000,
+        },
+        in_flight_max: bounded(merged, "async_in_flight_max", 1, 100_000)?,
+        letters_age_max: Duration::from_secs(u64::from(days) * 24 * 3600),
+        ..Config::default()
+    })
 }
 
 fn keep_alive(merged: &Merged) -> Result<updraft_node::KeepAlivePolicy, Problem> {
@@ -491,6 +522,9 @@ mod tests {
         let (config, _) = load(Mode::Dev, denied).unwrap();
         assert_eq!((config.egress, config.egress_deny.len()), (Grant::Off, 2));
         assert!(refusal(Case { file: "egress_deny = \"10.0.0.1/8\"", ..NOTHING }).contains("bits are set"));
+        let images = Case { file: "image_registries = \"ghcr.io, http://127.0.0.1:5000\"", ..NOTHING };
+        assert_eq!(load(images).unwrap().image_registries.len(), 2);
+        assert!(refusal(Case { file: "image_registries = \"http://ghcr.io\"", ..NOTHING }).contains("loopback"));
         assert!(refusal(Case { file: "root_access_key_id = \"a\"", ..NOTHING }).contains("root_secret_access_key"));
     }
 }

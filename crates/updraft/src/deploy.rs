@@ -1,4 +1,4 @@
-//! From a folder, a zip or a component on disk to a function that answers.
+//! From a folder, a zip, a component or a container image on disk to a function that answers.
 //!
 //! [`prepare`] reads, builds and packs without touching the platform; [`push`] makes the platform's function
 //! equal to the result through Lambda's public API and waits until it is in force. When either fails, whatever
@@ -8,6 +8,7 @@ pub mod build;
 pub mod cache;
 pub mod cargo;
 pub mod guess;
+pub mod image;
 pub mod manifest;
 pub mod npm;
 pub mod package;
@@ -39,7 +40,7 @@ pub use push::{Deployed, push};
 
 /// What is to be deployed.
 pub struct Request {
-    /// A folder, a zip or a component.
+    /// A folder, a zip, a component or a container image.
     pub target: PathBuf,
     /// What the flags say; goes over the manifest.
     pub flags: Manifest,
@@ -70,8 +71,17 @@ pub struct Prepared {
     pub egress: Option<Option<Egress>>,
     /// How it scales.
     pub scaling: Option<Scaling>,
-    /// The package.
-    pub zip: Vec<u8>,
+    /// What it runs.
+    pub package: Package,
+}
+
+/// What a function is made of.
+#[derive(Debug)]
+pub enum Package {
+    /// A zip.
+    Zip(Vec<u8>),
+    /// A container image.
+    Image(Box<updraft_image::archive::Found>),
 }
 
 /// Lambda's defaults, which a folder's manifest stands for when it says nothing.
@@ -84,8 +94,11 @@ pub fn prepare(request: &Request, output: &Output, cancel: &Cancel) -> Result<Pr
     let metadata = fs::metadata(target).map_err(|error| {
         Problem::usage(format!("there is no {}", target.display()))
             .because(error)
-            .try_next("name a folder, a .zip or a .wasm file")
+            .try_next("name a folder, a .zip or a .wasm file, or a container image")
     })?;
+    if updraft_image::archive::is_image(target) {
+        return prepare_image(request);
+    }
     if metadata.is_dir() {
         return prepare_folder(request, output, cancel);
     }
@@ -93,7 +106,7 @@ pub fn prepare(request: &Request, output: &Output, cancel: &Cancel) -> Result<Pr
         Some("zip") => prepare_zip(request),
         Some("wasm") => prepare_component(request, output),
         _ => Err(Problem::usage(format!("{} cannot be deployed", target.display()))
-            .because("it is neither a folder nor a .zip nor a .wasm file")),
+            .because("it is neither a folder nor a .zip nor a .wasm file nor a container image")),
     }
 }
 
@@ -131,7 +144,7 @@ fn prepare_folder(request: &Request, output: &Output, cancel: &Cancel) -> Result
         url: said.url.unwrap_or(true),
         egress: Some(said.egress),
         scaling: Some(said.scaling.unwrap_or_default()),
-        zip,
+        package: Package::Zip(zip),
     })
 }
 
@@ -148,23 +161,33 @@ fn guess_runtime(folder: &Path, said: &Manifest) -> Result<Runtime, Problem> {
     })
 }
 
+fn prepare_image(request: &Request) -> Result<Prepared, Problem> {
+    let flags = &request.flags;
+    if flags.runtime.is_some() || flags.handler.is_some() {
+        return Err(Problem::usage("a container image brings its own runtime and says itself what it starts")
+            .try_next("leave out --runtime and --handler"));
+    }
+    let found = image::open(&request.target, None, image::own_architecture())?;
+    from_file(request, None, None, Package::Image(Box::new(found)))
+}
+
 fn prepare_zip(request: &Request) -> Result<Prepared, Problem> {
     let zip = read_zip(&request.target)?;
-    from_file(request, request.flags.runtime, request.flags.handler.clone(), zip)
+    from_file(request, request.flags.runtime, request.flags.handler.clone(), Package::Zip(zip))
 }
 
 fn prepare_component(request: &Request, output: &Output) -> Result<Prepared, Problem> {
     let entry = Entry::file(request.target.clone())?;
     let handler = request.flags.handler.clone().unwrap_or_else(|| entry.name.clone());
     let zip = pack(&[entry], output)?;
-    from_file(request, Some(request.flags.runtime.unwrap_or(Runtime::Wasm)), Some(handler), zip)
+    from_file(request, Some(request.flags.runtime.unwrap_or(Runtime::Wasm)), Some(handler), Package::Zip(zip))
 }
 
 fn from_file(
     request: &Request,
     runtime: Option<Runtime>,
     handler: Option<String>,
-    zip: Vec<u8>,
+    package: Package,
 ) -> Result<Prepared, Problem> {
     let flags = &request.flags;
     let name = match flags.name.clone() {
@@ -182,7 +205,7 @@ fn from_file(
         url: flags.url.unwrap_or(true),
         egress: flags.egress.clone().map(Some),
         scaling: flags.scaling,
-        zip,
+        package,
     })
 }
 

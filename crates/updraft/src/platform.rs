@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use updraft_node::{Executors, Service};
 use updraft_process::{ProcessExecutor, egress::Endpoint};
-use updraft_sandbox::Spawner;
+use updraft_sandbox::{OpenFiles, Spawner};
 use updraft_server::{Authentication, RootKey, Server, Transport};
 use updraft_store::Store;
 use updraft_wasm::WasmExecutor;
@@ -97,6 +97,10 @@ fn open_directory(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn executors(config: &Config, directory: &Path, endpoint: Endpoint) -> anyhow::Result<Executors> {
+    // Before the sandboxes' helper, which inherits it. Where it cannot be raised, fewer instances run at once.
+    if let Err(error) = OpenFiles::raise() {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
     let spawner = Spawner::start(updraft_sandbox::Config {
         cgroup_name: cgroup_name(directory),
         require: match config.isolation {
@@ -133,6 +137,11 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
     updraft_node::Config {
         region: config.region.clone(),
         packages_directory: directory.join("packages"),
+        images: updraft_node::images::Config {
+            directory: directory.join("images"),
+            registries: config.image_registries.clone(),
+            limits: config.image_limits,
+        },
         capacity: config.capacity,
         admission: config.admission,
         placement: config.placement,
@@ -140,6 +149,7 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
         fair: updraft_node::FairPolicy::default(),
         wait_max: config.queue_wait,
         keep_alive: config.keep_alive,
+        events: config.events,
         logs: updraft_node::logs::Config {
             age_max: Duration::from_secs(u64::from(config.log_retention_days) * 24 * 3600),
             bytes_max_per_function: config.log_bytes_max,

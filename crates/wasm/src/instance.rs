@@ -134,39 +134,27 @@ impl WasmInstance {
         })?;
         *self.head.lock() = None;
         let ending = Ending { instance: self.clone(), well: false };
-        Ok(Box::pin(async move {
-            let mould = &ending.instance.mould;
-            let mut made = match idle {
-                Idle::Made(made) => made,
-                Idle::ToBeMade => Box::new(mould.make().await?),
-            };
-            let _ticking = mould.platform.ticker.enter();
-            let (request, reply_to) = ending.instance.hand_over(&mut made.store, request).map_err(|error| {
-                Fault::Platform { reason: format!("a request could not be handed to a component: {error:#}") }
-            })?;
-            made.store.set_epoch_deadline(1);
-            let handler = made.proxy.wasi_http_incoming_handler();
-            if let Err(error) = handler.call_handle(&mut made.store, request, reply_to).await {
-                return Err(fault(&error, made.store.data()));
+        match idle {
+            Idle::Made(mut made) => {
+                let call = self.hand_over(&mut made.store, request)?;
+                Ok(Box::pin(ending.put_through(made, call)))
             }
-            made.store.data_mut().end_call();
-            match ending.instance.reuse {
-                Reuse::Fresh => {
-                    drop(made);
-                    ending.well(Idle::ToBeMade);
-                }
-                Reuse::Reused if made.store.data_mut().leaks() => {}
-                Reuse::Reused => ending.well(Idle::Made(made)),
-            }
-            Ok(())
-        }))
+            // Apart, since what making a guest keeps is many times as large.
+            Idle::ToBeMade => Ok(Box::pin(async move {
+                let mut made = Box::new(ending.instance.mould.make().await?);
+                let call = ending.instance.hand_over(&mut made.store, request)?;
+                ending.put_through(made, call).await
+            })),
+        }
     }
 
-    fn hand_over(
-        &self,
-        store: &mut Store<Host>,
-        mut request: Request<Body>,
-    ) -> wasmtime::Result<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>)> {
+    fn hand_over(&self, store: &mut Store<Host>, request: Request<Body>) -> Result<Handed, Fault> {
+        self.try_hand_over(store, request).map_err(|error| Fault::Platform {
+            reason: format!("a request could not be handed to a component: {error:#}"),
+        })
+    }
+
+    fn try_hand_over(&self, store: &mut Store<Host>, mut request: Request<Body>) -> wasmtime::Result<Handed> {
         let host = store.data_mut();
         host.memory.begin_call();
         let scheme = match request.uri().scheme_str() {
@@ -182,8 +170,14 @@ impl WasmInstance {
         let request = host.http().new_incoming_request(scheme, request)?;
         let head = self.head.clone();
         let reply_to = host.http().new_response_outparam_from_callback(move |reply| *head.lock() = Some(reply))?;
-        Ok((request, reply_to))
+        Ok(Handed { request, reply_to })
     }
+}
+
+/// What a guest's handler is called with.
+struct Handed {
+    request: Resource<HostIncomingRequest>,
+    reply_to: Resource<HostResponseOutparam>,
 }
 
 /// A call under way. Dropping it, in whatever way the call ended, leaves the instance dead.
@@ -193,6 +187,27 @@ struct Ending {
 }
 
 impl Ending {
+    /// Runs the guest to its end.
+    async fn put_through(self, mut made: Box<Made>, Handed { request, reply_to }: Handed) -> Result<(), Fault> {
+        let ticking = self.instance.mould.platform.ticker.enter();
+        made.store.set_epoch_deadline(1);
+        let handler = made.proxy.wasi_http_incoming_handler();
+        if let Err(error) = handler.call_handle(&mut made.store, request, reply_to).await {
+            return Err(fault(&error, made.store.data()));
+        }
+        drop(ticking);
+        made.store.data_mut().end_call();
+        match self.instance.reuse {
+            Reuse::Fresh => {
+                drop(made);
+                self.well(Idle::ToBeMade);
+            }
+            Reuse::Reused if made.store.data_mut().leaks() => {}
+            Reuse::Reused => self.well(Idle::Made(made)),
+        }
+        Ok(())
+    }
+
     /// Puts the guest back for the next call, unless the instance was stopped meanwhile.
     fn well(mut self, guest: Idle) {
         let mut idle = self.instance.idle.lock();

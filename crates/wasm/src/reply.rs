@@ -26,11 +26,14 @@ use crate::instance::Running;
 pub(crate) fn body(outgoing: HyperOutgoingBody, guest: Option<Running>) -> Body {
     let mut reply = Written { outgoing: Some(outgoing), guest, ahead: VecDeque::new(), failure: None };
     if reply.guest.is_none() {
-        let (frames, plain) = reply.rest();
-        if plain {
-            return joined(frames);
-        }
-        reply.ahead = frames;
+        let first = reply.at_once();
+        let second = first.as_ref().and_then(|_| reply.at_once());
+        return match (first, second) {
+            (None, _) => body::empty(),
+            // What most replies are.
+            (Some(Ok(only)), None) if only.is_data() => body::full(only.into_data().unwrap_or_default()),
+            (first, second) => reply.rest([first, second]),
+        };
     }
     reply.boxed_unsync()
 }
@@ -38,16 +41,9 @@ pub(crate) fn body(outgoing: HyperOutgoingBody, guest: Option<Running>) -> Body 
 /// The bytes of `frames`, none of which is a trailer or a failure.
 fn joined(frames: VecDeque<Result<Frame<Bytes>, Fault>>) -> Body {
     let mut pieces = frames.into_iter().flatten().filter_map(|frame| frame.into_data().ok());
-    match (pieces.next(), pieces.next()) {
-        (None, _) => body::empty(),
-        (Some(only), None) => body::full(only),
-        (Some(first), Some(second)) => {
-            let mut whole = BytesMut::from(first);
-            whole.extend_from_slice(&second);
-            pieces.for_each(|piece| whole.extend_from_slice(&piece));
-            body::full(whole.freeze())
-        }
-    }
+    let mut whole = BytesMut::from(pieces.next().unwrap_or_default());
+    pieces.for_each(|piece| whole.extend_from_slice(&piece));
+    body::full(whole.freeze())
 }
 
 /// Runs `guest` to its end for a reply that has no body, such as one to HEAD. A body it writes all the same, or
@@ -109,16 +105,26 @@ impl Written {
         }
     }
 
-    /// All that is left of a guest that has ended, and whether it is data alone.
-    fn rest(&mut self) -> (VecDeque<Result<Frame<Bytes>, Fault>>, bool) {
-        let mut context = Context::from_waker(Waker::noop());
-        let (mut frames, mut plain) = (VecDeque::new(), true);
-        // Without a guest there is nothing to wait for, so the body's end or its failure comes without a pause.
-        while let Poll::Ready(Some(frame)) = self.next(&mut context) {
-            plain &= frame.as_ref().is_ok_and(Frame::is_data);
+    /// The next frame of a guest that has ended. There is nothing to wait for, so the body's end or its failure comes
+    /// without a pause.
+    fn at_once(&mut self) -> Option<Result<Frame<Bytes>, Fault>> {
+        match self.next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => None,
+        }
+    }
+
+    /// The body of a guest that has ended, of which `begun` has been taken out.
+    fn rest(mut self, begun: [Option<Result<Frame<Bytes>, Fault>>; 2]) -> Body {
+        let mut frames: VecDeque<_> = begun.into_iter().flatten().collect();
+        while let Some(frame) = self.at_once() {
             frames.push_back(frame);
         }
-        (frames, plain)
+        if frames.iter().all(|frame| frame.as_ref().is_ok_and(Frame::is_data)) {
+            return joined(frames);
+        }
+        self.ahead = frames;
+        self.boxed_unsync()
     }
 
     fn break_off(&mut self, how: &str) {

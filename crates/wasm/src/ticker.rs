@@ -49,12 +49,12 @@ impl Ticker {
     }
 
     /// Keeps the epoch advancing until the guard is dropped.
-    pub(crate) fn enter(&self) -> Ticking {
+    pub(crate) fn enter(&self) -> Ticking<'_> {
         self.shared.running.fetch_add(1, SeqCst);
         if self.shared.asleep.load(SeqCst) {
             self.wake();
         }
-        Ticking(self.shared.clone())
+        Ticking(&self.shared)
     }
 
     fn wake(&self) {
@@ -97,9 +97,9 @@ impl Drop for Ticker {
 }
 
 /// A guest is running.
-pub(crate) struct Ticking(Arc<Shared>);
+pub(crate) struct Ticking<'a>(&'a Shared);
 
-impl Drop for Ticking {
+impl Drop for Ticking<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, SeqCst);
     }

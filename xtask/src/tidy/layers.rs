@@ -6,18 +6,19 @@
 use super::{Complaint, File};
 
 /// Each crate and those it may name, lowest first.
-const DRAWN: [(&str, &[&str]); 11] = [
+const DRAWN: [(&str, &[&str]); 12] = [
     ("types", &[]),
     ("engine", &["types"]),
     ("executor", &["types"]),
     ("store", &["types"]),
+    ("image", &["types"]),
     ("sandbox", &[]),
     ("wasm", &["executor", "types"]),
     ("process", &["engine", "sandbox", "executor", "types"]),
-    ("node", &["engine", "store", "executor", "types"]),
+    ("node", &["engine", "store", "executor", "image", "types"]),
     ("server", &["node", "types"]),
     // The binary joins all parts; from the sandbox it takes the helper process it becomes and what doctor shows.
-    ("updraft", &["server", "node", "process", "sandbox", "wasm", "store", "types"]),
+    ("updraft", &["server", "node", "process", "sandbox", "wasm", "store", "image", "types"]),
     // The simulation replays decisions, and nothing that performs them.
     ("sim", &["engine", "types"]),
 ];

@@ -14,7 +14,10 @@
 
 use std::time::Duration;
 
-use super::plan::{Plan, WINDOWS_MAX, Window, millis};
+use super::{
+    plan::{Plan, WINDOWS_MAX, Window, millis},
+    stored::{Reader, read_bins, write_bins},
+};
 
 /// Width of the first bins.
 const UNIT_MS: u32 = 30_000;
@@ -92,6 +95,24 @@ impl History {
     /// Idle times it remembers, those that have faded left out.
     pub fn observations(&self) -> u32 {
         self.total() / u32::from(STEP)
+    }
+
+    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        self.scores.iter().for_each(|score| bytes.extend(score.to_bits().to_le_bytes()));
+        write_bins(bytes, &self.counts);
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut history = Self::default();
+        for score in &mut history.scores {
+            // Logarithms, the best of them 0.
+            *score = Some(f32::from_bits(reader.u32()?)).filter(|score| score.is_finite() && *score <= 0.0)?;
+        }
+        if history.scores.iter().all(|score| *score < 0.0) {
+            return None;
+        }
+        read_bins(&mut history.counts, reader)?;
+        Some(history)
     }
 
     fn total(&self) -> u32 {

@@ -12,7 +12,10 @@
 
 use std::time::Duration;
 
-use super::plan::{Plan, Window, millis};
+use super::{
+    plan::{Plan, Window, millis},
+    stored::{Reader, read_bins, write_bins},
+};
 
 const BIN_MS: u32 = 60_000;
 /// Below this coefficient of variation of the bins' counts, the histogram is taken to say nothing (section 5).
@@ -112,6 +115,24 @@ impl History {
     /// Idle times it remembers, those that have faded left out.
     pub fn observations(&self) -> u32 {
         self.within() + u32::from(self.beyond)
+    }
+
+    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.beyond.to_le_bytes());
+        bytes.extend(u16::from(self.next).to_le_bytes());
+        self.recent.iter().for_each(|idle_ms| bytes.extend(idle_ms.to_le_bytes()));
+        write_bins(bytes, &self.counts);
+    }
+
+    pub(super) fn read(settings: &Settings, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut history = Self::new(settings);
+        history.beyond = reader.u16()?;
+        history.next = u8::try_from(reader.u16()?).ok().filter(|next| usize::from(*next) < RECENT)?;
+        for idle_ms in &mut history.recent {
+            *idle_ms = reader.u32()?;
+        }
+        read_bins(&mut history.counts, reader)?;
+        Some(history)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use updraft_engine::contention::Sample;
+use updraft_engine::{contention::Sample, retry_after::Queue};
 
 use super::Pool;
 use crate::figures::Instances;
@@ -75,6 +75,18 @@ impl Pool {
             self.serve_waiting();
             self.pump();
         }
+    }
+
+    /// What its callers wait for.
+    pub(crate) fn queue(&self) -> Queue {
+        let (running, waiting) = {
+            let state = self.state.lock();
+            (state.calls, u32::try_from(state.waiting.len()).unwrap_or(u32::MAX))
+        };
+        // Those that were let in before it, wherever they are now.
+        let ahead = self.quota.in_flight().max(running.saturating_add(waiting));
+        let at_once = if self.quota.is_stopped() { 0 } else { running.max(1) };
+        Queue { ahead, at_once, each: self.tally.mean_duration() }
     }
 
     /// Its instances and callers now.

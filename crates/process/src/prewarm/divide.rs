@@ -10,9 +10,11 @@ use updraft_types::Runtime;
 use super::{Assignment, Limits};
 use crate::environment::{self, LAYERS_ROOT, TASK_ROOT};
 
-/// Bounds an interpreter without a function; both are replaced by the function's.
+/// Bounds an interpreter without a function; all are replaced by the function's.
 const MEMORY_BYTES_MAX: u64 = 256 << 20;
 const CPU_MILLIS: u32 = 1000;
+/// Who has a function comes first.
+const CPU_WEIGHT: u32 = 1;
 
 /// The two parts of a sandbox.
 pub(crate) struct Parts {
@@ -46,9 +48,7 @@ pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option
         nothing
     });
     let early: Vec<Mount> = early.collect();
-    let environment: BTreeMap<&str, &str> =
-        spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let message = serde_json::json!({ "environment": environment, "directory": spec.directory }).to_string();
+    let message = message(spec);
     Some(Parts {
         blank: Spec {
             name: "unassigned".to_owned(),
@@ -56,7 +56,12 @@ pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option
             directory: "/".into(),
             mounts: early,
             tmp_bytes_max: 0,
-            limits: Limits { memory_bytes_max: MEMORY_BYTES_MAX, cpu_millis: CPU_MILLIS, ..spec.limits },
+            limits: Limits {
+                memory_bytes_max: MEMORY_BYTES_MAX,
+                cpu_millis: CPU_MILLIS,
+                cpu_weight: CPU_WEIGHT,
+                ..spec.limits
+            },
             ..spec.clone()
         },
         assignment: Assignment {
@@ -67,6 +72,13 @@ pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option
             message,
         },
     })
+}
+
+/// What a process that waits for its function, or to be restored, is told.
+pub(crate) fn message(spec: &Spec) -> String {
+    let environment: BTreeMap<&str, &str> =
+        spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    serde_json::json!({ "environment": environment, "directory": spec.directory }).to_string()
 }
 
 /// Whether a mount is the function's own.
@@ -91,6 +103,7 @@ mod tests {
             command: vec!["/usr/bin/python3".into()],
             environment: environment.into_iter().collect(),
             directory: TASK_ROOT.into(),
+            root: None,
             mounts: vec![
                 mount("/usr", "/usr"),
                 mount("/layers/secret", LAYERS_ROOT),
@@ -99,7 +112,13 @@ mod tests {
             tmp_bytes_max: 1 << 29,
             listen: vec![9001],
             network: Network::default(),
-            limits: Limits { memory_bytes_max: 1 << 27, cpu_millis: 2000, pids_max: 1024, open_files_max: 1024 },
+            limits: Limits {
+                memory_bytes_max: 1 << 27,
+                cpu_millis: 2000,
+                cpu_weight: 0,
+                pids_max: 1024,
+                open_files_max: 1024,
+            },
             companions: Default::default(),
         }
     }

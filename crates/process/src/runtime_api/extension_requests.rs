@@ -93,7 +93,7 @@ impl State {
 
     /// Tells extensions of an invocation.
     pub(super) fn invoke_extensions(&mut self, event: &super::Event, about: &About) {
-        if !self.extensions.hear_invokes() {
+        if !self.extensions.hear_invokes() || self.machine.at_once() > 1 {
             return;
         }
         let text = serde_json::json!({
@@ -117,7 +117,9 @@ impl RuntimeApi {
 
     /// Whether any extension works on invocations.
     pub(crate) fn extensions_hear_invokes(&self) -> bool {
-        self.state.lock().extensions.hear_invokes()
+        let state = self.state.lock();
+        // They follow one invocation at a time: where several run at once they are told of none, as on Lambda.
+        state.extensions.hear_invokes() && state.machine.at_once() == 1
     }
 
     /// The places among the programs of those that are to hear of the instance's end, and whether there are external

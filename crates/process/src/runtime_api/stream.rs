@@ -28,12 +28,13 @@ use crate::{
 /// The guest's side of a stream.
 pub(crate) struct StreamingBody {
     incoming: Incoming,
+    nonce: u64,
     end: oneshot::Sender<()>,
 }
 
 impl StreamingBody {
-    pub(super) fn new(incoming: Incoming, end: oneshot::Sender<()>) -> Self {
-        Self { incoming, end }
+    pub(super) fn new(incoming: Incoming, nonce: u64, end: oneshot::Sender<()>) -> Self {
+        Self { incoming, nonce, end }
     }
 }
 
@@ -44,11 +45,13 @@ pub(crate) fn into_body(
     process: Arc<Process>,
     kill: KillOnDrop,
 ) -> updraft_types::Body {
-    Reading { incoming: stream.incoming, end: Some(stream.end), fault: None, api, process, kill }.boxed_unsync()
+    let StreamingBody { incoming, nonce, end } = stream;
+    Reading { incoming, nonce, end: Some(end), fault: None, api, process, kill }.boxed_unsync()
 }
 
 struct Reading {
     incoming: Incoming,
+    nonce: u64,
     end: Option<oneshot::Sender<()>>,
     /// A failure that came in the trailers.
     fault: Option<Fault>,
@@ -78,7 +81,7 @@ impl Body for Reading {
                     self.process.drain();
                     let status = if self.fault.is_some() { Status::Error } else { Status::Success };
                     self.kill.disarm(status);
-                    self.api.finish_stream();
+                    self.api.finish_stream(self.nonce);
                     if let Some(end) = self.end.take() {
                         // An error means that the guest has hung up already.
                         let _ = end.send(());

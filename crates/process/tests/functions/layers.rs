@@ -20,7 +20,7 @@ crate::tests! {
 /// As a function with layers is configured; which ones does not matter here.
 fn has_layers(function: &mut Function) {
     let layer = LayerId { account: "000000000000".parse().unwrap(), name: "tools".parse().unwrap() };
-    let code = Code { sha256: String::new(), size_bytes: 0 };
+    let code = Code { sha256: String::new(), size_bytes: 0, image: None };
     function.configuration.layers =
         vec![LayerUse { id: LayerVersionId { layer, version: 1 }, code, unzipped_bytes: 0 }];
 }

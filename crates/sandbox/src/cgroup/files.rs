@@ -45,15 +45,29 @@ pub(super) fn settings(version: Version, controller: Controller, limits: &Limits
         (Version::V1, Controller::Cpu) => {
             let (quota, period) = quota(limits.cpu_millis);
             let quota = quota.map_or_else(|| "-1".to_owned(), |us| us.to_string());
-            vec![needed("cpu.cfs_period_us", period), needed("cpu.cfs_quota_us", quota)]
+            vec![
+                needed("cpu.cfs_period_us", period),
+                needed("cpu.cfs_quota_us", quota),
+                optional("cpu.shares", shares(limits.cpu_weight)),
+            ]
         }
         (Version::V2, Controller::Cpu) => {
             let (quota, period) = quota(limits.cpu_millis);
             let quota = quota.map_or_else(|| "max".to_owned(), |us| us.to_string());
-            vec![needed("cpu.max", format!("{quota} {period}"))]
+            vec![needed("cpu.max", format!("{quota} {period}")), optional("cpu.weight", weight(limits.cpu_weight))]
         }
         (_, Controller::Freezer | Controller::Accounting | Controller::Io) => Vec::new(),
     }
+}
+
+/// What version 2 calls a weight: 1 to 10,000, as a rule 100.
+fn weight(asked: u32) -> u32 {
+    if asked == 0 { 100 } else { asked.min(10_000) }
+}
+
+/// What version 1 calls shares: 2 to 262,144, as a rule 1,024.
+fn shares(asked: u32) -> u32 {
+    (weight(asked) * 1024 / 100).max(2)
 }
 
 /// Microseconds of processor time in each period, and the period; no quota for no limit.
@@ -115,13 +129,16 @@ mod tests {
 
     #[test]
     fn both_versions_get_the_same_limits() {
-        let limits = Limits { memory_bytes_max: 1 << 27, cpu_millis: 72, pids_max: 64, open_files_max: 0 };
-        let one = |file: &'static str, value: &str| vec![(file, value.to_owned())];
+        let limits =
+            Limits { memory_bytes_max: 1 << 27, cpu_millis: 72, cpu_weight: 7, pids_max: 64, open_files_max: 0 };
+        let one = |file: &'static str, value: &str| (file, value.to_owned());
         assert_eq!(written(Version::V1, Controller::Memory, &limits)[0], ("memory.limit_in_bytes", "134217728".into()));
         assert_eq!(written(Version::V2, Controller::Memory, &limits)[0], ("memory.max", "134217728".into()));
-        assert_eq!(written(Version::V2, Controller::Cpu, &limits), one("cpu.max", "1440 20000"));
-        assert_eq!(written(Version::V1, Controller::Cpu, &limits)[1], ("cpu.cfs_quota_us", "1440".into()));
-        assert_eq!(written(Version::V2, Controller::Pids, &limits), one("pids.max", "65"));
+        let cpu = written(Version::V2, Controller::Cpu, &limits);
+        assert_eq!(cpu, [one("cpu.max", "1440 20000"), one("cpu.weight", "7")]);
+        let cpu = written(Version::V1, Controller::Cpu, &limits);
+        assert_eq!(cpu[1..], [one("cpu.cfs_quota_us", "1440"), one("cpu.shares", "71")]);
+        assert_eq!(written(Version::V2, Controller::Pids, &limits), [one("pids.max", "65")]);
     }
 
     #[test]
@@ -131,6 +148,12 @@ mod tests {
         assert_eq!(quota(20), (Some(2000), 100_000));
         assert_eq!(quota(50), (Some(1000), 20_000));
         assert_eq!(quota(6000), (Some(120_000), 20_000));
+    }
+
+    #[test]
+    fn a_weight_is_one_the_kernel_takes() {
+        assert_eq!([0, 1, 100, 99_999].map(weight), [100, 1, 100, 10_000]);
+        assert_eq!([0, 1, 100, 99_999].map(shares), [1024, 10, 1024, 102_400]);
     }
 
     #[test]

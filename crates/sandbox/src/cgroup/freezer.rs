@@ -38,6 +38,7 @@ impl FreezerFile {
 pub(crate) struct Freezer {
     file: File,
     version: Version,
+    members: PathBuf,
     has_ended: Mutex<bool>,
 }
 
@@ -45,7 +46,14 @@ impl Freezer {
     /// Call while the sandbox is known to live.
     pub(crate) fn open(file: &FreezerFile) -> io::Result<Self> {
         let open = OpenOptions::new().write(true).open(&file.path)?;
-        Ok(Self { file: open, version: file.version, has_ended: Mutex::new(false) })
+        let members = file.path.with_file_name(if file.version == Version::V1 { "tasks" } else { "cgroup.threads" });
+        Ok(Self { file: open, version: file.version, members, has_ended: Mutex::new(false) })
+    }
+
+    /// How many threads there are in it, its init's included. `None` where that cannot be told. Call while the sandbox
+    /// is known to live.
+    pub(crate) fn threads(&self) -> Option<usize> {
+        fs::read_to_string(&self.members).ok().map(|text| text.lines().count())
     }
 
     /// Begins to stop everything; it has stopped some microseconds later.

@@ -14,7 +14,7 @@ mod freezer;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::FileExt},
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -100,6 +100,17 @@ impl Cgroups {
         let group = hierarchy.make_group(slot)?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         nix::fcntl::open(&group, flags, Mode::empty()).step(&format!("cgroup {}", group.display())).map(Some)
+    }
+
+    /// Files to join a slot's groups with, by writing `0` to each. They are the helper's, so whoever gets them may.
+    pub(crate) fn open_doors(&self, slot: u32) -> Result<Vec<OwnedFd>, Failure> {
+        let open = |hierarchy: &Hierarchy| {
+            let group = hierarchy.make_group(slot)?;
+            let file = if hierarchy.version == Version::V1 { "tasks" } else { "cgroup.procs" };
+            let opened = OpenOptions::new().write(true).open(group.join(file));
+            opened.map(OwnedFd::from).step(&format!("cgroup {}", group.display()))
+        };
+        self.hierarchies.iter().map(open).collect()
     }
 
     /// Makes the groups of a slot that are not there yet and moves the calling process into them. The settings stay open, to be
@@ -196,6 +207,13 @@ pub(crate) fn read_gauge(file: &Option<PathBuf>) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     // Version 2 keeps microseconds in a table where version 1 keeps nanoseconds alone.
     files::field(&text, "usage_usec").map(|us| us.saturating_mul(1000)).or_else(|| text.trim().parse().ok())
+}
+
+/// Reads an open gauge that is one number, from its beginning; `None` when the group is gone.
+pub(crate) fn read_number(file: &File) -> Option<u64> {
+    let mut text = [0; 32];
+    let length = file.read_at(&mut text, 0).ok()?;
+    std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
 }
 
 /// The settings of one group, open for writing.

@@ -38,14 +38,8 @@ async fn all_of(pipe: std::os::fd::OwnedFd) -> String {
 
 fn companions_start_first_and_outlive_the_command() {
     let directory = open_directory();
-    // Until the command has been reaped, not just until it means to end.
-    let first = "#!/bin/sh
-echo $WHO $(pwd)
-until [ -s /tmp/pid ]; do sleep 0.01; done
-while kill -0 $(cat /tmp/pid) 2>/dev/null; do sleep 0.01; done
-exit 7
-";
-    let waiting = "trap 'exit 3' TERM\necho $$ > /tmp/pid\necho ready\nwhile true; do sleep 0.01; done";
+    let first = "#!/bin/sh\necho $WHO $(pwd)\nuntil [ -e /opt/stop ]; do sleep 0.01; done\nexit 7\n";
+    let waiting = "trap 'exit 3' TERM\necho ready\nwhile true; do sleep 0.01; done";
     let spec = with(spec(&["/bin/sh", "-c", waiting]), directory.path(), &[("first", first)]);
     block_on(async {
         let mut sandbox = spawner().spawn(spec).await.unwrap();
@@ -61,6 +55,7 @@ exit 7
         assert_eq!(&said, b"ready\n");
         sandbox.signal(libc::SIGTERM).await.unwrap();
         assert_eq!(notices.next().await, Some(Ended { who: Who::Command, status: Status::Code(3) }));
+        std::fs::write(directory.path().join("stop"), "").unwrap();
         assert_eq!(notices.next().await, Some(Ended { who: Who::Companion(0), status: Status::Code(7) }));
         assert_eq!(notices.next().await, None);
         assert_eq!(sandbox.exited().await, Exit { status: Status::Code(3), out_of_memory: false });

@@ -11,12 +11,14 @@ macro_rules! attempts {
 }
 
 mod companions;
+mod copies;
 mod devices;
 mod egress;
 mod ending;
 mod exhaustion;
 mod files;
 mod guests;
+mod images;
 mod kernel;
 mod leaks;
 mod lifetime;
@@ -36,9 +38,10 @@ use std::{
 use support::{Test, is_root};
 
 /// Every attempt to get out, by theme.
-const ATTEMPTS: [&[(&str, Test)]; 9] = [
+const ATTEMPTS: [&[(&str, Test)]; 10] = [
     processes::TESTS,
     files::TESTS,
+    images::TESTS,
     mounts::TESTS,
     devices::TESTS,
     network::TESTS,
@@ -46,6 +49,7 @@ const ATTEMPTS: [&[(&str, Test)]; 9] = [
     exhaustion::TESTS,
     leaks::TESTS,
     lifetime::TESTS,
+    copies::TESTS,
 ];
 
 fn main() -> ExitCode {
@@ -58,13 +62,14 @@ fn main() -> ExitCode {
     }
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let own: [&[(&str, Test)]; 7] = [
+    let own: [&[(&str, Test)]; 8] = [
         view::TESTS,
         guests::TESTS,
         companions::TESTS,
         egress::TESTS,
         ending::TESTS,
         unassigned::TESTS,
+        copies::OWN,
         threats::TESTS,
     ];
     let tests: Vec<(String, Test)> = own

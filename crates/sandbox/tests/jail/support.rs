@@ -63,11 +63,12 @@ pub(crate) fn spec(command: &[&str]) -> Spec {
         command: command.iter().map(ToString::to_string).collect(),
         environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         directory: "/tmp".into(),
+        root: None,
         mounts: ["/usr", "/lib", "/lib64", "/bin"].iter().filter(there).map(mount).collect(),
         tmp_bytes_max: 16 << 20,
         listen: Vec::new(),
         network: Network::default(),
-        limits: Limits { memory_bytes_max: 256 << 20, cpu_millis: 0, pids_max: 64, open_files_max: 256 },
+        limits: Limits { memory_bytes_max: 256 << 20, cpu_millis: 0, cpu_weight: 0, pids_max: 64, open_files_max: 256 },
         companions: Companions::default(),
     }
 }

@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use updraft_node::{
     dispatch::Limit,
-    figures::{Figures, Instances, PHASES},
+    figures::{Figures, Instances, PHASES, Row},
 };
 use updraft_types::{
     Body, Function,
@@ -36,7 +36,22 @@ struct View {
     in_force: InForce,
     instances: InstancesView,
     invocations: Invocations,
+    events: Events,
     cold_starts: ColdStarts,
+}
+
+/// Asynchronous events.
+#[derive(Serialize)]
+struct Events {
+    /// Now.
+    pending: u64,
+    in_flight: u32,
+    pending_bytes: u64,
+    /// Since the platform started.
+    accepted: u64,
+    delivered: u64,
+    given_up: u64,
+    dead_letters: u64,
 }
 
 /// The bounds as they are, the platform's own included.
@@ -112,9 +127,23 @@ pub(super) fn get(scope: &Scope<'_>, function: &Function) -> Response<Body> {
                 .iter()
                 .sum(),
         },
+        events: events(&row),
         cold_starts: cold_starts(&row.figures),
     };
     respond::json(StatusCode::OK, &view)
+}
+
+fn events(row: &Row) -> Events {
+    let counted = &row.figures.events;
+    Events {
+        pending: row.events.pending,
+        in_flight: row.events.in_flight,
+        pending_bytes: row.events.bytes,
+        accepted: counted.accepted,
+        delivered: counted.delivered,
+        given_up: counted.given_up.iter().sum(),
+        dead_letters: counted.buried,
+    }
 }
 
 fn cold_starts(figures: &Figures) -> ColdStarts {

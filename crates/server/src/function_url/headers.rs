@@ -10,7 +10,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Headers that concern one connection (RFC 9110, 7.6.1), beside those that `Connection` names.
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -55,6 +55,10 @@ pub(super) fn from_function(mut response: Response<Body>) -> Response<Body> {
 
 /// Takes off what concerns one connection.
 pub(super) fn strip(headers: &mut HeaderMap) {
+    // Most heads have none of them, which one look at each name tells sooner than a search for each.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     let named = headers.get_all(header::CONNECTION).iter().any(names_others);
     if named {
         let named: Vec<HeaderName> = headers

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::json;
@@ -64,7 +65,10 @@ pub(crate) async fn serve(doors: &Doors, target: Target, request: Request<Incomi
         Some(_) => request.headers().get(header::ORIGIN).cloned(),
         None => None,
     };
-    let request = request.map(|body| BodyExt::map_err(body, Into::into).boxed_unsync());
+    let request = request.map(|incoming| match incoming.is_end_stream() {
+        true => body::empty(),
+        false => BodyExt::map_err(incoming, Into::into).boxed_unsync(),
+    });
     let admitted = match (admit(url, &request), url.auth) {
         (Some(answer), _) => Err(answer),
         (None, UrlAuth::None) => {

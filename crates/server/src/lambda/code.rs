@@ -1,15 +1,31 @@
-//! Where a package comes from, as CreateFunction and UpdateFunctionCode say it. Only inline zips so far.
+//! Where code comes from, as CreateFunction and UpdateFunctionCode say it: an inline zip, or a container image.
 
-use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
-use updraft_types::function::Architecture;
+use updraft_node::control;
+use updraft_types::{Function, function::Architecture};
 
 use super::{
     members::{Blob, refuse_asking},
     validate::Violations,
 };
 use crate::error::Error;
+
+/// `PackageType`, which a function has for life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PackageType {
+    /// A zip.
+    Zip,
+    /// A container image.
+    Image,
+}
+
+impl PackageType {
+    /// That of a function that is there.
+    pub(super) fn of(function: &Function) -> Self {
+        if function.code.image.is_some() { PackageType::Image } else { PackageType::Zip }
+    }
+}
 
 /// `FunctionCode`.
 #[derive(Debug, Default, Deserialize)]
@@ -19,24 +35,33 @@ pub(super) struct Source {
     s3_bucket: Value,
     s3_key: Value,
     s3_object_version: Value,
-    image_uri: Value,
+    image_uri: Option<String>,
     #[serde(rename = "SourceKMSKeyArn")]
     source_kms_key_arn: Value,
 }
 
 impl Source {
-    /// The zip; other sources are refused by name.
-    pub(super) fn into_zip(self) -> Result<Bytes, Error> {
+    /// The source for a function of a package type; others are refused, by name where they are not built. `verb` is what
+    /// is done to the function, for AWS's texts (those of updating are recorded, those of creating made like them).
+    pub(super) fn into_source(self, package: PackageType, verb: &str) -> Result<control::Source, Error> {
         refuse_asking(&[
             ("Code.S3Bucket", &self.s3_bucket),
             ("Code.S3Key", &self.s3_key),
             ("Code.S3ObjectVersion", &self.s3_object_version),
-            ("Code.ImageUri", &self.image_uri),
             ("Code.SourceKMSKeyArn", &self.source_kms_key_arn),
         ])?;
-        match self.zip_file {
-            Some(Blob(zip)) => Ok(zip),
-            None => Err(Error::invalid_parameter("Please provide a source for your function code.")),
+        match (package, self.image_uri, self.zip_file) {
+            (PackageType::Image, Some(uri), None) => Ok(control::Source::Image(uri)),
+            (PackageType::Image, ..) => Err(Error::invalid_parameter(format!(
+                "Please provide ImageUri when {verb} a function with packageType Image."
+            ))),
+            (PackageType::Zip, Some(_), _) => Err(Error::invalid_parameter(format!(
+                "Please don't provide ImageUri when {verb} a function with packageType Zip."
+            ))),
+            (PackageType::Zip, None, Some(Blob(zip))) => Ok(control::Source::Zip(zip)),
+            (PackageType::Zip, None, None) => {
+                Err(Error::invalid_parameter("Please provide a source for your function code."))
+            }
         }
     }
 }

@@ -7,14 +7,20 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use updraft_types::{
     Runtime,
-    function::{Configuration, TracingMode},
+    function::{Configuration, SnapStart, TracingMode},
+    image::Overrides,
     layer::LayerUse,
     limits::{ENVIRONMENT_BYTES_MAX, EPHEMERAL_STORAGE_MB, MEMORY_MB, TIMEOUT_S},
     logging::{ApplicationLevel, LogFormat, Logging as LoggingOf, SystemLevel},
 };
 
-use super::{members::Unsupported, validate::Violations};
+use super::{code::PackageType, members::Unsupported, validate::Violations};
 use crate::error::Error;
+
+/// Most words of an image's entry point, and of its command.
+const IMAGE_WORDS_MAX: usize = 1_500;
+/// Most bytes of both and of the working directory. Ours: one message to the sandbox has to hold them.
+const IMAGE_WORDS_BYTES_MAX: usize = 32 << 10;
 
 /// Variables that the platform sets and authors may not.
 const RESERVED: [&str; 18] = [
@@ -52,6 +58,8 @@ pub(super) struct Members {
     tracing_config: Option<Tracing>,
     ephemeral_storage: Option<EphemeralStorage>,
     logging_config: Option<Logging>,
+    image_config: Option<ImageConfig>,
+    snap_start: Option<SnapStartMember>,
     /// ARNs of layer versions; resolved by [`super::layers`].
     pub(super) layers: Option<Vec<String>>,
     #[serde(flatten)]
@@ -66,6 +74,14 @@ struct Environment {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
+struct ImageConfig {
+    entry_point: Option<Vec<String>>,
+    command: Option<Vec<String>>,
+    working_directory: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Tracing {
     mode: Option<String>,
 }
@@ -74,6 +90,12 @@ struct Tracing {
 #[serde(rename_all = "PascalCase", default)]
 struct EphemeralStorage {
     size: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct SnapStartMember {
+    apply_on: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,9 +124,32 @@ pub(super) struct Change {
     log_format: Option<LogFormat>,
     application_level: Option<ApplicationLevel>,
     system_level: Option<SystemLevel>,
+    /// All of it at once: what an ImageConfig leaves out, the image says again.
+    image: Option<Overrides>,
+    snap_start: Option<SnapStart>,
 }
 
+/// The first `python3.N` with SnapStart on Lambda (source: AWS's page on SnapStart).
+const SNAP_START_PYTHON_MINOR: u8 = 12;
+
 impl Change {
+    /// Refuses what a function of this package type does not have. `layers` are those asked for. The text about images is
+    /// AWS's (from memory), the other made like it.
+    pub(super) fn check_package(&self, package: PackageType, layers: &[String]) -> Result<(), Error> {
+        let has_image_config = self.image.as_ref().is_some_and(|image| !image.is_empty());
+        match package {
+            PackageType::Image if self.runtime.is_some() || self.handler.is_some() || !layers.is_empty() => {
+                Err(Error::invalid_parameter(
+                    "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image.",
+                ))
+            }
+            PackageType::Zip if has_image_config => Err(Error::invalid_parameter(
+                "Please don't provide ImageConfig when the intended function PackageType is Zip.",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses what makes no sense for a function as it is.
     pub(super) fn check(&self, current: &Configuration) -> Result<(), Error> {
         let format = self.log_format.unwrap_or(current.logging.format);
@@ -112,6 +157,12 @@ impl Change {
             return Err(Error::invalid_parameter(
                 "ApplicationLogLevel and SystemLogLevel can only be set when LogFormat is JSON.",
             ));
+        }
+        let runtime = self.runtime.unwrap_or(current.runtime);
+        let has_snapshots = matches!(runtime, Runtime::Python { minor } if minor >= SNAP_START_PYTHON_MINOR);
+        if self.snap_start.unwrap_or(current.snap_start) != SnapStart::None && !has_snapshots {
+            let text = format!("{runtime} is not supported for SnapStart enabled functions.");
+            return Err(Error::invalid_parameter(text));
         }
         Ok(())
     }
@@ -133,6 +184,8 @@ impl Change {
         set(&mut to.tracing, self.tracing);
         set(&mut to.ephemeral_storage_mb, self.ephemeral_storage_mb);
         set(&mut to.layers, self.layers);
+        set(&mut to.image, self.image);
+        set(&mut to.snap_start, self.snap_start);
         set(&mut to.logging.format, self.log_format);
         if to.logging.format == LogFormat::Text {
             to.logging = LoggingOf::default();
@@ -186,7 +239,12 @@ impl Members {
         if let Some(arns) = &self.layers {
             super::layers::violations(arns, violations);
         }
-        self.unsupported.violations(violations);
+        if let Some(image) = &self.image_config {
+            image.violations(violations);
+        }
+        if let Some(apply_on) = self.snap_start.as_ref().and_then(|snap_start| snap_start.apply_on.as_ref()) {
+            violations.one_of("snapStart.applyOn", apply_on, &["PublishedVersions", "None"]);
+        }
     }
 
     /// The change these members ask for, but for the layers. Constraints of the service model have been checked before.
@@ -223,8 +281,50 @@ impl Members {
                 _ => SystemLevel::Info,
             }),
             log_group: logging.log_group,
+            snap_start: self.snap_start.and_then(|snap_start| snap_start.apply_on).map(|apply_on| {
+                match apply_on.as_str() {
+                    "PublishedVersions" => SnapStart::PublishedVersions,
+                    _ => SnapStart::None,
+                }
+            }),
             layers: None,
+            image: self.image_config.map(ImageConfig::into_overrides).transpose()?,
         })
+    }
+}
+
+impl ImageConfig {
+    fn violations(&self, violations: &mut Violations) {
+        for (name, words) in [("entryPoint", &self.entry_point), ("command", &self.command)] {
+            if let Some(words) = words {
+                violations.entries_max(&format!("imageConfig.{name}"), words, IMAGE_WORDS_MAX);
+            }
+        }
+        if let Some(directory) = &self.working_directory {
+            violations.length_max("imageConfig.workingDirectory", directory, 1_000);
+        }
+    }
+
+    fn into_overrides(self) -> Result<Overrides, Error> {
+        let image = Overrides {
+            entry_point: self.entry_point.unwrap_or_default(),
+            command: self.command.unwrap_or_default(),
+            working_directory: self.working_directory.unwrap_or_default(),
+        };
+        let words = || image.entry_point.iter().chain(&image.command).chain([&image.working_directory]);
+        if words().any(|word| word.contains('\0')) {
+            return Err(Error::invalid_parameter("A word of ImageConfig must not hold a NUL character."));
+        }
+        if words().map(|word| word.len() + 1).sum::<usize>() > IMAGE_WORDS_BYTES_MAX {
+            return Err(Error::invalid_parameter(format!(
+                "EntryPoint, Command and WorkingDirectory of ImageConfig together must be smaller than \
+                 {IMAGE_WORDS_BYTES_MAX} bytes."
+            )));
+        }
+        if !image.working_directory.is_empty() && !image.working_directory.starts_with('/') {
+            return Err(Error::invalid_parameter("WorkingDirectory of ImageConfig must be an absolute path."));
+        }
+        Ok(image)
     }
 }
 
@@ -262,7 +362,8 @@ fn application_level(level: &str) -> ApplicationLevel {
 }
 
 fn runtime_of(text: &str) -> Result<Runtime, Error> {
-    text.parse().map_err(|_| {
+    // What images run has a runtime of its own here, which nobody asks for by name.
+    text.parse::<Runtime>().ok().filter(|runtime| *runtime != Runtime::Image).ok_or_else(|| {
         let text = super::validate::shortened(text);
         Error::invalid_parameter(format!(
             "Value {text} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [python3.N, \
@@ -333,6 +434,30 @@ mod tests {
         assert!(read(r#"{"Runtime":"python3.12","Handler":"a b"}"#).is_err());
     }
 
+    #[test]
+    fn images_and_zips_each_have_their_own_members() {
+        let check = |text: &str, package, layers: &[String]| read(text).unwrap().check_package(package, layers);
+        let image = r#"{"ImageConfig":{"EntryPoint":["sh"],"Command":["-c","x"],"WorkingDirectory":"/app"}}"#;
+        assert!(check(image, PackageType::Image, &[]).is_ok());
+        assert!(check(image, PackageType::Zip, &[]).is_err());
+        assert!(check(r#"{"ImageConfig":{}}"#, PackageType::Zip, &[]).is_ok());
+        for text in [r#"{"Runtime":"python3.12"}"#, r#"{"Handler":"a.b"}"#] {
+            assert!(check(text, PackageType::Image, &[]).is_err(), "{text}");
+        }
+        assert!(check("{}", PackageType::Image, &["arn".to_owned()]).is_err());
+        let words = |count: usize, word: &str| serde_json::json!({ "ImageConfig": { "Command": vec![word; count] } });
+        assert!(read(&words(IMAGE_WORDS_MAX, "x").to_string()).is_ok());
+        for bad in [
+            words(IMAGE_WORDS_MAX + 1, "x").to_string(),
+            words(1_000, &"x".repeat(40)).to_string(),
+            words(1, "\0").to_string(),
+            r#"{"ImageConfig":{"WorkingDirectory":"app"}}"#.to_owned(),
+            r#"{"Runtime":"image"}"#.to_owned(),
+        ] {
+            assert!(read(&bad).is_err(), "{bad:.80}");
+        }
+    }
+
     /// As in AWS's recorded test_advanced_logging_configuration_format_switch and its partial updates.
     #[test]
     fn log_formats_and_levels_change_as_recorded() {
@@ -355,6 +480,27 @@ mod tests {
         for bad in [r#"{"LogFormat":"json"}"#, r#"{"ApplicationLogLevel":"ALL"}"#, r#"{"SystemLogLevel":"TRACE"}"#] {
             assert!(change(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn snapshots_are_for_runtimes_that_have_them() {
+        let mut current = crate::lambda::view::tests::function().configuration;
+        let asked = read(r#"{"SnapStart":{"ApplyOn":"PublishedVersions"}}"#).unwrap();
+        assert_eq!(asked.check(&current), Ok(()));
+        asked.clone().apply(&mut current);
+        assert_eq!(current.snap_start, SnapStart::PublishedVersions);
+        assert!(read(r#"{"SnapStart":{"ApplyOn":"Always"}}"#).is_err());
+        for runtime in ["nodejs22.x", "python3.11", "provided.al2023", "wasm"] {
+            let text = format!("{runtime} is not supported for SnapStart enabled functions.");
+            let refused = Err(Error::invalid_parameter(text));
+            let moved = read(&format!(r#"{{"Runtime":"{runtime}"}}"#)).unwrap();
+            assert_eq!(moved.check(&current), refused, "a function that has them is not moved there");
+            current.runtime = runtime.parse().unwrap();
+            assert_eq!(asked.check(&current), refused);
+            current.runtime = Runtime::Python { minor: 13 };
+        }
+        read(r#"{"SnapStart":{"ApplyOn":"None"}}"#).unwrap().apply(&mut current);
+        assert_eq!(current.snap_start, SnapStart::None);
     }
 
     #[test]

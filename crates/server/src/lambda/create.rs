@@ -6,12 +6,14 @@ use http::{Response, StatusCode};
 use serde::Deserialize;
 use updraft_node::{Draft, Publish};
 use updraft_types::{
-    Body,
+    Body, Runtime,
     function::{Architecture, Configuration, TracingMode},
 };
 
 use super::{
-    authorize, code, configuration, layers, name, read_json, tags,
+    authorize,
+    code::{self, PackageType},
+    configuration, layers, name, read_json, tags,
     validate::Violations,
     view::{self, ArnForm},
 };
@@ -48,19 +50,22 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
     let name = name::resolve_new(scope, &request.function_name.unwrap_or_default())?;
     authorize::create(scope, &scope.id(name.clone()))?;
     authorize::pass_role(scope, request.configuration.role.as_deref().unwrap_or_default())?;
-    if request.package_type.as_deref() == Some("Image") {
-        return Err(Error::unsupported_member("PackageType Image"));
-    }
+    let package = if request.package_type.as_deref() == Some("Image") { PackageType::Image } else { PackageType::Zip };
     tags::check_count(tags.len())?;
     let arns = request.configuration.layers.clone().unwrap_or_default();
     let mut change = request.configuration.into_change()?;
-    let (Some(runtime), Some(handler)) = (change.runtime, change.handler.take()) else {
-        return Err(Error::invalid_parameter(
-            "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
-        ));
+    change.check_package(package, &arns)?;
+    let (runtime, handler) = match (package, change.runtime, change.handler.take()) {
+        (PackageType::Image, ..) => (Runtime::Image, String::new()),
+        (PackageType::Zip, Some(runtime), Some(handler)) => (runtime, handler),
+        (PackageType::Zip, ..) => {
+            return Err(Error::invalid_parameter(
+                "Runtime and Handler are mandatory parameters for functions created with deployment packages.",
+            ));
+        }
     };
     change.layers = Some(layers::resolve(scope, &arns).await?);
-    let zip = request.code.unwrap_or_default().into_zip()?;
+    let source = request.code.unwrap_or_default().into_source(package, "creating")?;
     let mut configuration = Configuration {
         runtime,
         handler,
@@ -76,13 +81,18 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
         logging: Default::default(),
         egress: None,
         layers: Vec::new(),
+        image: Default::default(),
+        snap_start: Default::default(),
     };
     change.check(&configuration)?;
     change.apply(&mut configuration);
     let draft = Draft { id: scope.id(name.clone()), configuration, tags };
     let arn = draft.id.arn(scope.node.region());
     let publish = if request.publish == Some(true) { Publish::Yes } else { Publish::No };
-    let deployed =
-        scope.node.create_with(draft, zip, publish).await.map_err(|error| Error::change(error, name.as_str(), &arn))?;
+    let deployed = scope
+        .node
+        .create_with(draft, source, publish)
+        .await
+        .map_err(|error| Error::change(error, name.as_str(), &arn))?;
     Ok(view::deployed(scope, StatusCode::CREATED, &deployed, ArnForm::Plain))
 }

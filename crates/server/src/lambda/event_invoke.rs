@@ -1,11 +1,13 @@
 //! The configuration of asynchronous invocations: Put, Update, Get, Delete and ListFunctionEventInvokeConfig(s).
 //!
-//! Kept and shown by qualifier; asynchronous invocation itself is not part of this platform yet. Texts of errors are AWS's
-//! recorded ones.
+//! Kept by qualifier: it holds for events that were sent by that name. Destinations can be functions of the same account;
+//! whatever else Lambda delivers to is refused in the words it has for a destination that is not there. Texts of errors are
+//! AWS's recorded ones, save for that of a role that may not invoke its destination.
 
 use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use updraft_node::events::Undeliverable;
 use updraft_types::{Body, Timestamp, settings::EventInvoke};
 
 use super::{
@@ -171,20 +173,23 @@ fn check_destination(scope: &Scope<'_>, resolved: &Resolved, arn: &str, request:
             told("Failure", request.failure()),
         )));
     }
+    let invalid = || Error::invalid_parameter(format!("The destination ARN {arn} is invalid."));
     if service != "lambda" {
-        return Ok(());
+        return Err(invalid());
     }
     let own = resolved.arn(scope);
     if arn == own || arn.strip_prefix(&own).is_some_and(|rest| rest.starts_with(':')) {
         return Err(Error::invalid_parameter("You can't specify the function as a destination for itself."));
     }
-    let named = name::parse(arn, Pattern::Namespaced);
-    let is_there = named.is_some_and(|named| {
-        let function = named.name.parse().ok().map(|name| scope.id(name));
-        named.account == Some(scope.account().as_str())
-            && function.is_some_and(|id| scope.node.catalog().get(&id).is_some())
-    });
-    if is_there { Ok(()) } else { Err(Error::invalid_parameter(format!("The destination ARN {arn} is invalid."))) }
+    let source = resolved.version(scope).ok_or_else(Error::function_of_events_not_found)?;
+    match scope.node.check_destination(&source, arn) {
+        // A role that is not there yet may be there when the first record is to be delivered.
+        Ok(()) | Err(Undeliverable::NoRole(_)) => Ok(()),
+        Err(Undeliverable::NotAFunction | Undeliverable::NoFunction) => Err(invalid()),
+        Err(Undeliverable::Denied(_)) => Err(Error::invalid_parameter(format!(
+            "The function's execution role does not have permissions to call InvokeFunction on {arn}"
+        ))),
+    }
 }
 
 /// GetFunctionEventInvokeConfig.

@@ -1,19 +1,20 @@
-//! Invoke.
+//! Invoke, and InvokeAsync, which came before it.
 //!
 //! A function's own failure is a 200 with `X-Amz-Function-Error`. A function that speaks HTTP gets the payload as a
 //! POST to `/`; its answer's body is the payload that comes back, and a status of 400 or more counts as its failure.
-//! The call runs to its end even if the caller goes away. `Event` is refused: nothing durable stands behind it yet.
+//! The call runs to its end even if the caller goes away. An `Event` is answered 202 once it is on disk.
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use updraft_types::{
-    Body, Fault, Function, Invocation, Payload, RequestId, Timestamp, Version, body,
+    Body, Event, Fault, Invocation, Payload, RequestId, Timestamp, Version,
     invocation::{Context, LogTail},
+    limits::EVENT_BYTES_MAX,
 };
 
 use super::{
-    name::{self, Pattern},
+    name::{self, Pattern, Resolved},
     query::Query,
     validate::Violations,
 };
@@ -89,7 +90,17 @@ impl Options {
     }
 }
 
-/// Runs the function and answers with what it returned.
+/// What a request asks for.
+pub(super) enum Asked {
+    /// Nothing but whether it could be done.
+    DryRun,
+    /// A call, of the function with this ARN.
+    Call(Box<Invocation>, String),
+    /// That an event be taken in, for the function with this ARN.
+    Event(Box<Event>, String),
+}
+
+/// Runs the function and answers with what it returned, or takes its event in.
 pub(super) async fn invoke(
     scope: &Scope<'_>,
     segment: &str,
@@ -97,16 +108,40 @@ pub(super) async fn invoke(
     headers: &HeaderMap,
     body: &Held,
 ) -> Result<Response<Body>, Error> {
-    let Some((invocation, arn)) = read(scope, segment, query, headers, body, &KINDS)? else {
-        return Ok(respond::empty(StatusCode::NO_CONTENT));
-    };
-    let version = invocation.function.version;
-    let finished = call::to_end(&scope.node, invocation).await.map_err(|refusal| Error::refusal(refusal, &arn))?;
-    answer(finished, version)
+    match read(scope, segment, query, headers, body, &KINDS)? {
+        Asked::DryRun => Ok(respond::empty(StatusCode::NO_CONTENT)),
+        Asked::Event(event, arn) => accept(scope, *event, &arn).await,
+        Asked::Call(invocation, arn) => {
+            let version = invocation.function.version;
+            let finished = call::to_end(&scope.node, *invocation).await;
+            answer(finished.map_err(|refusal| Error::refusal(refusal, &arn))?, version)
+        }
+    }
 }
 
-/// The invocation that a request asks for, and the function's ARN; `None` for a dry run that found nothing wrong. `kinds`
-/// are the operation's invocation types.
+/// Takes an event in for a function as it is now.
+pub(super) async fn invoke_async(
+    scope: &Scope<'_>,
+    segment: &str,
+    headers: &HeaderMap,
+    body: &Held,
+) -> Result<Response<Body>, Error> {
+    let mut resolved = name::resolve(scope, segment, &Query::new(None), Pattern::Namespaced)?;
+    resolved.qualifier = None;
+    let event = event(scope, &resolved, headers, body, None)?;
+    accept(scope, event, &resolved.arn(scope)).await
+}
+
+/// Answers once the event is on disk, with the request id that every try of it will have.
+async fn accept(scope: &Scope<'_>, event: Event, arn: &str) -> Result<Response<Body>, Error> {
+    let request = event.request;
+    scope.node.accept(event).await.map_err(|refused| Error::event_refused(refused, arn))?;
+    let mut response = respond::empty(StatusCode::ACCEPTED);
+    response.headers_mut().insert(respond::REQUEST_ID, respond::request_id(request));
+    Ok(response)
+}
+
+/// What a request asks for. `kinds` are the operation's invocation types.
 pub(super) fn read(
     scope: &Scope<'_>,
     segment: &str,
@@ -114,48 +149,66 @@ pub(super) fn read(
     headers: &HeaderMap,
     body: &Held,
     kinds: &[&str],
-) -> Result<Option<(Invocation, String)>, Error> {
+) -> Result<Asked, Error> {
     let mut resolved = name::resolve(scope, segment, query, Pattern::Namespaced)?;
     let options = Options::read(headers, kinds)?;
     let function = resolved.route(scope);
     let qualifier = resolved.qualifier.as_ref().and_then(|_| resolved.meaning());
+    let named = resolved.clone();
     resolved.qualifier.get_or_insert_with(|| "$LATEST".to_owned());
     let arn = resolved.qualified_arn(scope);
     let function = function.ok_or_else(|| Error::function_not_found(&arn))?;
     match options.kind {
-        Kind::DryRun => return Ok(None),
-        Kind::Event => return Err(Error::not_implemented("Asynchronous invocation (InvocationType Event)")),
+        Kind::DryRun => return Ok(Asked::DryRun),
+        Kind::Event => {
+            let event = event(scope, &named, headers, body, options.client_context)?;
+            return Ok(Asked::Event(Box::new(event), arn));
+        }
         Kind::RequestResponse => {}
     }
-    let event = if body.bytes.is_empty() { Bytes::from_static(b"{}") } else { body.bytes.clone() };
-    json::check(&event)
-        .map_err(|why| Error::invalid_content(format!("Could not parse request body into json: {why}")))?;
+    let payload = payload(body)?;
     let trace = trace::of(headers, Timestamp::now());
-    let payload = payload(&function, event, &trace);
     let invocation = Invocation {
         id: RequestId::random(),
+        payload: Payload::of_event(function.configuration.runtime, payload, &trace),
         function,
-        payload,
         context: Context { client_context: options.client_context, trace: Some(trace), qualifier },
         log_tail: options.log_tail,
     };
-    Ok(Some((invocation, arn)))
+    Ok(Asked::Call(Box::new(invocation), arn))
 }
 
-/// The event, or the POST to `/` that stands for it.
-fn payload(function: &Function, event: Bytes, trace: &str) -> Payload {
-    if !function.configuration.runtime.speaks_http() {
-        return Payload::Event(event);
+/// The event that a request brings for the function it names. Its trace header is whole, so that every try has the same.
+fn event(
+    scope: &Scope<'_>,
+    resolved: &Resolved,
+    headers: &HeaderMap,
+    body: &Held,
+    client_context: Option<String>,
+) -> Result<Event, Error> {
+    let function = resolved.id().ok_or_else(|| Error::function_not_found(&resolved.arn(scope)))?;
+    if body.bytes.len() > EVENT_BYTES_MAX {
+        return Err(Error::event_too_large(body.bytes.len(), EVENT_BYTES_MAX));
     }
-    let length = event.len();
-    let mut request = Request::new(body::full(event));
-    *request.method_mut() = http::Method::POST;
-    let headers = request.headers_mut();
-    headers.insert(header::HOST, HeaderValue::from_static("localhost"));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(trace::HEADER, respond::header_text(trace));
-    Payload::Http(Box::new(request))
+    let now = Timestamp::now();
+    Ok(Event {
+        request: RequestId::random(),
+        function,
+        qualifier: resolved.qualifier.as_ref().and_then(|_| resolved.meaning()),
+        client_context,
+        trace: trace::whole(headers, now),
+        payload: payload(body)?,
+        accepted_at: now,
+    })
+}
+
+/// The payload, which has to be JSON; `{}` where there is none.
+fn payload(body: &Held) -> Result<Bytes, Error> {
+    let event = if body.bytes.is_empty() { Bytes::from_static(b"{}") } else { body.bytes.clone() };
+    match json::check(&event) {
+        Ok(_) => Ok(event),
+        Err(why) => Err(Error::invalid_content(format!("Could not parse request body into json: {why}"))),
+    }
 }
 
 fn answer(finished: Finished, version: Version) -> Result<Response<Body>, Error> {
@@ -235,15 +288,5 @@ mod tests {
         assert_eq!(response.headers()[respond::REQUEST_ID], request.to_string());
         let platform = Err(Fault::Platform { reason: "x".into() });
         assert!(answer(Finished { request, result: platform, log_tail: None }, Version::Latest).is_err());
-    }
-
-    #[test]
-    fn an_http_function_is_posted_to() {
-        let mut function = super::super::view::tests::function();
-        assert!(matches!(payload(&function, "1".into(), "t"), Payload::Event(event) if event == "1"));
-        function.configuration.runtime = updraft_types::Runtime::Wasm;
-        let Payload::Http(request) = payload(&function, "123".into(), "t") else { panic!("wasm speaks HTTP") };
-        assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/"));
-        assert_eq!(request.headers()["content-length"], "3");
     }
 }

@@ -23,7 +23,10 @@ use serde::Serialize;
 use updraft_node::{Answer, Framing, Reply, dispatch::LogTail};
 use updraft_types::{Body, BoxError, Fault, RequestId, body};
 
-use super::{invoke, query::Query};
+use super::{
+    invoke::{self, Asked},
+    query::Query,
+};
 use crate::{
     body::{Held, broken_off, read_reply},
     error::Error,
@@ -43,12 +46,12 @@ pub(super) async fn invoke(
     headers: &HeaderMap,
     body: &Held,
 ) -> Result<Response<Body>, Error> {
-    let Some((invocation, arn)) = invoke::read(scope, segment, query, headers, body, &["RequestResponse", "DryRun"])?
-    else {
+    let kinds = ["RequestResponse", "DryRun"];
+    let Asked::Call(invocation, arn) = invoke::read(scope, segment, query, headers, body, &kinds)? else {
         return Ok(respond::empty(StatusCode::NO_CONTENT));
     };
     let version = invocation.function.version.to_string();
-    let answer = scope.node.invoke(invocation).await.map_err(|refusal| Error::refusal(refusal, &arn))?;
+    let answer = scope.node.invoke(*invocation).await.map_err(|refusal| Error::refusal(refusal, &arn))?;
     let Answer { request, result, log_tail } = answer;
     let started = match result {
         // A value is whole before it is passed on, so that it makes one chunk.

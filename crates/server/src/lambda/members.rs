@@ -4,7 +4,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use super::validate::Violations;
 use crate::error::Error;
 
 /// A blob: base64 in JSON, decoded straight from the request's text.
@@ -42,35 +41,17 @@ pub(super) struct Unsupported {
     dead_letter_config: Value,
     durable_config: Value,
     file_system_configs: Value,
-    image_config: Value,
     #[serde(rename = "KMSKeyArn")]
     kms_key_arn: Value,
     publish_to: Value,
     runtime_config: Value,
-    snap_start: SnapStart,
     tenancy_config: Value,
     vpc_config: Value,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct SnapStart {
-    apply_on: Option<String>,
-}
-
 impl Unsupported {
-    /// Values that are not even Lambda's.
-    pub(super) fn violations(&self, violations: &mut Violations) {
-        if let Some(apply_on) = &self.snap_start.apply_on {
-            violations.one_of("snapStart.applyOn", apply_on, &["PublishedVersions", "None"]);
-        }
-    }
-
     /// Refuses the first member that asks for something.
     pub(super) fn refuse(&self) -> Result<(), Error> {
-        if self.snap_start.apply_on.as_deref().is_some_and(|apply_on| apply_on != "None") {
-            return Err(Error::unsupported_member("SnapStart for PublishedVersions"));
-        }
         let members = [
             ("AcceleratorConfig", &self.accelerator_config),
             ("CapacityProviderConfig", &self.capacity_provider_config),
@@ -78,7 +59,6 @@ impl Unsupported {
             ("DeadLetterConfig", &self.dead_letter_config),
             ("DurableConfig", &self.durable_config),
             ("FileSystemConfigs", &self.file_system_configs),
-            ("ImageConfig", &self.image_config),
             ("KMSKeyArn", &self.kms_key_arn),
             ("PublishTo", &self.publish_to),
             ("RuntimeConfig", &self.runtime_config),
@@ -117,12 +97,11 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<Unsupported>(text).unwrap().refuse();
         let empty = r#"{"VpcConfig":{"SubnetIds":[],"SecurityGroupIds":[],"Ipv6AllowedForDualStack":false},
             "DeadLetterConfig":{"TargetArn":""},"KMSKeyArn":"","SnapStart":{"ApplyOn":"None"},
-            "ImageConfig":null,"Unknown":1}"#;
+            "Unknown":1}"#;
         assert_eq!(read(empty), Ok(()));
         for (text, member) in [
             (r#"{"VpcConfig":{"SubnetIds":["s"]}}"#, "VpcConfig"),
             (r#"{"DurableConfig":{"ExecutionTimeout":1}}"#, "DurableConfig"),
-            (r#"{"SnapStart":{"ApplyOn":"PublishedVersions"}}"#, "SnapStart for PublishedVersions"),
         ] {
             assert_eq!(read(text), Err(Error::unsupported_member(member)));
         }

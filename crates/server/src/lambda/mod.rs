@@ -70,7 +70,8 @@ pub(crate) fn unread(head: &Parts, error: &body::Error) -> Error {
 }
 
 fn is_invocation(head: &Parts) -> bool {
-    head.method == Method::POST && head.uri.path().trim_end_matches('/').ends_with("invocations")
+    let path = head.uri.path().trim_end_matches('/');
+    head.method == Method::POST && (path.ends_with("invocations") || path.ends_with("/invoke-async"))
 }
 
 /// Answers one request to the API.
@@ -95,6 +96,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "UpdateFunctionConfiguration" => update::configuration(scope, name, body).await,
         "UpdateFunctionCode" => update::code(scope, name, body).await,
         "Invoke" => invoke::invoke(scope, name, &query, &head.headers, body).await,
+        "InvokeAsync" => invoke::invoke_async(scope, name, &head.headers, body).await,
         "ListVersionsByFunction" => versions::list(scope, name, &query),
         "PublishVersion" => versions::publish(scope, name, body).await,
         "CreateAlias" => aliases::create(scope, name, body).await,

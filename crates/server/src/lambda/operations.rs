@@ -71,7 +71,7 @@ const OPERATIONS: &[Operation] = &[
     of("CreateCapacityProvider", "POST", "2025-11-30/capacity-providers", None, On::Account, Missing),
     of("CreateCodeSigningConfig", "POST", "2020-04-22/code-signing-configs", None, On::Account, Missing),
     of("CreateEventSourceMapping", "POST", "2015-03-31/event-source-mappings", None, On::Account, Missing),
-    of("CreateFunction", "POST", "2015-03-31/functions", None, On::Body, Partial("code comes inline as a zip (no `S3Bucket`, no `ImageUri`)")),
+    of("CreateFunction", "POST", "2015-03-31/functions", None, On::Body, Partial("code comes inline as a zip (no `S3Bucket`) or as a container image")),
     of("CreateFunctionUrlConfig", "POST", "2021-10-31/functions/*/url", None, On::Version, Full),
     of("DeleteAlias", "DELETE", "2015-03-31/functions/*/aliases/*", None, On::Function, Full),
     of("DeleteCapacityProvider", "DELETE", "2025-11-30/capacity-providers/*", None, On::Account, Missing),
@@ -109,8 +109,8 @@ const OPERATIONS: &[Operation] = &[
     of("GetProvisionedConcurrencyConfig", "GET", "2019-09-30/functions/*/provisioned-concurrency", None, On::Version, Full),
     of("GetResourcePolicy", "GET", "2026-07-09/resource-policy/*", None, On::Account, Missing),
     of("GetRuntimeManagementConfig", "GET", "2021-07-20/functions/*/runtime-management-config", None, On::Version, Full),
-    of("Invoke", "POST", "2015-03-31/functions/*/invocations", None, On::Version, Partial("`InvocationType: Event` is answered 501")),
-    of("InvokeAsync", "POST", "2014-11-13/functions/*/invoke-async", None, On::Function, Missing),
+    of("Invoke", "POST", "2015-03-31/functions/*/invocations", None, On::Version, Full),
+    of("InvokeAsync", "POST", "2014-11-13/functions/*/invoke-async", None, On::Function, Full),
     of("InvokeWithResponseStream", "POST", "2021-11-15/functions/*/response-streaming-invocations", None, On::Version, Full),
     of("ListAliases", "GET", "2015-03-31/functions/*/aliases", None, On::Function, Full),
     of("ListCapacityProviders", "GET", "2025-11-30/capacity-providers", None, On::Account, Missing),
@@ -132,8 +132,8 @@ const OPERATIONS: &[Operation] = &[
     of("PublishVersion", "POST", "2015-03-31/functions/*/versions", None, On::Function, Full),
     of("PutFunctionCodeSigningConfig", "PUT", "2020-06-30/functions/*/code-signing-config", None, On::Function, Partial("there are none")),
     of("PutFunctionConcurrency", "PUT", "2017-10-31/functions/*/concurrency", None, On::Function, Full),
-    of("PutFunctionEventInvokeConfig", "PUT", "2019-09-25/functions/*/event-invoke-config", None, On::Version, Partial("kept and shown; nothing acts on it yet")),
-    of("PutFunctionRecursionConfig", "PUT", "2024-08-31/functions/*/recursion-config", None, On::Function, Partial("kept and shown; nothing acts on it yet")),
+    of("PutFunctionEventInvokeConfig", "PUT", "2019-09-25/functions/*/event-invoke-config", None, On::Version, Partial("destinations are functions of the same account: no queues, topics, buses, buckets or Kafka topics")),
+    of("PutFunctionRecursionConfig", "PUT", "2024-08-31/functions/*/recursion-config", None, On::Function, Partial("loops that asynchronous events go round in are found; purely synchronous ones are not")),
     of("PutFunctionScalingConfig", "PUT", "2025-11-30/functions/*/function-scaling-config", None, On::Function, Missing),
     of("PutProvisionedConcurrencyConfig", "PUT", "2019-09-30/functions/*/provisioned-concurrency", None, On::Version, Full),
     of("PutResourcePolicy", "PUT", "2026-07-09/resource-policy/*", None, On::Account, Missing),
@@ -151,9 +151,9 @@ const OPERATIONS: &[Operation] = &[
     of("UpdateCapacityProvider", "PUT", "2025-11-30/capacity-providers/*", None, On::Account, Missing),
     of("UpdateCodeSigningConfig", "PUT", "2020-04-22/code-signing-configs/*", None, On::Account, Partial("there are none")),
     of("UpdateEventSourceMapping", "PUT", "2015-03-31/event-source-mappings/*", None, On::Account, Missing),
-    of("UpdateFunctionCode", "PUT", "2015-03-31/functions/*/code", None, On::Function, Partial("code comes inline as a zip (no `S3Bucket`, no `ImageUri`)")),
-    of("UpdateFunctionConfiguration", "PUT", "2015-03-31/functions/*/configuration", None, On::Function, Partial("no VPC, file systems, KMS key, SnapStart")),
-    of("UpdateFunctionEventInvokeConfig", "POST", "2019-09-25/functions/*/event-invoke-config", None, On::Version, Partial("kept and shown; nothing acts on it yet")),
+    of("UpdateFunctionCode", "PUT", "2015-03-31/functions/*/code", None, On::Function, Partial("code comes inline as a zip (no `S3Bucket`) or as a container image")),
+    of("UpdateFunctionConfiguration", "PUT", "2015-03-31/functions/*/configuration", None, On::Function, Partial("no VPC, file systems, KMS key")),
+    of("UpdateFunctionEventInvokeConfig", "POST", "2019-09-25/functions/*/event-invoke-config", None, On::Version, Partial("destinations are functions of the same account: no queues, topics, buses, buckets or Kafka topics")),
     of("UpdateFunctionUrlConfig", "PUT", "2021-10-31/functions/*/url", None, On::Version, Full),
 ];
 
@@ -200,7 +200,7 @@ impl Operation {
     /// The action that a policy allows or denies (source: the service authorization reference of Lambda).
     pub(super) fn action(&self) -> String {
         let name = match self.name {
-            "Invoke" | "InvokeWithResponseStream" => "InvokeFunction",
+            "Invoke" | "InvokeAsync" | "InvokeWithResponseStream" => "InvokeFunction",
             "GetLayerVersionByArn" => "GetLayerVersion",
             name => name,
         };

@@ -85,6 +85,9 @@ fn find(scope: &Scope<'_>, resolved: Resolved, latest: &str) -> Result<Target, E
     Ok(Target { resolved, id, qualifier })
 }
 
+/// From memory of AWS's answer; not recorded.
+const SNAP_START: &str = "Provisioned Concurrency is not supported on functions configured with SnapStart.";
+
 const MUST_BE_PUBLISHED: &str = "The function resource provided must be an alias or a published version.";
 const UNPUBLISHED: &str = "Provisioned Concurrency Configs cannot be applied to unpublished function versions.";
 
@@ -163,6 +166,7 @@ async fn set(scope: &Scope<'_>, target: &Target, requested: Option<u32>) -> Resu
     let changed = scope.node.provision(&target.id, &target.qualifier, requested).await;
     changed.map_err(|error| match error {
         provisioned::Error::NotFound => Error::function_not_found(&arn),
+        provisioned::Error::SnapStart => Error::invalid_parameter(SNAP_START),
         provisioned::Error::Unpublished => Error::invalid_parameter(UNPUBLISHED),
         provisioned::Error::VersionProvisioned => Error::conflict(
             "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version",

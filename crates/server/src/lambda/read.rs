@@ -27,7 +27,7 @@ pub(super) const PAGE_MAX: usize = 50;
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct FunctionView<'a> {
-    code: CodeView,
+    code: CodeView<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     concurrency: Option<ConcurrencyView>,
     configuration: ConfigurationView<'a>,
@@ -36,10 +36,10 @@ struct FunctionView<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct CodeView {
-    location: String,
-    repository_type: &'static str,
+#[serde(untagged, rename_all_fields = "PascalCase")]
+enum CodeView<'a> {
+    Zip { location: String, repository_type: &'static str },
+    Image { image_uri: &'a str, repository_type: &'static str, resolved_image_uri: &'a str },
 }
 
 fn version_of(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<(Resolved, Arc<Function>), Error> {
@@ -54,16 +54,24 @@ fn arn_form(resolved: &Resolved) -> ArnForm<'_> {
     resolved.qualifier.as_deref().map_or(ArnForm::Plain, ArnForm::Qualified)
 }
 
-/// GetFunction. `Code.Location` is on our own admin door, under the host that the client reached us by.
+/// GetFunction. A zip's `Code.Location` is on our own admin door, under the host that the client reached us by.
 pub(super) fn get(scope: &Scope<'_>, segment: &str, query: &Query<'_>, head: &Parts) -> Result<Response<Body>, Error> {
     let (resolved, function) = version_of(scope, segment, query)?;
     // Tags and the reservation are the function's as a whole.
     let whole = resolved.find(scope).unwrap_or_else(|| function.clone());
-    let sha256 = utf8_percent_encode(&function.code.sha256, NON_ALPHANUMERIC);
-    let target = format!("/_updraft/v1/code/{}?sha256={sha256}", function.id.name);
-    let link = scope.links.make(&function.id.account, &target, Timestamp::now());
+    let code = match &function.code.image {
+        Some(image) => {
+            CodeView::Image { image_uri: &image.uri, repository_type: "ECR", resolved_image_uri: &image.resolved }
+        }
+        None => {
+            let sha256 = utf8_percent_encode(&function.code.sha256, NON_ALPHANUMERIC);
+            let target = format!("/_updraft/v1/code/{}?sha256={sha256}", function.id.name);
+            let link = scope.links.make(&function.id.account, &target, Timestamp::now());
+            CodeView::Zip { location: format!("{}://{}{link}", scope.scheme, host(scope, head)), repository_type: "S3" }
+        }
+    };
     let view = FunctionView {
-        code: CodeView { location: format!("{}://{}{link}", scope.scheme, host(scope, head)), repository_type: "S3" },
+        code,
         concurrency: concurrency::view(&whole),
         configuration: view::configuration(&function, scope.node.region(), arn_form(&resolved), Detail::Full),
         tags: &whole.tags,

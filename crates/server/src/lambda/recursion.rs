@@ -1,5 +1,5 @@
-//! PutFunctionRecursionConfig and GetFunctionRecursionConfig. The setting is kept and shown: nothing here calls a function
-//! back by an event yet, so there is no loop to end.
+//! PutFunctionRecursionConfig and GetFunctionRecursionConfig: whether a chain of events that leads to a function again and
+//! again is ended. Who follows the chain is `engine::events::recursion`.
 
 use std::sync::Arc;
 

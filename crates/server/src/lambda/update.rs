@@ -7,7 +7,9 @@ use updraft_node::{Deployed, Publish};
 use updraft_types::{Body, Function, RevisionId, Version};
 
 use super::{
-    authorize, code, configuration, layers,
+    authorize,
+    code::{self, PackageType},
+    configuration, layers,
     members::refuse_asking,
     name::{self, Pattern, Resolved},
     query::Query,
@@ -43,15 +45,15 @@ pub(super) async fn code(scope: &Scope<'_>, segment: &str, body: &Held) -> Resul
         return Err(Error::unsupported_member("Changing Architectures"));
     }
     let expected = expected(request.revision_id.as_deref(), &current)?;
-    let zip = request.source.into_zip()?;
+    let source = request.source.into_source(PackageType::of(&current), "updating")?;
     let failed = |error| Error::change(error, &resolved.name, &arn);
     let deployed = if request.dry_run == Some(true) {
-        let code = scope.node.check_code(zip).await.map_err(failed)?;
+        let code = scope.node.check_code(&current, source).await.map_err(failed)?;
         let function = Function { code, ..Function::clone(&current) };
         Deployed { function: function.into(), warning: None }
     } else {
         let publish = if request.publish == Some(true) { Publish::Yes } else { Publish::No };
-        scope.node.update_code_with(&current.id, zip, expected.as_ref(), publish).await.map_err(failed)?
+        scope.node.update_code_with(&current.id, source, expected.as_ref(), publish).await.map_err(failed)?
     };
     let is_published = deployed.function.version != Version::Latest;
     let form = if is_published { ArnForm::Version } else { ArnForm::Plain };
@@ -81,6 +83,7 @@ pub(super) async fn configuration(scope: &Scope<'_>, segment: &str, body: &Held)
     let arns = request.members.layers.clone();
     let mut change = request.members.into_change()?;
     let current = current.ok_or_else(|| Error::function_not_found(&arn))?;
+    change.check_package(PackageType::of(&current), arns.as_deref().unwrap_or_default())?;
     change.check(&current.configuration)?;
     let expected = expected(request.revision_id.as_deref(), &current)?;
     if let Some(arns) = &arns {

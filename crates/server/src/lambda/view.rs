@@ -7,7 +7,7 @@ use serde::Serialize;
 use updraft_node::Deployed;
 use updraft_types::{
     Body, Function, Region, Version,
-    function::{Architecture, LastUpdate, State, TracingMode},
+    function::{Architecture, LastUpdate, SnapStart, State, TracingMode},
     logging::{ApplicationLevel, LogFormat, SystemLevel},
 };
 
@@ -49,7 +49,10 @@ pub(super) struct ConfigurationView<'a> {
     ephemeral_storage: EphemeralStorageView,
     function_arn: String,
     function_name: &'a str,
-    handler: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handler: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_config_response: Option<ImageConfigResponse<'a>>,
     last_modified: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_update_status: Option<&'static str>,
@@ -64,7 +67,8 @@ pub(super) struct ConfigurationView<'a> {
     package_type: &'static str,
     revision_id: &'a str,
     role: &'a str,
-    runtime: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime_version_config: Option<RuntimeVersionView>,
     snap_start: SnapStartView,
@@ -124,6 +128,23 @@ struct SnapStartView {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
+struct ImageConfigResponse<'a> {
+    image_config: ImageConfigView<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImageConfigView<'a> {
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    command: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    entry_point: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    working_directory: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
 struct TracingView {
     mode: TracingMode,
 }
@@ -153,6 +174,7 @@ pub(super) fn configuration<'a>(
     let variables = &configuration.environment;
     let logging = configuration.logging;
     let is_json = logging.format == LogFormat::Json;
+    let is_image = function.code.image.is_some();
     ConfigurationView {
         architectures: [configuration.architecture],
         code_sha256: &function.code.sha256,
@@ -166,7 +188,14 @@ pub(super) fn configuration<'a>(
             ArnForm::Qualified(qualifier) => format!("{plain}:{qualifier}"),
         },
         function_name: name,
-        handler: &configuration.handler,
+        handler: (!is_image).then_some(&*configuration.handler),
+        image_config_response: (!configuration.image.is_empty()).then(|| ImageConfigResponse {
+            image_config: ImageConfigView {
+                command: &configuration.image.command,
+                entry_point: &configuration.image.entry_point,
+                working_directory: &configuration.image.working_directory,
+            },
+        }),
         last_modified: function.modified_at.to_lambda_text(),
         last_update_status,
         last_update_status_reason,
@@ -183,13 +212,13 @@ pub(super) fn configuration<'a>(
             system_log_level: is_json.then_some(logging.system),
         },
         memory_size: configuration.memory_mb,
-        package_type: "Zip",
+        package_type: if is_image { "Image" } else { "Zip" },
         revision_id: function.revision.as_str(),
         role: &configuration.role,
-        runtime: configuration.runtime.to_string(),
-        runtime_version_config: (detail == Detail::Full)
+        runtime: (!is_image).then(|| configuration.runtime.to_string()),
+        runtime_version_config: (detail == Detail::Full && !is_image)
             .then(|| RuntimeVersionView { runtime_version_arn: runtime_version_arn(function, region) }),
-        snap_start: SnapStartView { apply_on: "None", optimization_status: "Off" },
+        snap_start: snap_start_of(function),
         state,
         state_reason,
         state_reason_code,
@@ -197,6 +226,15 @@ pub(super) fn configuration<'a>(
         tracing_config: TracingView { mode: configuration.tracing },
         version: function.version,
     }
+}
+
+fn snap_start_of(function: &Function) -> SnapStartView {
+    let apply_on = match function.configuration.snap_start {
+        SnapStart::None => "None",
+        SnapStart::PublishedVersions => "PublishedVersions",
+    };
+    let is_on = function.is_snapshotted() && function.settings.snap_start_off.is_none();
+    SnapStartView { apply_on, optimization_status: if is_on { "On" } else { "Off" } }
 }
 
 fn state_of(function: &Function) -> Status<'_> {
@@ -263,8 +301,10 @@ pub(super) mod tests {
                 logging: Default::default(),
                 egress: None,
                 layers: Vec::new(),
+                image: Default::default(),
+                snap_start: Default::default(),
             },
-            code: Code { sha256: "c2hh".into(), size_bytes: 9 },
+            code: Code { sha256: "c2hh".into(), size_bytes: 9, image: None },
             state: State::Pending,
             last_update: None,
             tags: BTreeMap::new(),
@@ -309,6 +349,28 @@ pub(super) mod tests {
             "Version": "$LATEST",
         });
         assert_eq!(shown(&function(), Detail::Full), expected);
+    }
+
+    /// The fields of AWS's recorded test_lambda_image_and_image_config_crud.
+    #[test]
+    fn an_image_has_no_runtime_and_no_handler() {
+        let mut changed = function();
+        changed.configuration.runtime = updraft_types::Runtime::Image;
+        changed.configuration.image.command = vec!["-c".into(), "echo test".into()];
+        changed.configuration.image.working_directory = "/app1".into();
+        let (account, program) = (changed.id.account.clone(), Default::default());
+        let image =
+            updraft_types::image::Image { account, uri: "r:latest".into(), resolved: "r@sha256:0".into(), program };
+        changed.code = Code { sha256: "0".repeat(64), size_bytes: 0, image: Some(image) };
+        let view = shown(&changed, Detail::Full);
+        for absent in ["Runtime", "Handler", "RuntimeVersionConfig", "Layers"] {
+            assert!(view.get(absent).is_none(), "{absent}");
+        }
+        assert_eq!((&view["PackageType"], &view["CodeSize"]), (&json!("Image"), &json!(0)));
+        let expected = json!({ "ImageConfig": { "Command": ["-c", "echo test"], "WorkingDirectory": "/app1" } });
+        assert_eq!(view["ImageConfigResponse"], expected);
+        changed.configuration.image = Default::default();
+        assert!(shown(&changed, Detail::Full).get("ImageConfigResponse").is_none());
     }
 
     /// The fields of AWS's recorded test_function_advanced_logging_configuration.

@@ -72,6 +72,7 @@ impl Platform {
         let config = updraft_node::Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.path().join("packages"),
+            images: updraft_node::images::Config::none(directory.path().join("images")),
             capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
             admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.
@@ -80,6 +81,7 @@ impl Platform {
             fair: Default::default(),
             wait_max: Duration::from_secs(20),
             keep_alive: KeepAlivePolicy::default(),
+            events: Default::default(),
             logs: logs::Config::default(),
             drain_max: Duration::from_secs(10),
         };

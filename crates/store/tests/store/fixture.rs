@@ -69,7 +69,7 @@ pub(crate) fn revision(number: u64) -> RevisionId {
 
 fn layer_use(version: u64) -> LayerUse {
     let layer = LayerId { account: "000000000000".parse().unwrap(), name: "tools".parse().unwrap() };
-    let code = Code { sha256: "q".repeat(44), size_bytes: 1 << 20 };
+    let code = Code { sha256: "q".repeat(44), size_bytes: 1 << 20, image: None };
     LayerUse { id: LayerVersionId { layer, version }, code, unzipped_bytes: 1 << 24 }
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn function(name: &str, number: u64) -> Function {
             egress: (number % 2 == 1).then(updraft_types::Egress::all),
             layers: (1..=number % 3).map(layer_use).collect(),
         },
-        code: Code { sha256: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".into(), size_bytes: number },
+        code: Code { sha256: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".into(), size_bytes: number, image: None },
         state: State::Failed { reason: "no such file".into() },
         last_update: Some(LastUpdate::InProgress),
         tags: [("team".to_owned(), "core".to_owned())].into(),

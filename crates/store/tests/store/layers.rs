@@ -23,7 +23,7 @@ fn version_id(name: &str, version: u64) -> LayerVersionId {
 fn draft(name: &str, runtime: &str) -> LayerVersion {
     LayerVersion {
         id: version_id(name, 0),
-        code: Code { sha256: format!("hash of {name}"), size_bytes: 7 },
+        code: Code { sha256: format!("hash of {name}"), size_bytes: 7, image: None },
         unzipped_bytes: 9,
         description: "\"quoted\", \u{1F600}".into(),
         license: Some("MIT".into()),

@@ -226,7 +226,7 @@ async fn apply(fixture: &mut Fixture, model: &mut Model, step: Step) {
             }
         }
         Step::Delete { name } => match store.functions().delete(id(&format!("f{name}"))).await {
-            Ok(()) => {
+            Ok(_) => {
                 assert!(model.functions.remove(&name).is_some());
                 model.versions.retain(|(of, _), _| *of != name);
                 model.aliases.retain(|(of, _), _| *of != name);

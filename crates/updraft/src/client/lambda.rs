@@ -31,7 +31,9 @@ pub struct Summary {
     pub timeout: u32,
     /// Size of the zip, bytes.
     pub code_size: u64,
-    /// SHA-256 of the zip, base64.
+    /// `Zip` or `Image`.
+    pub package_type: String,
+    /// SHA-256 of the zip, base64; or of the image's manifest, hexadecimal.
     pub code_sha256: String,
     /// When it last changed.
     pub last_modified: String,
@@ -82,6 +84,8 @@ pub struct Invoked {
     pub executed_version: Option<String>,
     /// HTTP status: 200, or 202 for an event.
     pub status: u16,
+    /// The request id, by which the log tells calls apart.
+    pub request_id: Option<String>,
     /// The end of the log, decoded.
     pub log_tail: Option<String>,
     /// The payload.
@@ -137,6 +141,12 @@ impl Client {
     pub fn update_code(&self, name: &str, zip: &[u8], sent: &dyn Fn(u64)) -> Result<Warning, Error> {
         let parameters = json!({ "ZipFile": BASE64.encode(zip) });
         self.change("UpdateFunctionCode", Method::PUT, Self::function(name, "/code"), &parameters, sent)
+    }
+
+    /// UpdateFunctionCode with a container image.
+    pub fn update_image(&self, name: &str, uri: &str) -> Result<Warning, Error> {
+        let parameters = json!({ "ImageUri": uri });
+        self.change("UpdateFunctionCode", Method::PUT, Self::function(name, "/code"), &parameters, &|_| ())
     }
 
     /// UpdateFunctionConfiguration.
@@ -207,6 +217,7 @@ impl Client {
             function_error: answer.header("x-amz-function-error").map(str::to_owned),
             executed_version: answer.header("x-amz-executed-version").map(str::to_owned),
             status: answer.status,
+            request_id: answer.header("x-amzn-requestid").map(str::to_owned),
             log_tail,
             payload: answer.body,
         })

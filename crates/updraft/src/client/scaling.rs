@@ -33,8 +33,28 @@ pub struct Shown {
     pub in_force: InForce,
     /// Its instances now.
     pub instances: Instances,
+    /// Its asynchronous events.
+    pub events: Events,
     /// Its cold starts since the platform started.
     pub cold_starts: ColdStarts,
+}
+
+/// Asynchronous events.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct Events {
+    /// Those that wait or are at work.
+    pub pending: u64,
+    /// Those at work.
+    pub in_flight: u32,
+    /// What the pending ones take, bytes.
+    pub pending_bytes: u64,
+    /// Accepted since the platform started.
+    pub accepted: u64,
+    /// Those of them that were given up.
+    pub given_up: u64,
+    /// Dead letters left since then.
+    pub dead_letters: u64,
 }
 
 /// Bounds, the platform's own included.

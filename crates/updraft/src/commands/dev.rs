@@ -33,8 +33,9 @@ pub fn run(arguments: cli::Dev, output: &Output) -> anyhow::Result<()> {
             .try_next("leave tls, tls_certificate and tls_key to `updraft serve`")
             .into());
     }
-    if let Some(dir) = arguments.dir.as_ref().filter(|dir| !dir.is_dir()) {
-        return Err(Problem::usage(format!("{} is not a folder", dir.display()))
+    let is_there = |dir: &&std::path::PathBuf| dir.is_dir() || updraft_image::archive::is_image(dir);
+    if let Some(dir) = arguments.dir.as_ref().filter(|dir| !is_there(dir)) {
+        return Err(Problem::usage(format!("{} is neither a folder nor a container image", dir.display()))
             .try_next("`updraft deploy` takes a .zip or .wasm file")
             .into());
     }
@@ -115,6 +116,13 @@ impl Session {
     }
 
     fn watch(&self) -> anyhow::Result<()> {
+        if !self.folder.is_dir() {
+            // An archive is written anew as a whole, at a time of its author's choosing: `updraft deploy` takes it again.
+            let since = Timestamp::now();
+            let deployed = self.deploy()?;
+            self.announce(&deployed, true)?;
+            return self.follow(deployed.summary.function_name, since);
+        }
         let mut watch = Watch::start(&self.folder, self.outputs())?;
         let mut following = None;
         let mut first = true;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use comfy_table::{Cell, Color};
 use serde_json::{Value, json};
-use updraft_sandbox::{Mechanism, Need, State};
+use updraft_sandbox::{Mechanism, Need, OpenFiles, State};
 
 use crate::{deploy::tool, output::Output};
 
@@ -15,15 +15,21 @@ const TOOLS: &[(&str, &str)] = &[
     ("cargo", "compiles folders with a Cargo.toml"),
 ];
 
+/// Open files with which a thousand instances are no matter.
+const OPEN_FILES_ENOUGH: u64 = 16_384;
+
 /// Prints every mechanism with its state. Finding something missing is a result, not a failure.
 pub fn run(output: &Output) -> anyhow::Result<()> {
     let mechanisms = updraft_sandbox::probe();
     if output.is_json() {
         let isolation: Vec<Value> = mechanisms.iter().map(to_json).collect();
         let tools: Vec<Value> = TOOLS.iter().map(|(name, _)| json!({ "name": name, "found": find(name) })).collect();
-        return Ok(output.document(&json!({ "isolation": isolation, "tools": tools }))?);
+        let open_files = OpenFiles::look().ok().map(|found| json!({ "soft": found.soft, "hard": found.hard }));
+        return Ok(output.document(&json!({ "isolation": isolation, "open_files": open_files, "tools": tools }))?);
     }
     output.table(&["ISOLATION", "", ""], mechanisms.iter().map(row).collect())?;
+    output.line("")?;
+    output.table(&["LIMITS", "", ""], vec![open_files_row(OpenFiles::look())])?;
     output.line("")?;
     let tools = TOOLS.iter().map(|(name, purpose)| match find(name) {
         Some(version) => vec![Cell::new(name), Cell::new("✓").fg(Color::Green), Cell::new(version)],
@@ -66,6 +72,22 @@ fn row(mechanism: &Mechanism) -> Vec<Cell> {
         State::Unusable(why) => (missing, colour, format!("unusable: {why}; {}", mechanism.consequence)),
     };
     vec![Cell::new(mechanism.name), Cell::new(mark).fg(colour), Cell::new(text)]
+}
+
+fn open_files_row(found: std::io::Result<OpenFiles>) -> Vec<Cell> {
+    let (mark, colour, text) = match found {
+        Ok(OpenFiles { soft, hard }) if hard >= OPEN_FILES_ENOUGH => {
+            let raised = if soft < hard { format!(" (at start raised from {soft})") } else { String::new() };
+            ("✓", Color::Green, format!("{hard}{raised}"))
+        }
+        Ok(OpenFiles { hard, .. }) => (
+            "–",
+            Color::Yellow,
+            format!("{hard} at most (`ulimit -Hn`), which is enough for about {} instances at once", hard / 10),
+        ),
+        Err(error) => ("–", Color::Yellow, format!("unknown: {error}")),
+    };
+    vec![Cell::new("open files"), Cell::new(mark).fg(colour), Cell::new(text)]
 }
 
 fn to_json(mechanism: &Mechanism) -> Value {

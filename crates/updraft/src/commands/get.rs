@@ -30,13 +30,14 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
         return Ok(output.document(&document)?);
     }
     let summary = Summary::read("GetFunction", &document["Configuration"]).map_err(Problem::from)?;
-    let mut rows = vec![
-        line("name", Cell::new(&summary.function_name)),
-        line("arn", Cell::new(&summary.function_arn)),
-        line("runtime", Cell::new(&summary.runtime)),
-        line("handler", Cell::new(&summary.handler)),
-        line("state", state_cell(&summary.state)),
-    ];
+    let mut rows = vec![line("name", Cell::new(&summary.function_name)), line("arn", Cell::new(&summary.function_arn))];
+    if let Value::String(image) = &document["Code"]["ResolvedImageUri"] {
+        rows.push(line("image", Cell::new(image)));
+    } else {
+        rows.push(line("runtime", Cell::new(&summary.runtime)));
+        rows.push(line("handler", Cell::new(&summary.handler)));
+    }
+    rows.push(line("state", state_cell(&summary.state)));
     rows.extend(summary.state_reason.iter().map(|reason| line("", Cell::new(reason))));
     if let Some(status) = &summary.last_update_status {
         rows.push(line("last update", state_cell(status)));
@@ -45,9 +46,16 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
     rows.extend([
         line("memory", Cell::new(format!("{} MB", summary.memory_size))),
         line("timeout", Cell::new(format!("{} s", summary.timeout))),
-        line("code", Cell::new(format!("{}, sha256 {}", size(summary.code_size), summary.code_sha256))),
         line("modified", Cell::new(&summary.last_modified)),
     ]);
+    if document["Code"]["ResolvedImageUri"].is_null() {
+        rows.push(line("code", Cell::new(format!("{}, sha256 {}", size(summary.code_size), summary.code_sha256))));
+    }
+    let snap_start = &document["Configuration"]["SnapStart"];
+    if let Some(apply_on) = snap_start["ApplyOn"].as_str().filter(|apply_on| *apply_on != "None") {
+        let status = snap_start["OptimizationStatus"].as_str().unwrap_or_default();
+        rows.push(line("snapstart", Cell::new(format!("{apply_on}, {}", status.to_lowercase()))));
+    }
     if let Some(reserved) = document["Concurrency"]["ReservedConcurrentExecutions"].as_u64() {
         rows.push(line("reserved", Cell::new(format!("{reserved} calls at once"))));
     }
@@ -71,7 +79,7 @@ pub fn run(arguments: &cli::Get, output: &Output) -> anyhow::Result<()> {
 
 /// Instances now, the bounds they have, and what cold starts took by phase.
 fn scaling_rows(shown: &Shown) -> Vec<Vec<Cell>> {
-    let Shown { scaling, in_force, instances, cold_starts } = shown;
+    let Shown { scaling, in_force, instances, events, cold_starts } = shown;
     let now = format!(
         "{} running, {} of them idle, {} starting, at most {}; {} at once in each",
         instances.running, instances.idle, instances.starting, in_force.instances_max, in_force.instance_concurrency
@@ -82,6 +90,21 @@ fn scaling_rows(shown: &Shown) -> Vec<Vec<Cell>> {
     }
     if scaling.instances == Reuse::Fresh {
         rows.push(line("", Cell::new("fresh for every call")));
+    }
+    if events.pending > 0 || events.accepted > 0 {
+        let now = format!(
+            "{} pending ({}), {} of them at work; {} accepted, {} given up",
+            events.pending,
+            size(events.pending_bytes),
+            events.in_flight,
+            events.accepted,
+            events.given_up
+        );
+        rows.push(line("async events", Cell::new(now)));
+    }
+    if events.dead_letters > 0 {
+        let left = format!("{} dead letters: `updraft dead-letters NAME` shows them", events.dead_letters);
+        rows.push(line("", Cell::new(left)));
     }
     rows.push(line("cold starts", Cell::new(cold_starts.count)));
     for (what, times) in [("mean", cold_starts.mean_ms), ("last", cold_starts.last_ms)] {

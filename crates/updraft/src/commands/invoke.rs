@@ -31,7 +31,12 @@ pub fn run(arguments: &cli::Invoke, output: &Output) -> anyhow::Result<()> {
         }
         match &invoked.function_error {
             Some(_) => eprintln!("{}", readable(&invoked.payload, true)),
-            None if how == InvocationType::Event => output.note("accepted"),
+            None if how == InvocationType::Event => {
+                output.note(format!(
+                    "accepted; its request id is {}",
+                    invoked.request_id.as_deref().unwrap_or("not told")
+                ));
+            }
             None => output.line(readable(&invoked.payload, stdout_is_terminal()))?,
         }
     }
@@ -58,6 +63,7 @@ fn to_json(invoked: &Invoked) -> Value {
         .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&invoked.payload)));
     json!({
         "StatusCode": invoked.status,
+        "RequestId": invoked.request_id,
         "FunctionError": invoked.function_error,
         "ExecutedVersion": invoked.executed_version,
         "LogTail": invoked.log_tail,

@@ -33,7 +33,7 @@ fn row(summary: &Summary) -> Vec<Cell> {
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     vec![
         Cell::new(&summary.function_name),
-        Cell::new(&summary.runtime),
+        Cell::new(if summary.package_type == "Image" { "image" } else { &summary.runtime }),
         state_cell(state(summary)),
         right(format!("{} MB", summary.memory_size)),
         right(format!("{} s", summary.timeout)),

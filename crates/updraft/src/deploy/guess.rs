@@ -73,6 +73,7 @@ pub fn handler(runtime: Runtime, entries: &[Entry]) -> Result<String, Problem> {
         Runtime::Nodejs { .. } => module_handler(entries, &["mjs", "js", "cjs"], &["index", "app", "handler", "main"]),
         Runtime::Provided { .. } => Ok("bootstrap".to_owned()),
         Runtime::Wasm => wasm_handler(entries),
+        Runtime::Image => Err(Problem::usage("a container image is deployed as it is, not built from a folder")),
         Runtime::Web => Err(Problem::usage("it is not said how the web server is started").try_next(format!(
             "say it in {FILE_NAME} (handler = \"python3 server.py\") or with --handler; it must listen on $PORT"
         ))),

@@ -10,8 +10,9 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use updraft_image::archive::Found;
 
-use super::Prepared;
+use super::{Package, Prepared, image};
 use crate::{
     client::{
         Client, Error,
@@ -115,6 +116,10 @@ fn scale(prepared: &Prepared, client: &Client) -> Result<(), Problem> {
 }
 
 fn create(prepared: &Prepared, client: &Client, output: &Output) -> Result<(), Problem> {
+    let zip = match &prepared.package {
+        Package::Zip(zip) => zip,
+        Package::Image(found) => return create_of_image(prepared, found, client, output),
+    };
     let (Some(runtime), Some(handler)) = (prepared.runtime, &prepared.handler) else {
         return Err(Problem::usage(format!(
             "there is no function {} yet, and a zip does not say how to run it",
@@ -127,14 +132,39 @@ fn create(prepared: &Prepared, client: &Client, output: &Output) -> Result<(), P
         "Runtime": runtime.to_string(),
         "Handler": handler,
         "Role": role(prepared, client)?,
-        "Code": { "ZipFile": BASE64.encode(&prepared.zip) },
+        "Code": { "ZipFile": BASE64.encode(zip) },
     });
     for (key, value) in differences(prepared, &Summary::default()) {
         parameters[key] = value;
     }
-    let bar = output.upload(format!("Uploading {}", prepared.name), prepared.zip.len() as u64 * 4 / 3);
+    let bar = output.upload(format!("Uploading {}", prepared.name), zip.len() as u64 * 4 / 3);
     pass_on(client.create_function(&parameters, &|bytes| bar.at(bytes))?, output);
     Ok(())
+}
+
+fn create_of_image(prepared: &Prepared, found: &Found, client: &Client, output: &Output) -> Result<(), Problem> {
+    let uri = push_image(prepared, found, client, output)?;
+    let mut parameters = json!({
+        "FunctionName": prepared.name.as_str(),
+        "PackageType": "Image",
+        "Role": role(prepared, client)?,
+        "Architectures": [image::own_architecture()],
+        "Code": { "ImageUri": uri },
+    });
+    for (key, value) in differences(prepared, &Summary::default()) {
+        parameters[key] = value;
+    }
+    let step = output.step_quietly(format!("Creating {}", prepared.name));
+    pass_on(client.create_function(&parameters, &|_| ())?, output);
+    drop(step);
+    Ok(())
+}
+
+/// Has the platform hold the function's image, and says what to call it.
+fn push_image(prepared: &Prepared, found: &Found, client: &Client, output: &Output) -> Result<String, Problem> {
+    let name = image::repository(&prepared.name);
+    image::push(found, &name, image::TAG_DEFAULT, client, output)?;
+    Ok(format!("{name}:{}", image::TAG_DEFAULT))
 }
 
 /// The role that a new function gets.
@@ -156,7 +186,19 @@ fn role(prepared: &Prepared, client: &Client) -> Result<String, Problem> {
 /// Changes what differs. Configuration goes first; if that leaves the old code unfit, the new code decides.
 fn update(prepared: &Prepared, client: &Client, output: &Output, current: &Summary) -> Result<Action, Problem> {
     let name = prepared.name.as_str();
-    let code_differs = BASE64.encode(Sha256::digest(&prepared.zip)) != current.code_sha256;
+    let (wanted, sha256) = match &prepared.package {
+        Package::Zip(zip) => ("Zip", BASE64.encode(Sha256::digest(zip))),
+        Package::Image(found) => ("Image", found.digest().hex()),
+    };
+    if current.package_type != wanted {
+        return Err(Problem::new(
+            Exit::Refused,
+            format!("{name} is a function of package type {}", current.package_type),
+        )
+        .because(format!("what is to be deployed is of type {wanted}, and a function keeps its type for life"))
+        .try_next(format!("remove it first with `updraft rm {name}`, or give another --name")));
+    }
+    let code_differs = sha256 != current.code_sha256;
     let failed_before = current.state == "Failed" || current.last_update_status.as_deref() == Some("Failed");
     let mut configuration = differences(prepared, current);
     if let Some(role) = &prepared.role {
@@ -172,8 +214,16 @@ fn update(prepared: &Prepared, client: &Client, output: &Output, current: &Summa
     }
     if code_differs || failed_before {
         wait_for_calm(client, name)?;
-        let bar = output.upload(format!("Uploading {name}"), prepared.zip.len() as u64 * 4 / 3);
-        pass_on(client.update_code(name, &prepared.zip, &|bytes| bar.at(bytes))?, output);
+        match &prepared.package {
+            Package::Zip(zip) => {
+                let bar = output.upload(format!("Uploading {name}"), zip.len() as u64 * 4 / 3);
+                pass_on(client.update_code(name, zip, &|bytes| bar.at(bytes))?, output);
+            }
+            Package::Image(found) => {
+                let uri = push_image(prepared, found, client, output)?;
+                pass_on(client.update_image(name, &uri)?, output);
+            }
+        }
         return Ok(Action::Updated);
     }
     Ok(if configuration.is_empty() { Action::Unchanged } else { Action::Updated })
@@ -255,10 +305,13 @@ impl Deployed {
     /// A few lines for a person.
     pub fn lines(&self) -> Vec<String> {
         let Summary { function_name, runtime, handler, memory_size, timeout, code_size, .. } = &self.summary;
+        let is_image = self.summary.package_type == "Image";
+        let what = if is_image { "a container image".to_owned() } else { format!("{handler} on {runtime}") };
+        let package = if is_image { format!("sha256:{}", self.summary.code_sha256) } else { size(*code_size) };
         let mut lines = vec![
             format!("{function_name} {}", self.action.as_str()),
-            format!("  runs     {handler} on {runtime}, {memory_size} MB, {timeout} s"),
-            format!("  package  {}", size(*code_size)),
+            format!("  runs     {what}, {memory_size} MB, {timeout} s"),
+            format!("  package  {package}"),
         ];
         lines.extend(self.path_url.iter().map(|url| format!("  url      {url}")));
         lines.extend(self.url.iter().map(|url| format!("           {url}")));
@@ -297,7 +350,7 @@ mod tests {
             url: true,
             egress: None,
             scaling: None,
-            zip: Vec::new(),
+            package: Package::Zip(Vec::new()),
         }
     }
 

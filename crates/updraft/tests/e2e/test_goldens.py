@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from harness import PYTHON, Platform, zip_of
+from images import Image, layer
 
 HERE = pathlib.Path(__file__).parent / "golden"
 RECORDED = json.loads((HERE / "recorded.json").read_text())
@@ -93,7 +94,9 @@ class Scenario:
 def aws(workspace):
     """A platform of the account that the recordings were made in."""
     made = Platform(pathlib.Path(tempfile.mkdtemp(dir=workspace)) / "goldens", arguments=["--account", ACCOUNT]).start()
-    yield made.client()
+    client = made.client()
+    client.platform = made
+    yield client
     made.stop()
 
 
@@ -543,3 +546,65 @@ def test_logging_formats(aws, function):
         scenario.same(f"updated_config{step}", changed)
         updated(aws, function)
         scenario.same(f"received_config{step}", aws.get_function_configuration(FunctionName=function))
+
+
+def push_image(aws, folder, name):
+    """An image of little but a name of its own, under ECR's kind of name; it is never invoked."""
+    image = Image([layer({"app/x": name})], {"Cmd": ["/app/x"]})
+    aws.platform.updraft("image", "push", name, image.docker_archive(folder / f"{name}.tar"))
+    return f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/{name}:latest"
+
+
+def create_image(aws, function, uri, **more):
+    made = aws.create_function(
+        FunctionName=function,
+        Role=ROLE,
+        PackageType="Image",
+        Code={"ImageUri": uri},
+        Environment={"Variables": {"CUSTOM_ENV": "test"}},
+        **more,
+    )
+    aws.get_waiter("function_active_v2").wait(FunctionName=function)
+    return made
+
+
+def test_images(aws, function, folder):
+    scenario = Scenario("test_lambda_image_crud")
+    first, second = push_image(aws, folder, "first"), push_image(aws, folder, "second")
+    scenario.same("create-image-response", create_image(aws, function, first))
+    scenario.same("get-function-code-response", aws.get_function(FunctionName=function))
+    scenario.same("get-function-config-response", aws.get_function_configuration(FunctionName=function))
+    error = refused(aws.update_function_code, FunctionName=function, ZipFile=ONE)
+    scenario.same("image-to-zipfile-error", error)
+    scenario.same("update-function-code-response", aws.update_function_code(FunctionName=function, ImageUri=second))
+    updated(aws, function)
+    scenario.same("get-function-code-response-after-update", aws.get_function(FunctionName=function))
+    after = aws.get_function_configuration(FunctionName=function)
+    scenario.same("get-function-config-response-after-update", after)
+
+
+def test_image_configurations(aws, function, folder):
+    scenario = Scenario("test_lambda_image_and_image_config_crud")
+    uri = push_image(aws, folder, "configured")
+    whole = {"EntryPoint": ["sh"], "Command": ["-c", "echo test"], "WorkingDirectory": "/app1"}
+    scenario.same("create-image-with-config-response", create_image(aws, function, uri, ImageConfig=whole))
+    scenario.same("get-function-code-with-config-response", aws.get_function(FunctionName=function))
+    shown = aws.get_function_configuration(FunctionName=function)
+    scenario.same("get-function-config-with-config-response", shown)
+    steps = [
+        ("update-function-code-response", "after-update", {"Command": ["-c", "echo test1"], "WorkingDirectory": "/app1"}),
+        ("update-function-code-delete-imageconfig-response", "after-delete-imageconfig", {}),
+    ]
+    for step, after, config in steps:
+        scenario.same(step, aws.update_function_configuration(FunctionName=function, ImageConfig=config))
+        updated(aws, function)
+        scenario.same(f"get-function-code-response-{after}", aws.get_function(FunctionName=function))
+        shown = aws.get_function_configuration(FunctionName=function)
+        scenario.same(f"get-function-config-response-{after}", shown)
+
+
+def test_a_zip_does_not_become_an_image(aws, function, folder):
+    scenario = Scenario("test_lambda_zip_file_to_image")
+    create(aws, function)
+    error = refused(aws.update_function_code, FunctionName=function, ImageUri=push_image(aws, folder, "never"))
+    scenario.same("zipfile-to-image-error", error)

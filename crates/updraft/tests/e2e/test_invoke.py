@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
@@ -133,14 +134,6 @@ def test_a_dry_run_does_not_run(platform, client, name):
     platform.create(name, zip_of({"app.py": "def handler(e, c):\n    raise SystemExit(1)\n"}))
     answer = platform.invoke(name, InvocationType="DryRun")
     assert (answer.status, answer.text, answer.error) == (204, b"", None)
-
-
-def test_an_asynchronous_call_is_not_pretended(platform, name):
-    """Until events are kept durably, accepting one would be a promise the platform could not keep."""
-    platform.create(name, zip_of({"app.py": "def handler(e, c):\n    return 1\n"}))
-    with pytest.raises(ClientError) as caught:
-        platform.invoke(name, InvocationType="Event")
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] >= 400
 
 
 def test_an_event_that_is_not_json_is_refused(platform, name):
@@ -330,14 +323,66 @@ def awslambdaric_folder(workspace):
     return folder
 
 
-def test_awslambdaric_runs_unmodified(platform, name, awslambdaric_folder):
-    package = io.BytesIO(zip_folder(awslambdaric_folder))
+SEVERAL = """
+import os, time
+def handler(event, context):
+    if event.get("sleep"):
+        time.sleep(event["sleep"])
+    # Those that run at once see each other.
+    open(f"/tmp/{event['number']}", "w").close()
+    until = time.monotonic() + 30
+    while event.get("of") and len(os.listdir("/tmp")) < event["of"] and time.monotonic() < until:
+        time.sleep(0.01)
+    return {
+        "seen": len(os.listdir("/tmp")),
+        "process": os.getpid(),
+        "stream": context.log_stream_name,
+        "concurrency": os.environ["AWS_LAMBDA_MAX_CONCURRENCY"],
+        "request": context.aws_request_id,
+    }
+"""
+
+
+def official_package(folder, code):
+    package = io.BytesIO(zip_folder(folder))
     with zipfile.ZipFile(package, "a") as more:
-        more.writestr("app.py", OFFICIAL)
+        more.writestr("app.py", code)
         entry = zipfile.ZipInfo("bootstrap")
         entry.external_attr = 0o100755 << 16
         more.writestr(entry, BOOTSTRAP)
-    platform.create(name, package.getvalue(), runtime="provided.al2023", Timeout=20, MemorySize=256)
+    return package.getvalue()
+
+
+def test_awslambdaric_takes_several_events_at_once(platform, name, awslambdaric_folder):
+    package = official_package(awslambdaric_folder, SEVERAL)
+    platform.create(name, package, runtime="provided.al2023", Timeout=60, MemorySize=256)
+    scaling = {"instance_concurrency": 3, "instances_max": 1}
+    status, _, body = platform.request(
+        "PUT", f"/_updraft/v1/functions/{name}/scaling", body=json.dumps(scaling).encode()
+    )
+    assert status == 200, body
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(platform.invoke, name, {"number": number, "of": 3}) for number in range(3)]
+        answers = [call.result().expect_ok() for call in calls]
+    assert [answer["seen"] for answer in answers] == [3, 3, 3], answers
+    assert len({answer["process"] for answer in answers}) == 3
+    assert len({answer["stream"] for answer in answers}) == 1
+    assert len({answer["request"] for answer in answers}) == 3
+    assert {answer["concurrency"] for answer in answers} == {"3"}
+    # One that takes too long fails by itself: the others go on, and so does the function.
+    platform.client().update_function_configuration(FunctionName=name, Timeout=3)
+    platform.client().get_waiter("function_updated_v2").wait(FunctionName=name)
+    with ThreadPoolExecutor(2) as pool:
+        late = pool.submit(platform.invoke, name, {"number": 0, "sleep": 30})
+        early = [pool.submit(platform.invoke, name, {"number": number, "of": number}) for number in (1, 2)]
+        assert [call.result().expect_ok()["concurrency"] for call in early] == ["3", "3"]
+        assert "Task timed out" in late.result().value["errorMessage"]
+    assert platform.invoke(name, {"number": 7}).expect_ok()["concurrency"] == "3"
+
+
+def test_awslambdaric_runs_unmodified(platform, name, awslambdaric_folder):
+    package = official_package(awslambdaric_folder, OFFICIAL)
+    platform.create(name, package, runtime="provided.al2023", Timeout=20, MemorySize=256)
     answer = platform.invoke(name, {"x": 1}, LogType="Tail")
     assert answer.expect_ok() == {
         "event": {"x": 1},

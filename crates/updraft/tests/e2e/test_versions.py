@@ -15,6 +15,7 @@ def handler(event, context):
         "version": context.function_version,
         "variable": os.environ["AWS_LAMBDA_FUNCTION_VERSION"],
         "stream": context.log_stream_name,
+        "initialization": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"],
         "arn": context.invoked_function_arn,
     }
 """
@@ -128,7 +129,9 @@ def test_provisioned_instances_are_ready_before_the_first_call(platform, client,
 
     wait_until(lambda: standing()["Status"] == "READY", "provisioned instances are ready")
     assert standing()["AllocatedProvisionedConcurrentExecutions"] == 2
-    assert call(client, name, Qualifier="live")[0] == "2"
+    executed, answer = call(client, name, Qualifier="live")
+    assert (executed, answer["initialization"]) == ("2", "provisioned-concurrency")
+    assert call(client, name)[1]["initialization"] == "on-demand"
     listed = client.list_provisioned_concurrency_configs(FunctionName=name)["ProvisionedConcurrencyConfigs"]
     assert [one["FunctionArn"] for one in listed] == [f"{arn(name)}:live"]
     client.delete_provisioned_concurrency_config(FunctionName=name, Qualifier="live")

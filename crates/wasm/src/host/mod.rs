@@ -10,6 +10,7 @@ pub(crate) mod memory;
 mod outgoing_body;
 pub(crate) mod outgoing_http;
 pub(crate) mod output;
+mod streams;
 
 use std::sync::Arc;
 
@@ -115,6 +116,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     linker.allow_shadowing(true);
     environment::link(&mut linker)?;
     outgoing_body::link(&mut linker)?;
+    streams::link(&mut linker)?;
     linker.allow_shadowing(false);
     Ok(linker)
 }

@@ -9,6 +9,16 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::outgoing::{Answer, Client, OfCall};
 
+/// Headers that are the connection's, of those that have a name in `http`.
+static FORBIDDEN: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::HOST,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+];
+
 /// What `wasi:http` asks its host.
 pub(crate) struct Hooks {
     client: Arc<Client>,
@@ -34,16 +44,7 @@ impl Hooks {
 impl WasiHttpHooks for Hooks {
     /// The connection is the door's, so is what governs it (RFC 9110, 7.6.1).
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        [
-            header::CONNECTION,
-            header::HOST,
-            header::TRANSFER_ENCODING,
-            header::UPGRADE,
-            header::PROXY_AUTHENTICATE,
-            header::PROXY_AUTHORIZATION,
-        ]
-        .contains(name)
-            || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+        FORBIDDEN.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
     }
 
     fn send_request(

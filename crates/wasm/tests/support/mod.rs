@@ -98,6 +98,8 @@ impl Place {
             layers: None,
             log_stream: "2026/11/23/[$LATEST]0123".into(),
             guest: log.clone(),
+            concurrency: 1,
+            initialization: updraft_executor::Initialization::OnDemand,
             credentials: None,
         };
         executor.start(start).await.map(|instance| (instance, log))
@@ -148,8 +150,10 @@ pub(crate) fn function() -> Function {
             logging: Default::default(),
             egress: None,
             layers: Vec::new(),
+            image: Default::default(),
+            snap_start: Default::default(),
         },
-        code: Code { sha256: String::new(), size_bytes: 0 },
+        code: Code { sha256: String::new(), size_bytes: 0, image: None },
         state: State::Active,
         last_update: None,
         tags: Default::default(),
