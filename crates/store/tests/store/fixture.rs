@@ -95,6 +95,7 @@ pub(crate) fn function(name: &str, number: u64) -> Function {
             logging: Default::default(),
             egress: (number % 2 == 1).then(updraft_types::Egress::all),
             layers: (1..=number % 3).map(layer_use).collect(),
+            image: Default::default(),
         },
         code: Code { sha256: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".into(), size_bytes: number, image: None },
         state: State::Failed { reason: "no such file".into() },
