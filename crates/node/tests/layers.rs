@@ -191,6 +191,7 @@ fn draft(name: &str, layers: &[&LayerVersion]) -> Draft {
             egress: None,
             logging: Default::default(),
             layers: layers.iter().map(|layer| (*layer).clone().into()).collect(),
+            image: Default::default(),
         },
         tags: Default::default(),
     }

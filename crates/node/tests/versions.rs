@@ -227,6 +227,7 @@ fn draft() -> Draft {
             log_group: None,
             egress: None,
             layers: Vec::new(),
+            image: Default::default(),
             logging: Default::default(),
         },
         tags: Default::default(),
