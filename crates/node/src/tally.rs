@@ -153,8 +153,10 @@ impl Tally {
 
     /// An asynchronous event was given up.
     pub(crate) fn event_given_up(&self, condition: Condition) {
-        let counts = Condition::ALL.iter().zip(&self.events.given_up);
-        counts.filter(|(of, _)| **of == condition).for_each(|(_, count)| drop(count.fetch_add(1, Relaxed)));
+        let mut counts = Condition::ALL.iter().zip(&self.events.given_up);
+        if let Some((_, count)) = counts.find(|(of, _)| **of == condition) {
+            count.fetch_add(1, Relaxed);
+        }
     }
 
     /// A dead letter was left.
