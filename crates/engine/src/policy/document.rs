@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::{
     Error,
-    action::Actions,
+    action::{Actions, Services},
     condition::Condition,
     json::Json,
     pattern::{Pattern, Reading},
@@ -74,6 +74,8 @@ pub struct Document {
     pub(super) version: Option<Version>,
     pub(super) id: Option<String>,
     pub(super) statements: Vec<Statement>,
+    /// What each statement may be about, beside each other: a decision goes through these first.
+    pub(super) services: Box<[Services]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +178,7 @@ impl Reader {
             return Err(Error::syntax("Statement", format!("more than {STATEMENTS_MAX} statements")));
         }
         let mut sids = HashSet::new();
-        let statements = statements
+        let statements: Vec<Statement> = statements
             .iter()
             .enumerate()
             .map(|(index, json)| {
@@ -192,7 +194,8 @@ impl Reader {
                 Ok(statement)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Document { kind: self.kind, version, id, statements })
+        let services = statements.iter().map(|statement| statement.actions.services()).collect();
+        Ok(Document { kind: self.kind, version, id, statements, services })
     }
 
     fn version(&self, text: &str) -> Result<Version, Error> {

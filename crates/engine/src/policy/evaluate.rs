@@ -226,7 +226,9 @@ enum Scan<'a> {
 fn scan<'a>(source: Source, policies: &[Policy<'a>], asked: &Asked, request: &Request<'_>) -> Scan<'a> {
     let mut allowed: Option<(Found<'a>, Closeness)> = None;
     for policy in policies {
-        for (index, statement) in policy.document.statements.iter().enumerate() {
+        let services = policy.document.services.iter().enumerate();
+        for (index, _) in services.filter(|(_, services)| services.meet(asked.services())) {
+            let statement = &policy.document.statements[index];
             let is_settled = allowed.is_some_and(|(_, closeness)| closeness == Closeness::Itself);
             if is_settled && statement.effect == Effect::Allow {
                 continue;

@@ -65,18 +65,19 @@ async fn a_subscriber_hears_of_everything_in_order(_: Host) {
     let host = Host::with(|config| config.freeze_after = Duration::ZERO);
     let script = subscriber(
         r#"
-done = threading.Semaphore(0)
+done, reported = threading.Semaphore(0), threading.Semaphore(0)
 def got(event, path):
     assert path == "/here"
     os.write(1, ("got " + json.dumps(event) + "\n").encode())
     if event["type"] == "platform.runtimeDone": done.release()
+    if event["type"] == "platform.report": reported.release()
 ready.set()
 me, _ = register()
 say(*subscribe(wanted(), me))
 while next_event()["eventType"] == "INVOKE":
     # As real ones do: not done before the runtime is.
     done.acquire()
-time.sleep(0.2)
+for _ in range(2): reported.acquire()
 "#,
     );
     let code = "
