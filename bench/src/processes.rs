@@ -1,4 +1,4 @@
-//! Processes as `/proc` shows them: who descends from whom, how much memory they hold, and the processors' time they took.
+//! Processes as `/proc` shows them: who descends from whom, and what they take of memory and of the processors' time.
 
 use std::{fs, io, time::Duration};
 
@@ -55,8 +55,8 @@ pub(crate) fn descendants(id: u32) -> Vec<Process> {
     found
 }
 
-/// Processors' time that a process has taken so far, in its own code and in the kernel on its behalf; to a hundredth of a
-/// second, nothing for one that has ended.
+/// Processors' time that a process has taken so far, in its own code and in the kernel on its behalf; to a hundredth
+/// of a second, nothing for one that has ended.
 pub(crate) fn processor_time(id: u32) -> Result<Duration> {
     let ticks = read(id).map_or(0, |process| process.processor_ticks);
     let ticks_a_second = sysconf(SysconfVar::CLK_TCK)?.context("the system counts no ticks")?;

@@ -1,9 +1,9 @@
 //! A request's head in memory of its own.
 //!
-//! The header values and the target that hyper makes of an HTTP/1.1 request are pieces of the buffer that it reads the
-//! connection into. As long as one of them lives, the next read takes another buffer of 8 KiB; and hyper reads on while a
-//! request is served, to see its client hang up. So a request that is served for more than a moment is given a copy, which
-//! is a few hundred bytes, and the connection keeps its one buffer.
+//! The header values and the target that hyper makes of an HTTP/1.1 request are pieces of the buffer that it reads
+//! the connection into. As long as one of them lives, the next read takes another buffer of 8 KiB; and hyper reads on
+//! while a request is served, to see its client hang up. So a request is given a copy of its own, which is a few
+//! hundred bytes, and the connection keeps its one buffer.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Uri, Version, uri::PathAndQuery};

@@ -1,8 +1,8 @@
 //! `wasi:io/streams.output-stream`: how one ends.
 //!
-//! wasmtime-wasi's own drop has a stream cancel what it still does in the background, and so is a future to wait for, boxed
-//! and polled for each. The streams that a guest can have here ([`super::output`], [`super::outgoing_body`]; there are no
-//! files and no sockets) do nothing in the background.
+//! wasmtime-wasi's own drop has a stream cancel what it still does in the background, and so is a future to wait
+//! for, boxed and polled for each. The streams that a guest can have here ([`super::output`],
+//! [`super::outgoing_body`]; there are no files and no sockets) do nothing in the background.
 
 use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime_wasi::p2::DynOutputStream;
