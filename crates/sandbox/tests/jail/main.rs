@@ -38,7 +38,7 @@ use std::{
 use support::{Test, is_root};
 
 /// Every attempt to get out, by theme.
-const ATTEMPTS: [&[(&str, Test)]; 10] = [
+const ATTEMPTS: [&[(&str, Test)]; 11] = [
     processes::TESTS,
     files::TESTS,
     images::TESTS,
