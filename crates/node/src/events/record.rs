@@ -153,7 +153,9 @@ mod tests {
     fn what_did_not_run_has_no_response_and_odd_answers_become_text() {
         let never = record(&event(), Some(Condition::EventAgeExceeded), None);
         assert!(never.get("responseContext").is_none() && never.get("responsePayload").is_none());
-        for (payload, shown) in [(&b""[..], Value::Null), (&b"<p>"[..], json!("<p>")), (&b"\xff"[..], json!("\u{fffd}"))] {
+        for (payload, shown) in
+            [(&b""[..], Value::Null), (&b"<p>"[..], json!("<p>")), (&b"\xff"[..], json!("\u{fffd}"))]
+        {
             let answered = Answered { version: Version::Latest, payload: payload.into(), is_error: false };
             assert_eq!(record(&event(), None, Some(&answered))["responsePayload"], shown);
         }
