@@ -96,7 +96,7 @@ struct Template<'a> {
 
 enum State {
     Running,
-    Stopped(Stopped, Holdings),
+    Stopped(Box<Stopped>, Holdings),
     /// It cannot be copied, or not any more.
     Useless,
 }
@@ -203,7 +203,7 @@ impl Template<'_> {
             }
         };
         let holdings = Holdings::of(stopped.pid())?;
-        self.state = State::Stopped(stopped, holdings);
+        self.state = State::Stopped(Box::new(stopped), holdings);
         let open = |name: &str| fs::File::open(format!("/proc/self/ns/{name}")).map(OwnedFd::from);
         let opened = open("user").and_then(|user| Ok([user, open("pid")?]));
         opened.map_err(|error| format!("its namespaces cannot be opened: {error}"))

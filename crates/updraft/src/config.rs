@@ -170,7 +170,7 @@ impl Config {
             authentication: authentication(merged)?,
             roles: [Roles::Required, Roles::Optional][merged.choice("roles")?],
             tls: tls(merged)?,
-            trusted_proxies: networks(merged, "trusted_proxies")?,
+            trusted_proxies: list(merged, "trusted_proxies")?,
             data: data(merged)?,
             region: merged.parse("region")?,
             account: merged.parse("account")?,
@@ -523,7 +523,7 @@ mod tests {
         assert_eq!((config.egress, config.egress_deny.len()), (Grant::Off, 2));
         assert!(refusal(Case { file: "egress_deny = \"10.0.0.1/8\"", ..NOTHING }).contains("bits are set"));
         let images = Case { file: "image_registries = \"ghcr.io, http://127.0.0.1:5000\"", ..NOTHING };
-        assert_eq!(load(images).unwrap().image_registries.len(), 2);
+        assert_eq!(load(Mode::Serve, images).unwrap().0.image_registries.len(), 2);
         assert!(refusal(Case { file: "image_registries = \"http://ghcr.io\"", ..NOTHING }).contains("loopback"));
         assert!(refusal(Case { file: "root_access_key_id = \"a\"", ..NOTHING }).contains("root_secret_access_key"));
     }

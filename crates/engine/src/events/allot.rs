@@ -31,11 +31,14 @@ pub struct Candidate {
 const FUNCTION_SHARE: u64 = 1;
 const ACCOUNT_SHARE: u64 = 3;
 
+/// An account's candidates, the one to serve next on top: events at work, age, and its place among all.
+type Functions = BinaryHeap<Reverse<(u64, u64, usize)>>;
+
 /// How many more events each candidate is given. `accounts` are the events at work of each account.
 pub fn allot(candidates: &[Candidate], accounts: &[u32], free: u32) -> Vec<u32> {
     let mut given = vec![0; candidates.len()];
     let mut free = u64::from(free);
-    let mut of_account: BTreeMap<usize, BinaryHeap<Reverse<(u64, u64, usize)>>> = BTreeMap::new();
+    let mut of_account: BTreeMap<usize, Functions> = BTreeMap::new();
     for (index, candidate) in candidates.iter().enumerate() {
         let place = Reverse((u64::from(candidate.in_flight), candidate.since, index));
         of_account.entry(candidate.account).or_default().push(place);
