@@ -88,13 +88,13 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     authorize::check(scope, operation, &parameters, &query)?;
     let [name, second, third] = parameters;
     match operation.name {
-        "CreateFunction" => create::create(scope, body).await,
+        "CreateFunction" => Box::pin(create::create(scope, body)).await,
         "ListFunctions" => read::list(scope, &query),
         "GetFunction" => read::get(scope, name, &query, head),
         "DeleteFunction" => delete::delete(scope, name, &query).await,
         "GetFunctionConfiguration" => read::get_configuration(scope, name, &query),
-        "UpdateFunctionConfiguration" => update::configuration(scope, name, body).await,
-        "UpdateFunctionCode" => update::code(scope, name, body).await,
+        "UpdateFunctionConfiguration" => Box::pin(update::configuration(scope, name, body)).await,
+        "UpdateFunctionCode" => Box::pin(update::code(scope, name, body)).await,
         "Invoke" => invoke::invoke(scope, name, &query, &head.headers, body).await,
         "InvokeAsync" => invoke::invoke_async(scope, name, &head.headers, body).await,
         "ListVersionsByFunction" => versions::list(scope, name, &query),
