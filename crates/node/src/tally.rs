@@ -145,8 +145,9 @@ impl Tally {
 
     /// An asynchronous event was given up.
     pub(crate) fn event_given_up(&self, condition: Condition) {
-        let counts = Condition::ALL.iter().zip(&self.events.given_up);
-        counts.filter(|(of, _)| **of == condition).for_each(|(_, count)| drop(count.fetch_add(1, Relaxed)));
+        for (of, count) in Condition::ALL.iter().zip(&self.events.given_up) {
+            count.fetch_add(u64::from(*of == condition), Relaxed);
+        }
     }
 
     /// A dead letter was left.
