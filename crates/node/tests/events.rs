@@ -144,6 +144,7 @@ impl Node {
         let mut config = Config {
             region: "us-east-1".parse().unwrap(),
             packages_directory: directory.join("packages"),
+            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
             admission: AdmissionLimits::default(),
             placement: PlacementLimits { busy_instances_max: 1_000, ..PlacementLimits::default() },
@@ -201,8 +202,13 @@ impl Node {
         let account: updraft_types::AccountId = "000000000000".parse().unwrap();
         let trust = json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "sts:AssumeRole",
             "Principal": { "Service": "lambda.amazonaws.com" } }] });
-        let draft =
-            identity::Draft { account: account.clone(), path: "/".into(), name: "r".into(), tags: Default::default() };
+        let draft = identity::Draft {
+            account: account.clone(),
+            path: "/".into(),
+            name: "r".into(),
+            tags: Default::default(),
+            boundary: None,
+        };
         self.handle.identity().create_role(draft, trust.to_string(), None, 3_600).await.unwrap();
         let policy = json!({ "Version": "2012-10-17",
             "Statement": [{ "Effect": "Allow", "Action": action, "Resource": "*" }] });

@@ -74,8 +74,8 @@ def test_every_client_can_send_an_event(platform, client, name):
     context = "eyJjdXN0b20iOiB7ImsiOiAidiJ9fQ=="
     first = send(client, name, {"by": "boto3"}, ClientContext=context)
     assert client.invoke_async(FunctionName=name, InvokeArgs=b'{"by": "invoke_async"}')["Status"] == 202
-    out = platform.aws("lambda", "invoke", "--function-name", name, "--invocation-type", "Event", "--cli-binary-format",
-        "raw-in-base64-out", "--payload", '{"by": "aws"}', "/dev/null")  # fmt: skip
+    event = ["--invocation-type", "Event", "--payload", '{"by": "aws"}']
+    out = platform.aws("lambda", "invoke", "--function-name", name, *event, "/dev/null")
     assert out["StatusCode"] == 202
     said = platform.updraft("invoke", name, "--async", "--payload", '{"by": "updraft"}')
     assert (said.stdout, "accepted" in said.stderr) == ("", True)
