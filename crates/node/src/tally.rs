@@ -153,8 +153,9 @@ impl Tally {
 
     /// An asynchronous event was given up.
     pub(crate) fn event_given_up(&self, condition: Condition) {
-        for (of, count) in Condition::ALL.iter().zip(&self.events.given_up) {
-            count.fetch_add(u64::from(*of == condition), Relaxed);
+        let mut counts = Condition::ALL.iter().zip(&self.events.given_up);
+        if let Some((_, count)) = counts.find(|(of, _)| **of == condition) {
+            count.fetch_add(1, Relaxed);
         }
     }
 

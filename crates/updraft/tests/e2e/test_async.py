@@ -242,7 +242,7 @@ def test_no_acknowledged_event_is_lost_to_kill_9(private):
     names = ["first", "second"]
     for name in names:
         platform.create(name, TELLS)
-    acknowledged, failures = {}, []
+    acknowledged, failures, found_pending = {}, [], 0
     for round_number in range(3):
         over, lock = threading.Event(), threading.Lock()
 
@@ -275,7 +275,9 @@ def test_no_acknowledged_event_is_lost_to_kill_9(private):
             thread.join()
         assert not failures, failures
         platform.start()
+        found_pending += sum(pending(platform, name)["pending"] for name in names)
 
+    assert found_pending > 0, "nothing was pending when the platform was killed"
     wait_until(lambda: all(pending(platform, name)["pending"] == 0 for name in names), "nothing is pending", 240)
     executed = {}
     for name in names:
