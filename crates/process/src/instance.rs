@@ -11,10 +11,11 @@ use std::{
 use async_trait::async_trait;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 use updraft_executor::{Call, Guest, Instance, Milestone, Reply, Start};
 use updraft_sandbox::{Ended, Notices, Who};
@@ -44,6 +45,8 @@ pub(crate) struct RuntimeInstance {
     function: Arc<Function>,
     /// Whether calls run beside others, which one that is abandoned must not take with it.
     takes_several: bool,
+    /// Reports the last call that extensions heard of; the next one begins after it.
+    reporting: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl RuntimeInstance {
@@ -67,8 +70,14 @@ impl RuntimeInstance {
         let _starting = Busy::new(process.clone());
         let function = start.function.clone();
         let takes_several = api.at_once() > 1;
-        let instance =
-            Self { process: process.clone(), api: api.clone(), telemetry: telemetry.clone(), function, takes_several };
+        let instance = Self {
+            process: process.clone(),
+            api: api.clone(),
+            telemetry: telemetry.clone(),
+            function,
+            takes_several,
+            reporting: Mutex::default(),
+        };
         let mut connections = JoinSet::new();
         let mut first_of = Some(guest.clone());
         if let Some(stream) = connection {
@@ -101,7 +110,7 @@ impl RuntimeInstance {
     /// Reports what `ended` says once both are done.
     fn limit_extensions(&self, deadline: Instant, ended: Option<oneshot::Receiver<(Invocation, Status)>>) {
         let (api, process) = (self.api.clone(), self.process.clone());
-        tokio::spawn(async move {
+        let limiting = tokio::spawn(async move {
             if tokio::time::timeout_at(deadline.into(), api.settled()).await.is_err() {
                 process.end(Reason::Timeout);
             }
@@ -111,6 +120,7 @@ impl RuntimeInstance {
                 invocation.report(status, process.sandbox.memory_bytes_max());
             }
         });
+        *self.reporting.lock() = Some(limiting);
     }
 }
 
@@ -138,6 +148,11 @@ impl Instance for RuntimeInstance {
             kill.spare_others();
         }
         self.api.settled().await;
+        let reporting = self.reporting.lock().take();
+        if let Some(reporting) = reporting {
+            // An error would be a panic of the task's, which has been told.
+            let _ = reporting.await;
+        }
         let memory_mb = self.function.configuration.memory_mb;
         let telemetry = self.telemetry.invocation(call.request, self.function.version, memory_mb);
         let (mut busy, mut reporter, mut ended) = (None, None, None);

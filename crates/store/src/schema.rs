@@ -240,7 +240,7 @@ pub(crate) const PLATFORM: Schema = Schema {
             SELECT account, name, json_group_object(qualifier, json_object(
                 'revision', lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2)
                     || '-8' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))),
-                'statements', (SELECT json_group_array(json(statement)) FROM (
+                'statements', json((SELECT json_group_array(json(statement)) FROM (
                     SELECT one.value AS statement FROM policy AS old, json_each(old.statements) AS one
                     WHERE old.account = open.account AND old.name = open.name AND old.qualifier = open.qualifier
                         AND one.value ->> '$.sid' NOT IN (SELECT sid FROM wanted)
@@ -248,7 +248,7 @@ pub(crate) const PLATFORM: Schema = Schema {
                     SELECT json_object('sid', sid, 'text', json_object('Sid', sid, 'Effect', 'Allow', 'Principal', '*',
                         'Action', action, 'Resource', arn, 'Condition', json(condition)) ->> '$')
                     FROM wanted
-                ))
+                )))
             )) FROM open GROUP BY account, name
         )
         UPDATE function SET document = json_set(document, '$.policies',
