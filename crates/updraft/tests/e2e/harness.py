@@ -176,7 +176,9 @@ class Platform:
 
     def is_healthy(self):
         try:
-            made = self.data / "tls" / "certificate.pem"
+            arguments = [str(argument) for argument in self.arguments]
+            given = arguments.index("--tls-certificate") + 1 if "--tls-certificate" in arguments else None
+            made = self.data / "tls" / "certificate.pem" if given is None else arguments[given]
             trusted = ssl.create_default_context(cafile=made) if self.url.startswith("https:") else None
             with urllib.request.urlopen(f"{self.url}/healthz", timeout=30, context=trusted) as answer:
                 return answer.status == 200

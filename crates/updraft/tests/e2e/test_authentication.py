@@ -125,7 +125,7 @@ def test_a_trusted_proxy_says_who_asks(private):
         iam.put_user_policy(UserName="ada", PolicyName="from-there", PolicyDocument=document)
         made = iam.create_access_key(UserName="ada")["AccessKey"]
         lambda_ = client(platform, made["AccessKeyId"], made["SecretAccessKey"])
-        add = lambda request, **_: request.headers.add_header("X-Forwarded-For", forwarded)
+        add = lambda request, **_: request.headers.__setitem__("X-Forwarded-For", forwarded)
         lambda_.meta.events.register("before-send.lambda.GetFunction", add)
         try:
             status = lambda_.get_function(FunctionName="who")["ResponseMetadata"]["HTTPStatusCode"]

@@ -362,7 +362,8 @@ def test_a_runtime_is_pinned_to_what_there_is(platform, client, name):
 
 def test_an_operation_that_is_not_there_yet_says_so(client):
     with pytest.raises(ClientError) as caught:
-        client.create_code_signing_config(AllowedPublishers={"SigningProfileVersionArns": []})
+        profile = "arn:aws:signer:us-east-1:111122223333:/signing-profiles/profile/version1"
+        client.create_code_signing_config(AllowedPublishers={"SigningProfileVersionArns": [profile]})
     response = caught.value.response
     assert response["ResponseMetadata"]["HTTPStatusCode"] >= 400
     assert response["Error"]["Message"]
