@@ -119,12 +119,17 @@ fn fate_of(target: &Path, flags: u64, offset: u64) -> Result<Option<Fate>, Strin
     Err(format!("it keeps {text} open"))
 }
 
-/// The name of a mapping that is shared and can be written, from a line of `/proc/PID/maps`.
+/// The name of a mapping that is shared and can be written, or could be again, from a line of `/proc/PID/maps`. What it
+/// allows now says little: whoever made it may have it writable again in every copy. Only a file that lies where nothing
+/// can be written was never opened for writing.
 fn shared_memory(line: &str) -> Option<String> {
     let mut fields = line.split_ascii_whitespace();
     let flags = fields.nth(1)?;
     let name = fields.nth(3).unwrap_or("without a name");
-    (flags.contains('w') && flags.ends_with('s')).then(|| name.to_owned())
+    let is_kept_file = name.starts_with('/')
+        && !line.ends_with(" (deleted)")
+        && !WRITABLE.iter().any(|place| Path::new(name).starts_with(place));
+    (flags.ends_with('s') && (flags.contains('w') || !is_kept_file)).then(|| name.to_owned())
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {
@@ -204,6 +209,14 @@ mod tests {
     #[test]
     fn shared_memory_is_found_where_it_can_be_written() {
         assert_eq!(shared_memory("7f0-7f1 rw-s 00000000 00:01 5 /dev/zero (deleted)").as_deref(), Some("/dev/zero"));
+        for (name, end) in [("/dev/zero", " (deleted)"), ("/memfd:x", " (deleted)"), ("/tmp/x", ""), ("anon", "")] {
+            for flags in ["r--s", "---s"] {
+                assert_eq!(
+                    shared_memory(&format!("7f0-7f1 {flags} 00000000 00:01 5 {name}{end}")).as_deref(),
+                    Some(name)
+                );
+            }
+        }
         assert_eq!(shared_memory("7f0-7f1 r--s 00000000 fe:00 5 /usr/lib/gconv-modules.cache"), None);
         assert_eq!(shared_memory("7f0-7f1 rw-p 00000000 00:00 0"), None);
     }
