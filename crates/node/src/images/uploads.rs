@@ -97,8 +97,10 @@ impl Uploads {
         if offset != before.received || after > size_bytes {
             return Err(Error::Offset { received: before.received });
         }
-        if before.received == 0 {
-            self.make_room(account, size_bytes)?;
+        // Of one that has begun only what is there is counted, so each of its parts has to find room too.
+        match before.received {
+            0 => self.make_room(account, size_bytes, WAITING_MAX)?,
+            _ => self.make_room(account, bytes.len() as u64, WAITING_MAX + 1)?,
         }
         let whole = self.whole(account, digest);
         let partial = whole.with_extension(PARTIAL);
@@ -106,10 +108,12 @@ impl Uploads {
         file.seek(io::SeekFrom::Start(offset)).await?;
         file.write_all(&bytes).await?;
         file.flush().await?;
-        drop(file);
         if after < size_bytes {
             return Ok(Progress { received: after, is_complete: false });
         }
+        // Its whole name may not be there before its bytes are.
+        file.sync_all().await?;
+        drop(file);
         let digest = *digest;
         crate::packages::run_blocking(move || {
             let internal = |error: io::Error| crate::packages::Error::Internal(error.to_string());
@@ -127,8 +131,8 @@ impl Uploads {
         .ok_or(Error::Image("The blob is not what its digest says; it is thrown away".into()))
     }
 
-    /// Refuses a further blob where the account has too much waiting; what waits too long goes first.
-    fn make_room(&self, account: &AccountId, size_bytes: u64) -> Result<(), Error> {
+    /// Refuses further bytes where the account has too much waiting, or `blobs_max` already; what waits too long goes first.
+    fn make_room(&self, account: &AccountId, size_bytes: u64, blobs_max: usize) -> Result<(), Error> {
         let (mut count, mut bytes) = (0, size_bytes);
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -143,7 +147,7 @@ impl Uploads {
             count += 1;
             bytes += metadata.len();
         }
-        if count >= WAITING_MAX || bytes > self.bytes_max {
+        if count >= blobs_max || bytes > self.bytes_max {
             return Err(Error::Image(format!(
                 "Too much has been uploaded that no image names: at most {WAITING_MAX} blobs and {} bytes may wait",
                 self.bytes_max
