@@ -6,6 +6,7 @@
 
 mod bench;
 mod bless;
+mod debian;
 mod npm;
 mod setup;
 mod sim;

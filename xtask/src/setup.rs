@@ -1,6 +1,6 @@
 //! Installs what the tests need and the machine may lack: a Python environment in target/venv with the clients the
 //! end-to-end suite drives the platform with, and Node.js 22 and cargo's helpers (nextest, deny) as prebuilt binaries.
-//! With that Node.js, the clients that come from npm.
+//! With that Node.js, the clients that come from npm; from Debian's packages the one that comes from nowhere else.
 //!
 //! Invariant: a second run with the same requirements touches nothing and takes no time; a half-finished one is
 //! started over. Nothing is written outside target/.
@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{npm, step};
+use crate::{debian, npm, step};
 
 const REQUIREMENTS: [&str; 2] = ["xtask/requirements.txt", "crates/updraft/tests/e2e/requirements.txt"];
 /// Installed without what they say they need.
@@ -60,6 +60,7 @@ pub(crate) fn run(root: &Path) -> Result<Tools> {
     let tools = Tools { venv: root.join("target/venv") };
     environment(root, &tools)?;
     npm::install(root, &tools)?;
+    debian::install(root)?;
     Ok(tools)
 }
 

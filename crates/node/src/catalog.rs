@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use updraft_engine::routing::{self, Choice};
@@ -38,7 +38,22 @@ struct Entry {
     versions: BTreeMap<u64, Arc<Function>>,
     aliases: BTreeMap<AliasName, Arc<Alias>>,
     /// `latest.policies`, compiled.
-    policies: Arc<BTreeMap<String, Arc<Document>>>,
+    policies: Arc<BTreeMap<String, CompiledPolicy>>,
+}
+
+/// A function's resource policy as it is asked.
+#[derive(Debug)]
+pub struct CompiledPolicy {
+    /// What it says.
+    pub document: Arc<Document>,
+    opens_url: OnceLock<bool>,
+}
+
+impl CompiledPolicy {
+    /// Whether it lets everybody call a URL of AuthType NONE, whatever a request holds. `decide` is asked the first time.
+    pub fn opens_url(&self, decide: impl FnOnce(&Document) -> bool) -> bool {
+        *self.opens_url.get_or_init(|| decide(&self.document))
+    }
 }
 
 /// Sums over an account's functions.
@@ -181,7 +196,7 @@ impl Catalog {
     }
 
     /// A function's resource policy under a qualifier; the unqualified function's under the empty text.
-    pub fn policy(&self, id: &FunctionId, qualifier: &str) -> Option<&Arc<Document>> {
+    pub fn policy(&self, id: &FunctionId, qualifier: &str) -> Option<&CompiledPolicy> {
         self.functions.get(id)?.policies.get(qualifier)
     }
 
@@ -394,8 +409,11 @@ impl Catalog {
 }
 
 /// Resource policies as they are asked. One that cannot be read any more allows nobody anything.
-fn compiled(policies: &BTreeMap<String, ResourcePolicy>) -> BTreeMap<String, Arc<Document>> {
-    let compile = |policy: &ResourcePolicy| document::stored(&policy.document(), Kind::Resource, "a resource policy");
+fn compiled(policies: &BTreeMap<String, ResourcePolicy>) -> BTreeMap<String, CompiledPolicy> {
+    let compile = |policy: &ResourcePolicy| CompiledPolicy {
+        document: document::stored(&policy.document(), Kind::Resource, "a resource policy"),
+        opens_url: OnceLock::new(),
+    };
     policies.iter().map(|(qualifier, policy)| (qualifier.clone(), compile(policy))).collect()
 }
 

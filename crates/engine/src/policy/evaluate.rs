@@ -246,7 +246,32 @@ fn scan<'a>(source: Source, policies: &[Policy<'a>], asked: &Asked, request: &Re
     Scan::Allowed(allowed)
 }
 
+impl Document {
+    /// Whether this policy of a resource allows `action` to the anonymous in every request that has the keys of `known`,
+    /// whatever else the request holds: one that does need not be asked again. A deny of the action, or an allow that
+    /// depends on another key, is not looked into: the answer is no, and each request has to be decided.
+    pub fn is_open(&self, action: &str, resource: &str, known: &Context) -> bool {
+        let asked = Asked::new(action);
+        let principal = &Principal::Anonymous;
+        let request = Request { principal, action, resource, resource_account: "", context: known };
+        let mut about = self.statements.iter().filter(|statement| statement.actions.cover(&asked));
+        let mut is_allowed = false;
+        about.all(|statement| {
+            is_allowed |=
+                statement.depends_only_on(known) && statement.matches(Source::Resource, &asked, &request).is_some();
+            statement.effect == Effect::Allow
+        }) && is_allowed
+    }
+}
+
 impl Statement {
+    /// Whether keys of `known` are all that decides between requests for one thing. A variable may stand for another key.
+    fn depends_only_on(&self, known: &Context) -> bool {
+        let has_variable = |texts: &[String]| texts.iter().any(|text| text.contains("${"));
+        !self.resources.as_ref().is_some_and(|resources| has_variable(&resources.texts))
+            && self.conditions.iter().all(|of| !of.actual(known).is_empty() && !has_variable(&of.values))
+    }
+
     fn matches(&self, source: Source, asked: &Asked, request: &Request<'_>) -> Option<Closeness> {
         if !self.actions.cover(asked) {
             return None;

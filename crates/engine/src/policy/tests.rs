@@ -147,3 +147,29 @@ fn a_decision_says_why() {
     let decision = decide(&request, &Policies { identity: &of, ..Policies::default() });
     assert_eq!(decision.because(request.action), "with an explicit deny in an identity-based policy");
 }
+
+#[test]
+fn a_policy_is_open_if_nothing_but_known_keys_decide() {
+    let known = Context::new().with("lambda:FunctionUrlAuthType", "NONE");
+    let allow = |resource: &str, condition: Value| {
+        json!({"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl", "Resource": resource,
+            "Condition": condition})
+    };
+    let of_none = allow("arn:f", json!({"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}}));
+    let deny = |action: &str| json!({"Effect": "Deny", "Principal": {"AWS": ADA}, "Action": action, "Resource": "*"});
+    let from = |address: &str| json!({"IpAddress": {"aws:SourceIp": address}});
+    for (statements, expected) in [
+        (json!([of_none]), true),
+        (json!([of_none, deny("s3:*")]), true),
+        (json!([allow("arn:f", from("0.0.0.0/0")), allow("*", json!({}))]), true),
+        (json!([allow("arn:f", from("0.0.0.0/0"))]), false),
+        (json!([of_none, deny("lambda:*")]), false),
+        (json!([allow("arn:g", json!({}))]), false),
+        (json!([allow("arn:f", json!({"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}}))]), false),
+        (json!([allow("arn:${aws:PrincipalTag/of, 'f'}", json!({}))]), false),
+        (json!([allow("arn:f", json!({"Null": {"aws:SourceVpc": "true"}}))]), false),
+    ] {
+        let policy = document(&statements, Kind::Resource);
+        assert_eq!(policy.is_open("lambda:InvokeFunctionUrl", "arn:f", &known), expected, "{statements}");
+    }
+}

@@ -108,10 +108,10 @@ fn admit<B>(url: &FunctionUrl, request: &Request<B>) -> Option<Response<Body>> {
     None
 }
 
-/// Whether a function of AuthType NONE lets a request through: its policy has to say so to everybody.
+/// Whether a function of AuthType NONE lets a request through.
 fn is_open(doors: &Doors, function: &Function, alias: Option<&Alias>, head: &Parts, peer: &Peer) -> bool {
-    let scope = Scope::new(doors, Authenticated::anonymous(function.id.account.clone()), head, peer);
-    authorize::call_open_url(&scope, function, alias.map(|alias| alias.name.as_str())).is_ok()
+    let anonymous = || Scope::new(doors, Authenticated::anonymous(function.id.account.clone()), head, peer);
+    authorize::may_call_open_url(doors, function, alias.map(|alias| alias.name.as_str()), anonymous)
 }
 
 /// Lets a signed request through to a function of AuthType AWS_IAM, if its caller may call the function's URL. Its body is

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use updraft_node::identity::document::Document;
+use updraft_node::{Context, identity::document::Document};
 use updraft_types::{AccountId, Function, FunctionId};
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     query::Query,
 };
 use crate::{
+    doors::Doors,
     error::Error,
     scope::{Act, Scope},
 };
@@ -81,15 +82,32 @@ pub(crate) fn call_url(scope: &Scope<'_>, id: &FunctionId, qualifier: Option<&st
     URL_ACTIONS.iter().try_for_each(|action| target.check(scope, action, keys))
 }
 
-/// Asks for a call of a function's URL of AuthType NONE, by whoever it is: the function's policy has to allow everybody.
-pub(crate) fn call_open_url(scope: &Scope<'_>, function: &Function, qualifier: Option<&str>) -> Result<(), Error> {
-    let plain = function.id.arn(scope.node.region());
-    let resource = qualifier.map_or(plain.clone(), |qualifier| format!("{plain}:{qualifier}"));
-    let catalog = scope.node.catalog();
-    let policy = catalog.policy(&function.id, qualifier.unwrap_or_default()).map(Arc::as_ref);
+/// Whether a function's URL of AuthType NONE takes a request, by whoever it is: the function's policy has to allow everybody.
+/// What it says to every request is decided once; only one with conditions of its own is asked at each.
+pub(crate) fn may_call_open_url<'a>(
+    doors: &Doors,
+    function: &Function,
+    qualifier: Option<&str>,
+    scope: impl FnOnce() -> Scope<'a>,
+) -> bool {
+    let catalog = doors.node.catalog();
+    let Some(policy) = catalog.policy(&function.id, qualifier.unwrap_or_default()) else { return false };
+    let resource = || {
+        let plain = function.id.arn(doors.node.region());
+        qualifier.map_or(plain.clone(), |qualifier| format!("{plain}:{qualifier}"))
+    };
     let keys = &[("lambda:FunctionUrlAuthType", "NONE"), (VIA_URL, "true")];
-    let act = Act { action: URL_ACTIONS[0], resource: &resource, owner: &function.id.account, policy, keys };
-    Ok(scope.authorize_each(&act, &URL_ACTIONS)?)
+    let is_open = policy.opens_url(|document| {
+        let known = keys.iter().fold(Context::new(), |known, (key, value)| known.with(key, *value));
+        let resource = resource();
+        URL_ACTIONS.iter().all(|action| document.is_open(action, &resource, &known))
+    });
+    is_open || {
+        let resource = resource();
+        let policy = Some(policy.document.as_ref());
+        let act = Act { action: URL_ACTIONS[0], resource: &resource, owner: &function.id.account, policy, keys };
+        scope().authorize_each(&act, &URL_ACTIONS).is_ok()
+    }
 }
 
 /// A function as a request names it; nothing is known to exist.
@@ -127,7 +145,7 @@ impl<Q: AsRef<str>> Target<Q> {
         let catalog = scope.node.catalog();
         let policy = self.id.as_ref().and_then(|id| catalog.policy(id, qualifier.unwrap_or_default()));
         match policy {
-            Some(policy) => Ok(scope.authorize_act(&Act { policy: Some(policy), ..act })?),
+            Some(policy) => Ok(scope.authorize_act(&Act { policy: Some(&policy.document), ..act })?),
             None => Err(denied.into()),
         }
     }
@@ -140,7 +158,7 @@ pub(crate) fn policy_of(scope: &Scope<'_>, arn: &str) -> Option<Arc<Document>> {
         return None;
     }
     let id = scope.id(named.name.parse().ok()?);
-    scope.node.catalog().policy(&id, named.qualifier.unwrap_or_default()).cloned()
+    scope.node.catalog().policy(&id, named.qualifier.unwrap_or_default()).map(|policy| policy.document.clone())
 }
 
 /// The ARN of the layer or layer version that an operation acts on, made of what the operation itself will read of the

@@ -2,10 +2,15 @@
 
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 
-from harness import ACCOUNT, client_environment, wait_until, zip_of
+import pytest
+
+from harness import ACCOUNT, REPOSITORY, client_environment, wait_until, zip_of
+
+VERSION_2 = REPOSITORY / "target/clients/aws-v2"
 
 SAYS = zip_of({"app.py": "def handler(event, context):\n    print(event['say'])\n    return len(event['say'])\n"})
 TRUST = {
@@ -51,6 +56,43 @@ def test_logs(platform, name):
     pear = ['{"fruit": "pear", "grams": 180}']
     assert wait_until(lambda: found('{ $.fruit = "pear" && $.grams > 100 }'), "the pear is found") == pear
     assert found('{ $.grams > 200 }') == []
+
+
+def test_logs_tail(platform, name, tmp_path):
+    """`aws logs tail`, once and following, which only version 2 of the command line has."""
+    if not (VERSION_2 / "usr/bin/aws").exists():
+        pytest.skip("this host's packages have no aws command line of version 2")
+    modules = VERSION_2 / "usr/lib/python3/dist-packages"
+    environment = client_environment(platform.url) | {"PYTHONPATH": str(modules), "PYTHONUNBUFFERED": "1"}
+    # The version that Debian has does not know AWS_ENDPOINT_URL yet.
+    tail = ["/usr/bin/python3", str(VERSION_2 / "usr/bin/aws"), "--endpoint-url", platform.url, "logs", "tail"]
+    tail += [f"/aws/lambda/{name}", "--since", "1h", "--format", "short"]
+    platform.create(name, SAYS)
+    platform.invoke(name, {"say": "an apple fell"}).expect_ok()
+
+    def told(*more):
+        done = subprocess.run([*tail, *more], capture_output=True, text=True, env=environment, timeout=120)
+        # The group is there once the first line is.
+        return done.stdout if done.returncode == 0 and "REPORT RequestId: " in done.stdout else None
+
+    lines = wait_until(told, "the call is told whole").splitlines()
+    assert [line.split(" ", 1)[1] for line in lines if "apple" in line] == ["an apple fell"]
+    assert wait_until(lambda: told("--format", "detailed"), "the details are told").count("[$LATEST]") == len(lines)
+
+    output = tmp_path / "followed.txt"
+    with output.open("w") as file:
+        following = subprocess.Popen([*tail, "--follow"], stdout=file, stderr=subprocess.STDOUT, env=environment)
+    try:
+        wait_until(lambda: "an apple fell" in output.read_text(), "what was there is told")
+        platform.invoke(name, {"say": "a pear fell"}).expect_ok()
+        wait_until(lambda: "a pear fell" in output.read_text(), "what came later is told")
+        assert output.read_text().count("an apple fell") == 1
+        following.send_signal(signal.SIGINT)
+        assert following.wait(timeout=120) in (0, 130, -signal.SIGINT), output.read_text()
+    finally:
+        if following.poll() is None:
+            following.kill()
+            following.wait()
 
 
 def test_iam(platform):

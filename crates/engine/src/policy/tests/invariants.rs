@@ -195,6 +195,22 @@ proptest! {
     }
 
     #[test]
+    fn what_is_open_lets_every_anonymous_request_through(world in world(), list in prop::collection::vec(principal_statement(), 1..3)) {
+        let policy = document(&json!(list), Kind::Resource);
+        if policy.is_open(world.action, world.resource, &Context::new()) {
+            let open = World {
+                principal: "anonymous",
+                identity: vec![],
+                boundary: None,
+                session: vec![],
+                resource_policy: Some(list),
+                ..world
+            };
+            prop_assert_eq!(open.decide(), Answer::Allow);
+        }
+    }
+
+    #[test]
     fn a_document_written_again_is_the_same(list in prop::collection::vec(principal_statement(), 1..5)) {
         let read = document(&json!(list), Kind::Resource);
         let again = Document::parse(&read.to_json(), Kind::Resource, 20_480).unwrap();
