@@ -18,7 +18,7 @@ use updraft_executor::Support;
 use updraft_store::functions::{CreateError, DeleteError, ReplaceError};
 use updraft_types::{
     AliasName, Fault, Function, FunctionId, RevisionId, Timestamp, Version, VersionId,
-    function::{Architecture, Code, Configuration, FunctionUrl, LastUpdate, PolicyStatement, ResourcePolicy, State},
+    function::{Architecture, Code, Configuration, FunctionUrl, LastUpdate, ResourcePolicy, State},
     settings::Settings,
 };
 
@@ -386,7 +386,7 @@ impl Handle {
         id: &FunctionId,
         qualifier: &str,
         expected: Option<&str>,
-        change: impl FnOnce(&mut Vec<PolicyStatement>) + Send + 'static,
+        change: impl FnOnce(&mut ResourcePolicy) + Send + 'static,
     ) -> Result<Option<ResourcePolicy>, Error> {
         let (handle, id, qualifier) = (self.clone(), id.clone(), qualifier.to_owned());
         let expected = expected.map(str::to_owned);
@@ -397,10 +397,10 @@ impl Handle {
             if expected.is_some_and(|expected| before.is_none_or(|policy| policy.revision.as_str() != expected)) {
                 return Err(Error::RevisionMismatch);
             }
-            let mut statements = before.map(|policy| policy.statements.clone()).unwrap_or_default();
-            change(&mut statements);
+            let mut policy = ResourcePolicy { revision: RevisionId::random(), ..before.cloned().unwrap_or_default() };
+            change(&mut policy);
             let mut next = Function::clone(&current);
-            let after = (!statements.is_empty()).then(|| ResourcePolicy { revision: RevisionId::random(), statements });
+            let after = (!policy.statements.is_empty()).then_some(policy);
             match after.clone() {
                 Some(policy) => next.policies.insert(qualifier, policy),
                 None => next.policies.remove(&qualifier),

@@ -238,7 +238,7 @@ async fn invocations_answer_as_lambdas_do() {
 async fn what_is_not_there_yet_is_said() {
     let platform = Platform::start().await;
     for (method, path, status, code) in [
-        ("GET", "/2015-03-31/event-source-mappings", 501, "NotImplementedException"),
+        ("POST", "/2015-03-31/event-source-mappings", 501, "NotImplementedException"),
         ("GET", "/bucket/key", 404, "UnknownOperationException"),
         ("PATCH", "/2015-03-31/functions", 404, "UnknownOperationException"),
         ("GET", "/_updraft/v1/nothing", 404, "ResourceNotFoundException"),

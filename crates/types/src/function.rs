@@ -152,29 +152,45 @@ pub enum Reuse {
     Fresh,
 }
 
-/// A resource policy as `AddPermission` builds it up.
+/// A resource policy, as `AddPermission` builds it up or `PutResourcePolicy` sets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourcePolicy {
-    /// Changes with every statement added or removed; has no part in the function's own.
+    /// Changes with every change of it; has no part in the function's own.
     pub revision: RevisionId,
-    /// In the order they were added.
+    /// The document's `Id`, if it has one.
+    #[serde(default = "ResourcePolicy::usual_id")]
+    pub id: Option<String>,
+    /// In order.
     pub statements: Vec<PolicyStatement>,
 }
 
 /// One statement of a resource policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyStatement {
-    /// Unique within its policy.
+    /// Unique within its policy; empty for one without.
     pub sid: String,
     /// The statement as JSON, as `GetPolicy` shows it.
     pub text: String,
 }
 
+impl Default for ResourcePolicy {
+    /// One without statements, which allows nothing.
+    fn default() -> Self {
+        Self { revision: RevisionId::random(), id: Self::usual_id(), statements: Vec::new() }
+    }
+}
+
 impl ResourcePolicy {
+    /// The `Id` of those that `AddPermission` makes.
+    fn usual_id() -> Option<String> {
+        Some("default".to_owned())
+    }
+
     /// The whole document as JSON, as `GetPolicy` shows it.
     pub fn document(&self) -> String {
         let statements: Vec<&str> = self.statements.iter().map(|statement| statement.text.as_str()).collect();
-        format!(r#"{{"Version":"2012-10-17","Id":"default","Statement":[{}]}}"#, statements.join(","))
+        let id = self.id.as_ref().map(|id| format!(r#""Id":{},"#, serde_json::Value::from(id.as_str())));
+        format!(r#"{{"Version":"2012-10-17",{}"Statement":[{}]}}"#, id.unwrap_or_default(), statements.join(","))
     }
 }
 

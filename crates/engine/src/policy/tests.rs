@@ -155,21 +155,21 @@ fn a_policy_is_open_if_nothing_but_known_keys_decide() {
         json!({"Effect": "Allow", "Principal": "*", "Action": "lambda:InvokeFunctionUrl", "Resource": resource,
             "Condition": condition})
     };
-    let of_none = allow("arn:f", json!({"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}}));
+    let of_none = allow("arn:aws:s3:::f", json!({"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}}));
     let deny = |action: &str| json!({"Effect": "Deny", "Principal": {"AWS": ADA}, "Action": action, "Resource": "*"});
     let from = |address: &str| json!({"IpAddress": {"aws:SourceIp": address}});
     for (statements, expected) in [
         (json!([of_none]), true),
         (json!([of_none, deny("s3:*")]), true),
-        (json!([allow("arn:f", from("0.0.0.0/0")), allow("*", json!({}))]), true),
-        (json!([allow("arn:f", from("0.0.0.0/0"))]), false),
+        (json!([allow("arn:aws:s3:::f", from("0.0.0.0/0")), allow("*", json!({}))]), true),
+        (json!([allow("arn:aws:s3:::f", from("0.0.0.0/0"))]), false),
         (json!([of_none, deny("lambda:*")]), false),
-        (json!([allow("arn:g", json!({}))]), false),
-        (json!([allow("arn:f", json!({"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}}))]), false),
-        (json!([allow("arn:${aws:PrincipalTag/of, 'f'}", json!({}))]), false),
-        (json!([allow("arn:f", json!({"Null": {"aws:SourceVpc": "true"}}))]), false),
+        (json!([allow("arn:aws:s3:::g", json!({}))]), false),
+        (json!([allow("arn:aws:s3:::f", json!({"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}}))]), false),
+        (json!([allow("arn:aws:s3:::${aws:PrincipalTag/of, 'f'}", json!({}))]), false),
+        (json!([allow("arn:aws:s3:::f", json!({"Null": {"aws:SourceVpc": "true"}}))]), false),
     ] {
         let policy = document(&statements, Kind::Resource);
-        assert_eq!(policy.is_open("lambda:InvokeFunctionUrl", "arn:f", &known), expected, "{statements}");
+        assert_eq!(policy.is_open("lambda:InvokeFunctionUrl", "arn:aws:s3:::f", &known), expected, "{statements}");
     }
 }

@@ -12,6 +12,7 @@ mod configuration;
 mod create;
 mod delete;
 mod event_invoke;
+mod event_sources;
 mod invoke;
 mod invoke_stream;
 mod layer_name;
@@ -25,6 +26,7 @@ mod provisioned;
 mod query;
 mod read;
 mod recursion;
+mod resource_policy;
 mod runtime_management;
 mod tags;
 mod update;
@@ -112,6 +114,9 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "AddPermission" => permissions::add(scope, name, &query, body).await,
         "RemovePermission" => permissions::remove(scope, name, second, &query).await,
         "GetPolicy" => permissions::get(scope, name, &query),
+        "PutResourcePolicy" => resource_policy::put(scope, name, body).await,
+        "GetResourcePolicy" => resource_policy::get(scope, name),
+        "DeleteResourcePolicy" => resource_policy::delete(scope, name, &query).await,
         "CreateFunctionUrlConfig" => url_config::create(scope, name, &query, body).await,
         "GetFunctionUrlConfig" => url_config::get(scope, name, &query),
         "UpdateFunctionUrlConfig" => url_config::update(scope, name, &query, body).await,
@@ -147,6 +152,10 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "DeleteFunctionConcurrency" => concurrency::delete(scope, name).await,
         "GetFunctionConcurrency" => concurrency::get(scope, name),
         "GetAccountSettings" => read::account_settings(scope).await,
+        "ListEventSourceMappings" => event_sources::list(scope, &query),
+        "GetEventSourceMapping" | "UpdateEventSourceMapping" | "DeleteEventSourceMapping" => {
+            event_sources::missing(name)
+        }
         "ListCodeSigningConfigs" => code_signing::list(&query),
         "GetCodeSigningConfig"
         | "UpdateCodeSigningConfig"

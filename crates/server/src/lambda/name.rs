@@ -210,6 +210,11 @@ pub(super) fn resolve(scope: &Scope<'_>, segment: &str, query: &Query, pattern: 
     finish(scope, &text, qualifier, pattern, violations)
 }
 
+/// Checks a name, with its qualifier, that comes elsewhere than in the path.
+pub(super) fn resolve_text(scope: &Scope<'_>, text: &str, pattern: Pattern) -> Result<Resolved, Error> {
+    finish(scope, text, None, pattern, Violations::default())
+}
+
 /// Decodes and checks a name whose qualifier can only be an alias, as function URLs have it.
 pub(super) fn resolve_for_url(scope: &Scope<'_>, segment: &str, query: &Query) -> Result<Resolved, Error> {
     let text = decoded(segment);

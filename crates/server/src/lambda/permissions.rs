@@ -171,10 +171,10 @@ pub(super) async fn add(
     let added = PolicyStatement { sid: sid.clone(), text: text.clone() };
     let changed = scope
         .node
-        .set_policy(&function.id, qualifier(&resolved), request.revision_id.as_deref(), |statements| {
+        .set_policy(&function.id, qualifier(&resolved), request.revision_id.as_deref(), |policy| {
             // One of the same name may have come in meanwhile: the first stays.
-            if !statements.iter().any(|statement| statement.sid == added.sid) {
-                statements.push(added);
+            if !policy.statements.iter().any(|statement| statement.sid == added.sid) {
+                policy.statements.push(added);
             }
         })
         .await
@@ -204,8 +204,8 @@ pub(super) async fn remove(
     let expected = query.get("RevisionId");
     scope
         .node
-        .set_policy(&function.id, qualifier(&resolved), expected.as_deref(), move |statements| {
-            statements.retain(|statement| statement.sid != sid);
+        .set_policy(&function.id, qualifier(&resolved), expected.as_deref(), move |policy| {
+            policy.statements.retain(|statement| statement.sid != sid);
         })
         .await
         .map_err(|error| Error::policy_change(error, &resolved.name, &resolved.arn(scope)))?;
@@ -222,12 +222,12 @@ pub(super) fn get(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result
 }
 
 /// What a policy is kept under.
-fn qualifier(resolved: &Resolved) -> &str {
+pub(super) fn qualifier(resolved: &Resolved) -> &str {
     resolved.qualifier.as_deref().unwrap_or_default()
 }
 
 /// A policy is for a version or an alias that is there.
-fn check_qualifier(scope: &Scope<'_>, resolved: &Resolved) -> Result<(), Error> {
+pub(super) fn check_qualifier(scope: &Scope<'_>, resolved: &Resolved) -> Result<(), Error> {
     let Some(qualifier) = &resolved.qualifier else { return Ok(()) };
     if resolved.version(scope).is_some() {
         return Ok(());

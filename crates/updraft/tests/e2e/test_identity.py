@@ -295,3 +295,72 @@ def refuses(platform, words):
     process = platform.spawn()
     assert process.wait(60) == 7
     assert words in platform.log(), platform.log()[-2000:]
+
+
+def test_a_resource_policy_as_a_whole(platform, name):
+    """Put, read, added to, denied by and deleted; what it says holds at once."""
+    aws = platform.client()
+    arn = platform.create(name, HOLDS)["FunctionArn"]
+    url = aws.create_function_url_config(FunctionName=name, AuthType="NONE")["FunctionUrl"]
+    host = url.split("/")[2]
+
+    def status():
+        connection = platform.connection()
+        connection.request("GET", "/", headers={"host": host})
+        return connection.getresponse().status
+
+    def statement(sid, action, effect="Allow", **condition):
+        of = {"Sid": sid, "Effect": effect, "Principal": "*", "Action": action, "Resource": arn}
+        return of | ({"Condition": condition} if condition else {})
+
+    opens = [
+        statement("url", "lambda:InvokeFunctionUrl", StringEquals={"lambda:FunctionUrlAuthType": "NONE"}),
+        statement("call", "lambda:InvokeFunction", Bool={"lambda:InvokedViaFunctionUrl": "true"}),
+    ]
+    policy = {"Version": "2012-10-17", "Id": "mine", "Statement": opens}
+    refused("ResourceNotFoundException", 404, aws.get_resource_policy, ResourceArn=arn)
+    assert status() == 403
+    put = aws.put_resource_policy(ResourceArn=arn, Policy=json.dumps(policy))
+    assert json.loads(put["Policy"]) == policy
+    got = aws.get_resource_policy(ResourceArn=arn)
+    assert (got["Policy"], got["RevisionId"]) == (put["Policy"], put["RevisionId"])
+    assert status() == 200
+
+    # It is the policy that AddPermission adds to.
+    aws.add_permission(FunctionName=name, StatementId="more", Action="lambda:GetFunction", Principal=ACCOUNT)
+    shown = json.loads(aws.get_policy(FunctionName=name)["Policy"])
+    assert [one["Sid"] for one in shown["Statement"]] == ["url", "call", "more"] and shown["Id"] == "mine"
+    stale = {"ResourceArn": arn, "RevisionId": put["RevisionId"]}
+    refused("PreconditionFailedException", 412, aws.put_resource_policy, Policy=json.dumps(policy), **stale)
+    refused("PreconditionFailedException", 412, aws.delete_resource_policy, **stale)
+
+    # A statement about where a request comes from is asked at each.
+    here = {"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}
+    denies = policy | {"Statement": [*opens, statement("no", "lambda:InvokeFunctionUrl", "Deny", **here)]}
+    aws.put_resource_policy(ResourceArn=arn, Policy=json.dumps(denies))
+    assert status() == 403
+    only = policy | {"Statement": [statement("here", "lambda:*", **here)]}
+    aws.put_resource_policy(ResourceArn=arn, Policy=json.dumps(only))
+    assert status() == 200
+
+    for bad in ["{", json.dumps(policy | {"Version": "2008-10-17"}), json.dumps(policy | {"Statement": []})]:
+        refused("InvalidParameterValueException", 400, aws.put_resource_policy, ResourceArn=arn, Policy=bad)
+    aws.delete_resource_policy(ResourceArn=arn)
+    refused("ResourceNotFoundException", 404, aws.delete_resource_policy, ResourceArn=arn)
+    assert status() == 403
+
+
+def test_there_are_no_event_source_mappings(platform, name):
+    """Tools that look before they act learn so; making one is not there."""
+    aws = platform.client()
+    platform.create(name, HOLDS)
+    assert aws.list_event_source_mappings(FunctionName=name)["EventSourceMappings"] == []
+    assert aws.list_event_source_mappings()["EventSourceMappings"] == []
+    refused("ResourceNotFoundException", 404, aws.list_event_source_mappings, FunctionName="absent")
+    uuid = "11111111-2222-3333-4444-555555555555"
+    for call in (aws.get_event_source_mapping, aws.update_event_source_mapping, aws.delete_event_source_mapping):
+        refused("ResourceNotFoundException", 404, call, UUID=uuid)
+    source = f"arn:aws:sqs:{REGION}:{ACCOUNT}:queue"
+    with pytest.raises(ClientError) as caught:
+        aws.create_event_source_mapping(FunctionName=name, EventSourceArn=source)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
