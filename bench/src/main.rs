@@ -28,6 +28,7 @@ mod bare;
 mod child;
 mod client;
 mod cold;
+mod holdings;
 mod http1;
 mod idle;
 mod interrupt;

@@ -65,7 +65,7 @@ impl<'a> Platform<'a> {
 
     /// The same with some of its settings given as environment variables.
     pub(crate) fn start_with(site: &'a Site, scratch: &Path, settings: &[(&str, &str)]) -> Result<Self> {
-        let data = scratch.join("updraft");
+        let data = Self::data(scratch);
         let mut command = Command::new(&site.binary);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("UPDRAFT_") {
@@ -75,6 +75,11 @@ impl<'a> Platform<'a> {
         command.env("UPDRAFT_AUTHENTICATION", "off").envs(settings.iter().copied());
         command.current_dir(scratch).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
         Ok(Self { site, server: Server::start("updraft", command, scratch, address_in_url)? })
+    }
+
+    /// The data folder of one that was started in `scratch`.
+    pub(crate) fn data(scratch: &Path) -> PathBuf {
+        scratch.join("updraft")
     }
 
     /// Where it listens.

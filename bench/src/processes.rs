@@ -39,10 +39,19 @@ pub(crate) struct Memory {
     pub(crate) pss_bytes: u64,
 }
 
+/// Everybody's processes that have not ended.
+pub(crate) fn living() -> Vec<u32> {
+    everybody().filter(|process| process.state != 'Z').map(|process| process.id).collect()
+}
+
+fn everybody() -> impl Iterator<Item = Process> {
+    let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    ids.filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?))
+}
+
 /// All living descendants of a process, itself not among them.
 pub(crate) fn descendants(id: u32) -> Vec<Process> {
-    let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut others: Vec<_> = ids.filter_map(|entry| read(entry.file_name().to_str()?.parse().ok()?)).collect();
+    let mut others: Vec<_> = everybody().collect();
     let mut found: Vec<Process> = Vec::new();
     let mut parents = vec![id];
     while let Some(parent) = parents.pop() {

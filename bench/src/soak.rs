@@ -5,9 +5,8 @@
 //! holds for the platform is counted before and after, once the load has stopped and idle instances have gone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    fs,
-    path::{Path, PathBuf},
+    collections::BTreeMap,
+    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -23,6 +22,7 @@ use serde_json::json;
 
 use crate::{
     client::Client,
+    holdings::{Counts, Own},
     interrupt, machine,
     package::{GREETING, Kind},
     platform::{Function, Platform, Site},
@@ -94,25 +94,6 @@ impl Answers {
     }
 }
 
-/// What the kernel holds for the platform.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Counts {
-    /// Processes, the platform's own among them.
-    pub(crate) processes: usize,
-    /// Threads of them.
-    pub(crate) threads: usize,
-    /// Open files of them.
-    pub(crate) open_files: usize,
-    /// Namespaces they are in.
-    pub(crate) namespaces: usize,
-    /// Mounts in those.
-    pub(crate) mounts: usize,
-    /// Control groups below the platform's.
-    pub(crate) cgroups: usize,
-    /// Resident memory, MB.
-    pub(crate) rss_mb: f64,
-}
-
 impl Counts {
     /// Each count by name.
     fn named(&self) -> [(&'static str, usize); 6] {
@@ -158,11 +139,14 @@ impl Soak {
 
 /// Soaks the platform for `duration`.
 pub(crate) fn run(site: &Site, duration: Duration, scratch: &Path) -> Result<Soak> {
-    let groups_before = groups()?;
     let platform = Platform::start_with(site, scratch, &[("UPDRAFT_KEEP_ALIVE_S", "2")])?;
     let functions: Vec<_> =
         (0..).zip(MIX).map(|(number, (name, kind, ..))| Function { name: name.to_owned(), kind, number }).collect();
     platform.deploy(&functions)?;
+    let (first, kind, what, _) = MIX[0];
+    let target = platform.invoke_with(first, kind, &json!({ "do": what }));
+    Client::connect(platform.address())?.send(&target.request)?.expect(200)?;
+    let own = Own::of(&platform, &Platform::data(scratch))?;
     let load = Load {
         platform: &platform,
         began: Instant::now(),
@@ -171,15 +155,14 @@ pub(crate) fn run(site: &Site, duration: Duration, scratch: &Path) -> Result<Soa
         parent_killed_ms: AtomicU64::new(0),
     };
     load.run(WARMUP, None)?;
-    let before = settle(&platform, &groups_before, None)?;
+    let before = settle(&platform, &own, None)?;
     eprintln!("  before: {before:?}");
     let (answers, killed) = load.run(duration, Some(KILL_INTERVAL))?;
-    let after = settle(&platform, &groups_before, Some(&before))?;
+    let after = settle(&platform, &own, Some(&before))?;
     eprintln!("  after:  {after:?}");
     let redeployed = load.redeployed.load(Ordering::Relaxed);
     platform.end()?;
-    let left: Vec<PathBuf> = groups()?.difference(&groups_before).cloned().collect();
-    ensure!(left.is_empty(), "the platform left control groups behind, one of them {}", left[0].display());
+    own.expect_nothing()?;
     Ok(Soak {
         recorded_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         revision: machine::revision(&site.repository),
@@ -319,14 +302,14 @@ impl Random {
 }
 
 /// What is held once nothing changes any more, or is back at `before`; what is held at the end of the patience if not.
-fn settle(platform: &Platform<'_>, groups_before: &BTreeSet<PathBuf>, before: Option<&Counts>) -> Result<Counts> {
+fn settle(platform: &Platform<'_>, own: &Own, before: Option<&Counts>) -> Result<Counts> {
     let deadline = Instant::now() + SETTLING_MAX;
-    let mut last = count(platform, groups_before)?;
+    let mut last = own.count(platform)?;
     let mut unchanged = 0;
     loop {
         interrupt::check()?;
         thread::sleep(LOOK_INTERVAL);
-        let now = count(platform, groups_before)?;
+        let now = own.count(platform)?;
         unchanged = if now.named() == last.named() { unchanged + 1 } else { 0 };
         let is_settled = match before {
             Some(before) => now.is_back_at(before),
@@ -339,54 +322,10 @@ fn settle(platform: &Platform<'_>, groups_before: &BTreeSet<PathBuf>, before: Op
     }
 }
 
-fn count(platform: &Platform<'_>, groups_before: &BTreeSet<PathBuf>) -> Result<Counts> {
-    let mut ids = vec![platform.id()];
-    ids.extend(processes::descendants(platform.id()).iter().map(|process| process.id));
-    let entries = |id: u32, folder: &str| fs::read_dir(format!("/proc/{id}/{folder}")).map_or(0, Iterator::count);
-    let mut namespaces = HashSet::new();
-    let (mut mounts, mut seen) = (0, HashSet::new());
-    for id in &ids {
-        for entry in fs::read_dir(format!("/proc/{id}/ns")).into_iter().flatten().flatten() {
-            let Ok(target) = fs::read_link(entry.path()) else { continue };
-            if entry.file_name() == "mnt" && seen.insert(target.clone()) {
-                mounts += fs::read_to_string(format!("/proc/{id}/mountinfo")).map_or(0, |text| text.lines().count());
-            }
-            namespaces.insert(target);
-        }
-    }
-    let (_, memory) = platform.memory()?;
-    Ok(Counts {
-        processes: ids.len(),
-        threads: ids.iter().map(|id| entries(*id, "task")).sum(),
-        open_files: ids.iter().map(|id| entries(*id, "fd")).sum(),
-        namespaces: namespaces.len(),
-        mounts,
-        cgroups: groups()?.difference(groups_before).count(),
-        rss_mb: memory.rss_bytes as f64 / 1e6,
-    })
-}
-
-/// Every control group of a platform on this machine: those below a directory named `updraft-…`.
-fn groups() -> Result<BTreeSet<PathBuf>> {
-    let mut found = BTreeSet::new();
-    let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
-    while let Some(folder) = folders.pop() {
-        // Groups come and go while one looks.
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let path = entry.path();
-                if path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("updraft-")) {
-                    found.insert(path.clone());
-                }
-                folders.push(path);
-            }
-        }
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const BEFORE: Counts =
