@@ -145,7 +145,8 @@ pub struct Limits {
     /// Processor time in thousandths of one core; 0 means no limit. Needs the cgroup cpu controller.
     pub cpu_millis: u32,
     /// Its part where sandboxes want more processor time than there is: twice the weight, twice the time. 100 is what
-    /// other groups of the system have; 0 stands for that. Needs the cgroup cpu controller.
+    /// other groups of the system have; 0 stands for that. Needs the cgroup cpu controller. Disks are shared by it, too, where
+    /// version 2 of cgroups shares them by weight.
     pub cpu_weight: u32,
     /// Processes and threads at once. Held by the cgroup pids controller, and by RLIMIT_NPROC beside it.
     pub pids_max: u32,

@@ -56,6 +56,8 @@ pub(super) fn settings(version: Version, controller: Controller, limits: &Limits
             let quota = quota.map_or_else(|| "max".to_owned(), |us| us.to_string());
             vec![needed("cpu.max", format!("{quota} {period}")), optional("cpu.weight", weight(limits.cpu_weight))]
         }
+        // Where one disk is short, it is shared as the processor is.
+        (Version::V2, Controller::Io) => vec![optional("io.weight", weight(limits.cpu_weight))],
         (_, Controller::Freezer | Controller::Accounting | Controller::Io) => Vec::new(),
     }
 }
@@ -138,6 +140,8 @@ mod tests {
         assert_eq!(cpu, [one("cpu.max", "1440 20000"), one("cpu.weight", "7")]);
         let cpu = written(Version::V1, Controller::Cpu, &limits);
         assert_eq!(cpu[1..], [one("cpu.cfs_quota_us", "1440"), one("cpu.shares", "71")]);
+        assert_eq!(written(Version::V2, Controller::Io, &limits), [one("io.weight", "7")]);
+        assert_eq!(written(Version::V1, Controller::Io, &limits), []);
         assert_eq!(written(Version::V2, Controller::Pids, &limits), [one("pids.max", "65")]);
     }
 
