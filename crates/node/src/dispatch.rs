@@ -9,14 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
 use updraft_engine::{admission::Verdict, retry_after};
 use updraft_executor::{Call, Reply};
 use updraft_types::{Fault, Function, Invocation, RequestId, Timestamp};
 
 use crate::{
     Handle,
-    meter::{Attempt, Ending, MeteredBody},
+    meter::{Attempt, Ending, metered},
     pool::{FailedStart, Lease, Miss, Pool},
     quota::Admitted,
 };
@@ -168,7 +167,7 @@ async fn run(invocation: Invocation, function: Arc<Function>, lease: Lease, admi
         }
         Ok(reply) => {
             let tail = attempt.tail();
-            let meter = |body| BodyExt::boxed_unsync(MeteredBody::new(body, attempt, admitted, deadline, limit_ms));
+            let meter = |body| metered(body, attempt, admitted, deadline, limit_ms);
             let reply = match reply {
                 Reply::Event { framing, body } => Reply::Event { framing, body: meter(body) },
                 Reply::Http(response) => Reply::Http(response.map(meter)),

@@ -5,14 +5,19 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use updraft_types::{BoxError, Fault, body::fault_of, limits::PAYLOAD_BYTES_MAX};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use updraft_types::{Body, BoxError, Fault, body::fault_of, limits::PAYLOAD_BYTES_MAX};
 
 /// What one unit of the budget stands for, bytes.
 const UNIT_BYTES: usize = 1 << 10;
 
 /// Most bytes of a refused body that are taken and thrown away.
 const DISCARD_BYTES_MAX: u64 = 256 << 20;
+/// Slowest that a body may come on the whole, bytes a second, beside the one pause it may make.
+const RATE_MIN: usize = 16 << 10;
 /// Longest pause within a body that is thrown away.
 const DISCARD_PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -66,8 +71,12 @@ impl Budget {
         }
         let mut gathered = Gathered::new(usize::try_from(declared).unwrap_or(0));
         let mut units: Option<OwnedSemaphorePermit> = None;
+        let begun = Instant::now();
         loop {
-            let frame = match tokio::time::timeout(self.pause_max, body.frame()).await {
+            // What trickles in would hold its part of the budget for as long as its client likes.
+            let due = begun + self.pause_max + Duration::from_secs((gathered.len() / RATE_MIN) as u64);
+            let until = due.min(Instant::now() + self.pause_max);
+            let frame = match tokio::time::timeout_at(until, body.frame()).await {
                 Err(_) => return Err(Error::Slow),
                 Ok(None) => break,
                 Ok(Some(Err(_))) => return Err(Error::CutOff),
@@ -111,6 +120,14 @@ where
             Ok(None | Some(Err(_))) | Err(_) => return,
         }
     }
+}
+
+/// Reads a reply that nobody sees to its end, or says how the function failed.
+pub(crate) async fn read_to_end(mut body: Body) -> Result<(), Fault> {
+    while let Some(frame) = body.frame().await {
+        frame.map_err(broken_off)?;
+    }
+    Ok(())
 }
 
 /// Reads a function's reply whole, or says how the function failed.

@@ -39,6 +39,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Requests one HTTP/2 connection may have under way.
 const STREAMS_MAX: u32 = 128;
+/// Longest that a client of HTTP/2 whose time is up is given to take its leave.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// Pause between two looks at a connection that has sent one or two bytes.
 const PEEK_PAUSE: Duration = Duration::from_millis(2);
 
@@ -128,6 +130,10 @@ pub(crate) fn serve(
                 tokio::select! {
                     biased;
                     ended = connection.as_mut() => ended,
+                    () = patience.ended() => {
+                        connection.as_mut().graceful_shutdown();
+                        tokio::time::timeout(GOODBYE_MAX, connection).await.unwrap_or(Ok(()))
+                    }
                     () = stopped(&mut stopping) => {
                         connection.as_mut().graceful_shutdown();
                         connection.await

@@ -28,8 +28,10 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::{Config, component, engine::Platform, host::Host};
 
-/// Components compiled or loaded at once; each compilation uses all processors already.
-const LOADS_MAX: usize = 2;
+/// Components compiled at once; each compilation uses all processors already.
+const COMPILATIONS_MAX: usize = 2;
+/// Components loaded at once, which is mapping a file after reading the component.
+const LOADS_MAX: usize = 16;
 
 /// Why a cache directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,8 @@ pub enum OpenError {
 /// Hands out components ready to start.
 pub(crate) struct Cache {
     disk: Arc<Disk>,
-    loads: Semaphore,
+    loads: Arc<Semaphore>,
+    compilations: Arc<Semaphore>,
     loaded: Mutex<Loaded>,
 }
 
@@ -68,7 +71,9 @@ impl Cache {
             component_bytes_max: config.component_bytes_max,
             platform,
         });
-        Ok(Self { disk, loads: Semaphore::new(LOADS_MAX), loaded: Mutex::new(Loaded::new(config.loaded_max)) })
+        let permits = |max| Arc::new(Semaphore::new(max));
+        let (loads, compilations) = (permits(LOADS_MAX), permits(COMPILATIONS_MAX));
+        Ok(Self { disk, loads, compilations, loaded: Mutex::new(Loaded::new(config.loaded_max)) })
     }
 
     /// The component that `handler` names in `package`: from memory, from disk, or compiled now.
@@ -77,18 +82,34 @@ impl Cache {
         if let Some(component) = self.loaded.lock().get(&key) {
             return Ok(component);
         }
-        let _permit = self.loads.acquire().await.expect("the semaphore is never closed");
-        if let Some(component) = self.loaded.lock().get(&key) {
-            return Ok(component);
-        }
-        let (disk, package, handler) = (self.disk.clone(), package.to_owned(), handler.to_owned());
-        let component =
-            tokio::task::spawn_blocking(move || disk.get(&package, &handler)).await.map_err(|error| {
-                tracing::error!(%error, "compiling a component failed");
-                Rejected("the compiler gave up on this component".into())
-            })??;
+        let loaded = self.at_most(&self.loads, package, handler, Disk::loaded).await?;
+        let component = match loaded {
+            Some(component) => component,
+            None => self.at_most(&self.compilations, package, handler, Disk::get).await?,
+        };
         self.loaded.lock().put(key, component.clone());
         Ok(component)
+    }
+
+    /// Does `work` where blocking does no harm, as one of as many as there are permits. It keeps its own until it has ended,
+    /// whether or not anybody still waits for it.
+    async fn at_most<T: Send + 'static>(
+        &self,
+        permits: &Arc<Semaphore>,
+        package: &Path,
+        handler: &str,
+        work: fn(&Disk, &Path, &str) -> Result<T, Rejected>,
+    ) -> Result<T, Rejected> {
+        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let (disk, package, handler) = (self.disk.clone(), package.to_owned(), handler.to_owned());
+        let doing = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&disk, &package, &handler)
+        });
+        doing.await.map_err(|error| {
+            tracing::error!(%error, "compiling a component failed");
+            Rejected("the compiler gave up on this component".into())
+        })?
     }
 }
 
@@ -129,6 +150,14 @@ struct Disk {
 }
 
 impl Disk {
+    /// The component as it was compiled before, if it was.
+    fn loaded(&self, package: &Path, handler: &str) -> Result<Option<ProxyPre<Host>>, Rejected> {
+        let bytes = component::read(package, handler, self.component_bytes_max)?;
+        let kept = self.load(&self.directory.join(self.file_name(&bytes)));
+        kept.map(|component| component::link(&self.platform, handler, &component)).transpose()
+    }
+
+    /// The same, or compiled now. Somebody else may have done so meanwhile.
     fn get(&self, package: &Path, handler: &str) -> Result<ProxyPre<Host>, Rejected> {
         let bytes = component::read(package, handler, self.component_bytes_max)?;
         let path = self.directory.join(self.file_name(&bytes));

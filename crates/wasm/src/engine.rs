@@ -13,8 +13,11 @@ use crate::{
 
 /// Largest linear memory, bytes: all that 32-bit addresses reach.
 const MEMORY_BYTES_MAX: usize = 4 << 30;
-/// Core modules one component may instantiate at once; composed and adapted ones have several.
-const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 32;
+/// Core modules, memories and tables of one component; composed and adapted ones have several. There is room for so many of
+/// every instance: one component that takes all it may leaves the others theirs.
+const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 16;
+const MEMORIES_PER_COMPONENT_MAX: u32 = 2;
+const TABLES_PER_COMPONENT_MAX: u32 = 8;
 /// Memory zeroed and kept, rather than given back to the kernel, when a slot is freed, bytes.
 const SLOT_RESIDENT_BYTES: usize = 64 << 10;
 /// Stack of a guest's fiber, bytes; the wasm part of it is wasmtime's default of 512 KiB.
@@ -40,13 +43,13 @@ impl Platform {
 fn configuration(instances_max: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances_max)
-        .total_core_instances(instances_max.saturating_mul(4))
-        .total_memories(instances_max)
-        .total_tables(instances_max.saturating_mul(2))
+        .total_core_instances(instances_max.saturating_mul(CORE_INSTANCES_PER_COMPONENT_MAX))
+        .total_memories(instances_max.saturating_mul(MEMORIES_PER_COMPONENT_MAX))
+        .total_tables(instances_max.saturating_mul(TABLES_PER_COMPONENT_MAX))
         .total_stacks(instances_max)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-        .max_memories_per_component(8)
-        .max_tables_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
         .max_memory_size(MEMORY_BYTES_MAX)
         .table_elements(host::memory::TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(SLOT_RESIDENT_BYTES)

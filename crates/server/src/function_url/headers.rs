@@ -1,7 +1,10 @@
 //! Headers on their way through: what concerns one connection only is taken off, and the function is told where
 //! the request came from.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header, request::Parts, uri::PathAndQuery,
+};
+use http_body::Body as _;
 use updraft_types::Body;
 
 use crate::{connection::Peer, respond};
@@ -42,15 +45,38 @@ pub(super) fn to_function(head: &mut Parts, path: Option<PathAndQuery>, peer: &P
     head.headers.insert(FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
 }
 
-/// Makes a function's response ours. An interim status has no business here and is a broken function.
-pub(super) fn from_function(mut response: Response<Body>) -> Response<Body> {
+/// Makes a function's response to a request of `method` ours. An interim status has no business here and is a broken function.
+pub(super) fn from_function(mut response: Response<Body>, method: &Method) -> Response<Body> {
     if response.status().is_informational() {
         let text = bytes::Bytes::from_static(b"Internal Server Error");
         return respond::whole(StatusCode::BAD_GATEWAY, HeaderValue::from_static("application/json"), text);
     }
     *response.version_mut() = http::Version::default();
     strip(response.headers_mut());
+    if !has_no_body(method, response.status()) {
+        fit_length(&mut response);
+    }
     response
+}
+
+/// Whether a response has no body whatever its headers say (RFC 9110, 6.4.1). Its length is then of one it could have.
+pub(super) fn has_no_body(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Takes off a length that is not the body's. What is sent under a wrong one would be taken for another response, or waited
+/// for in vain.
+pub(super) fn fit_length(response: &mut Response<Body>) {
+    let Some(length) = response.body().size_hint().exact() else { return };
+    let mut said = response.headers().get_all(header::CONTENT_LENGTH).iter();
+    if said.any(|said| said.to_str().ok().and_then(digits) != Some(length)) {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+}
+
+/// Digits alone (RFC 9110, 8.6), where Rust would take a sign as well.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// Takes off what concerns one connection.
@@ -86,6 +112,7 @@ fn names_others(value: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use http::Request;
     use updraft_types::body;
 
@@ -129,8 +156,25 @@ mod tests {
                 .body(body::empty())
                 .unwrap()
         };
-        let ours = from_function(response(404));
+        let ours = from_function(response(404), &Method::GET);
         assert_eq!((ours.status().as_u16(), ours.headers().len()), (404, 2));
-        assert_eq!(from_function(response(101)).status(), 502);
+        assert_eq!(from_function(response(101), &Method::GET).status(), 502);
+    }
+
+    #[test]
+    fn a_length_is_the_bodys_or_none() {
+        for (method, status, said, bytes, kept) in [
+            (Method::GET, 200, "4", "body", true),
+            (Method::GET, 200, "1", "body", false),
+            (Method::GET, 200, "5000", "", false),
+            (Method::GET, 200, "+4", "body", false),
+            (Method::HEAD, 200, "5000", "", true),
+            (Method::GET, 304, "5000", "", true),
+        ] {
+            let response = Response::builder().status(status).header("content-length", said);
+            let response = response.body(body::full(Bytes::from(bytes))).unwrap();
+            let ours = from_function(response, &method);
+            assert_eq!(ours.headers().contains_key("content-length"), kept, "{method} {status} {said} {bytes:?}");
+        }
     }
 }

@@ -18,7 +18,7 @@ mod reply;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts, uri::PathAndQuery};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -34,7 +34,7 @@ use updraft_types::{
 use crate::{
     api_error::{ApiError, Protocol},
     authenticate::{Authenticated, Claim, Links},
-    body::{Error as BodyError, read_reply},
+    body::{Error as BodyError, read_reply, read_to_end},
     call::{self, Whole},
     connection::Peer,
     doors::{Doors, host_of},
@@ -148,6 +148,7 @@ async fn pass_through(
     id: RequestId,
 ) -> Response<Body> {
     let (mut head, body) = request.into_parts();
+    let method = head.method.clone();
     headers::to_function(&mut head, target.path, peer);
     let trace = head.headers.get(trace::HEADER).and_then(|trace| trace.to_str().ok()).map(str::to_owned);
     let invocation = Invocation {
@@ -159,7 +160,7 @@ async fn pass_through(
     };
     match doors.node.invoke(invocation).await {
         Ok(answer) => match answer.result {
-            Ok(Reply::Http(response)) => headers::from_function(response),
+            Ok(Reply::Http(response)) => headers::from_function(response, &method),
             Ok(Reply::Event { body, .. }) => respond::octets(body),
             Err(fault) => failed(id, &fault),
         },
@@ -210,8 +211,8 @@ async fn as_event(
         log_tail: LogTail::None,
     };
     let answered = match url.invoke_mode {
-        InvokeMode::Buffered => buffered(doors, invocation).await,
-        InvokeMode::ResponseStream => streamed(doors, invocation).await,
+        InvokeMode::Buffered => buffered(doors, invocation, &head.method).await,
+        InvokeMode::ResponseStream => streamed(doors, invocation, &head.method).await,
     };
     match answered {
         Ok(Ok(response)) => response,
@@ -220,27 +221,46 @@ async fn as_event(
     }
 }
 
-async fn buffered(doors: &Doors, invocation: Invocation) -> Result<Result<Response<Body>, Fault>, Refusal> {
+async fn buffered(
+    doors: &Doors,
+    invocation: Invocation,
+    method: &Method,
+) -> Result<Result<Response<Body>, Fault>, Refusal> {
     let finished = call::to_end(&doors.node, invocation).await?;
     Ok(finished.result.and_then(|whole| match whole {
-        Whole::Event { framing: Framing::Value | Framing::Stream, bytes } => reply::from_value(bytes),
+        Whole::Event { framing: Framing::Value | Framing::Stream, bytes } => reply::from_value(bytes, method),
         Whole::Event { framing: Framing::HttpIntegration, bytes } => {
-            prelude::split(bytes).map(|(head, rest)| reply::with_head(head, body::full(rest)))
+            prelude::split(bytes).map(|(head, rest)| reply::with_head(head, body::full(rest), method))
         }
-        Whole::Http(response) => Ok(headers::from_function(response.map(body::full))),
+        Whole::Http(response) => Ok(headers::from_function(response.map(body::full), method)),
     }))
 }
 
-async fn streamed(doors: &Doors, invocation: Invocation) -> Result<Result<Response<Body>, Fault>, Refusal> {
+async fn streamed(
+    doors: &Doors,
+    invocation: Invocation,
+    method: &Method,
+) -> Result<Result<Response<Body>, Fault>, Refusal> {
     let answer = doors.node.invoke(invocation).await?;
     Ok(match answer.result {
         Err(fault) => Err(fault),
-        Ok(Reply::Event { framing: Framing::Value, body }) => read_reply(body).await.and_then(reply::from_value),
+        Ok(Reply::Event { framing: Framing::Value, body }) => {
+            read_reply(body).await.and_then(|value| reply::from_value(value, method))
+        }
         Ok(Reply::Event { framing: Framing::Stream, body }) => Ok(respond::octets(body)),
         Ok(Reply::Event { framing: Framing::HttpIntegration, body }) => {
-            prelude::read(body).await.map(|(head, rest)| reply::with_head(head, rest))
+            let (head, rest) = match prelude::read(body).await {
+                Ok(read) => read,
+                Err(fault) => return Ok(Err(fault)),
+            };
+            // A function whose body nobody may see is read to its end all the same: cut off, it would be ended.
+            let rest = match headers::has_no_body(method, head.status) {
+                true => read_to_end(rest).await.map(|()| body::empty()),
+                false => Ok(rest),
+            };
+            rest.map(|rest| reply::with_head(head, rest, method))
         }
-        Ok(Reply::Http(response)) => Ok(headers::from_function(response)),
+        Ok(Reply::Http(response)) => Ok(headers::from_function(response, method)),
     })
 }
 

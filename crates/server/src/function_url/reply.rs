@@ -8,12 +8,12 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use updraft_types::{Body, Fault, body};
 
-use super::headers::strip;
+use super::headers::{fit_length, has_no_body, strip};
 use crate::{json, respond};
 
 /// Status and headers of a reply, from an envelope or a stream's prelude.
@@ -55,8 +55,8 @@ impl Scalar {
     }
 }
 
-/// The response for a whole return value.
-pub(super) fn from_value(value: Bytes) -> Result<Response<Body>, Fault> {
+/// The response for a whole return value, to a request of `method`.
+pub(super) fn from_value(value: Bytes, method: &Method) -> Result<Response<Body>, Fault> {
     let text = json::check(&value).map_err(|why| invalid(&why))?;
     if !is_envelope(text) {
         let bytes = match serde_json::from_str::<String>(text) {
@@ -73,7 +73,7 @@ pub(super) fn from_value(value: Bytes) -> Result<Response<Body>, Fault> {
     let mut head = head_of(&envelope)?;
     // The length is the body's, whatever the function says.
     head.headers.remove(header::CONTENT_LENGTH);
-    Ok(with_head(head, body::full(bytes)))
+    Ok(with_head(head, body::full(bytes), method))
 }
 
 /// The status and headers in a stream's prelude; an empty one is `{}`.
@@ -83,12 +83,17 @@ pub(super) fn head_of_prelude(prelude: &[u8]) -> Result<Head, Fault> {
     head_of(&envelope)
 }
 
-/// A response of these parts.
-pub(super) fn with_head(head: Head, body: Body) -> Response<Body> {
-    let has_no_body = head.status == StatusCode::NO_CONTENT || head.status == StatusCode::NOT_MODIFIED;
-    let mut response = Response::new(if has_no_body { body::empty() } else { body });
+/// A response of these parts to a request of `method`.
+pub(super) fn with_head(head: Head, body: Body, method: &Method) -> Response<Body> {
+    let has_no_body = has_no_body(method, head.status);
+    // What a body to HEAD would be tells its length; the connection leaves it out.
+    let body = if has_no_body && *method != Method::HEAD { body::empty() } else { body };
+    let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    if !has_no_body {
+        fit_length(&mut response);
+    }
     response
 }
 
@@ -161,7 +166,7 @@ mod tests {
     use super::*;
 
     async fn answer(value: &str) -> Result<(u16, HeaderMap, Vec<u8>), Fault> {
-        let response = from_value(Bytes::copy_from_slice(value.as_bytes()))?;
+        let response = from_value(Bytes::copy_from_slice(value.as_bytes()), &Method::GET)?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Ok((head.status.as_u16(), head.headers, body))
@@ -234,11 +239,11 @@ mod tests {
         #![proptest_config(ProptestConfig { fork: false, ..ProptestConfig::default() })]
         #[test]
         fn no_reply_is_too_odd(bytes in proptest::collection::vec(any::<u8>(), 0..60), text in ".{0,60}") {
-            let _ = from_value(Bytes::from(bytes));
+            let _ = from_value(Bytes::from(bytes), &Method::GET);
             let odd = serde_json::json!({ "statusCode": text, "headers": { text.as_str(): text }, "cookies": [text], "body": text });
-            let _ = from_value(Bytes::from(odd.to_string()));
+            let _ = from_value(Bytes::from(odd.to_string()), &Method::GET);
             let odd = serde_json::json!({ "statusCode": 200, "headers": { "x": text }, "body": text });
-            let _ = from_value(Bytes::from(odd.to_string()));
+            let _ = from_value(Bytes::from(odd.to_string()), &Method::GET);
         }
     }
 }

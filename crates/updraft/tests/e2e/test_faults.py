@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from harness import DEADLINE_S, EXAMPLES, component, zip_of
+from harness import DEADLINE_S, EXAMPLES, NODE, component, wait_until, zip_of
 
 FAULTS = """
 import os, signal, time
@@ -263,3 +263,72 @@ def test_an_endless_component_delays_nobody(platform, name, folder):
     assert answered > 4, "the other component was answered while four loops ran"
     assert {answer.value["errorType"] for answer in stuck} == {"Sandbox.Timedout"}
     platform.client().delete_function(FunctionName=other)
+
+
+STREAMS = """
+exports.handler = awslambda.streamifyResponse(async (event, stream) => {
+  const says = event.rawPath.slice(1);
+  if (says === 'nothing') {
+    const body = awslambda.HttpResponseStream.from(stream, { statusCode: 204 });
+    body.end();
+    return;
+  }
+  const headers = says === 'short' ? { 'content-length': '1' } : {};
+  const body = awslambda.HttpResponseStream.from(stream, { statusCode: 200, headers });
+  body.write('a' + process.pid);
+  if (says !== 'endless') { body.end(); return; }
+  for (;;) {
+    if (!body.write('a'.repeat(65536))) await new Promise((resolve) => body.once('drain', resolve));
+  }
+});
+"""
+
+
+def test_a_reply_that_nobody_reads_ends_with_its_time(platform, name):
+    """Its instance is free again while the client still holds the connection and takes nothing."""
+    package = zip_of({"index.js": STREAMS})
+    platform.create(name, package, runtime=NODE, handler="index.handler", Timeout=2)
+    platform.client().put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+    host = platform.open_url(name, mode="RESPONSE_STREAM")
+    with platform.socket() as idler:
+        idler.sendall(f"GET /endless HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+        assert idler.recv(12) == b"HTTP/1.1 200"
+
+        def answered():
+            connection = platform.connection()
+            connection.request("GET", "/once", headers={"host": host})
+            return connection.getresponse().status == 200
+
+        # Well before the server gives up a client that takes nothing.
+        wait_until(answered, "another call finds the one instance there may be", deadline_s=40)
+
+
+def test_a_reply_without_a_body_ends_no_instance(platform, name):
+    """HEAD and 204: the function is let to its end although nobody sees what it writes."""
+    platform.create(name, zip_of({"index.js": STREAMS}), runtime=NODE, handler="index.handler", Timeout=20)
+    host = platform.open_url(name, mode="RESPONSE_STREAM")
+
+    def said(method, path):
+        connection = platform.connection()
+        connection.request(method, path, headers={"host": host})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    status, first = said("GET", "/once")
+    assert status == 200 and first.startswith("a")
+    assert said("HEAD", "/once") == (200, "")
+    assert said("GET", "/nothing") == (204, "")
+    assert said("GET", "/once") == (200, first), "the instance is another"
+
+
+def test_a_length_that_is_wrong_is_not_sent(platform, name):
+    """Bytes past it would be taken for the next response on the connection."""
+    platform.create(name, zip_of({"index.js": STREAMS}), runtime=NODE, handler="index.handler", Timeout=20)
+    host = platform.open_url(name, mode="BUFFERED")
+    connection = platform.connection()
+    for _ in range(2):
+        connection.request("GET", "/short", headers={"host": host})
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200 and len(body) > 1
+        assert answer.headers["content-length"] == str(len(body))

@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::{engine::Platform, outgoing::Client};
 
 /// Most handles (headers, bodies, streams) one guest may hold at once.
-const HANDLES_MAX: usize = 4_096;
+const HANDLES_MAX: usize = 1_024;
 /// Handles left over from earlier calls past which an instance is not used again: it leaks.
 const LEFTOVERS_MAX: u32 = 256;
 /// Most bytes of one set of headers a guest builds.
@@ -44,6 +44,7 @@ pub(crate) struct Host {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: outgoing_http::Hooks,
+    waiting: outgoing_body::Waiting,
 }
 
 impl Host {
@@ -68,7 +69,9 @@ impl Host {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let hooks = outgoing_http::Hooks::new(client);
-        let mut store = Store::new(&platform.engine, Host { table, memory, guest, variables, wasi, http, hooks });
+        let waiting = outgoing_body::Waiting::default();
+        let mut store =
+            Store::new(&platform.engine, Host { table, memory, guest, variables, wasi, http, hooks, waiting });
         store.limiter(|host| &mut host.memory);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
         store.set_max_component_handles(HANDLES_MAX);

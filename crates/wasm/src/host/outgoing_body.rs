@@ -4,13 +4,17 @@
 //! aborted wherever it is dropped, so that a guest's end never makes half a reply look whole. And the few chunks that wait
 //! do so in one place under one lock, where channels cost a call more than all it writes.
 //!
-//! Invariant: at most [`CHUNKS_MAX`] chunks of [`CHUNK_BYTES_MAX`] wait for the reader; then the writer does.
+//! Invariant: at most [`CHUNKS_MAX`] chunks of [`CHUNK_BYTES_MAX`] wait for the reader; then the writer does. All the bodies of
+//! one guest together hold at most [`WAITING_BYTES_MAX`]; a guest that goes past that traps.
 
 use std::{
     collections::VecDeque,
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -43,6 +47,28 @@ const INTERFACE: &str = "wasi:http/types@0.2.12";
 const CHUNK_BYTES_MAX: usize = 32 << 10;
 /// Most chunks that wait for a body's reader. A guest that writes a few lines one by one ends without having waited once.
 const CHUNKS_MAX: usize = 4;
+/// Most bytes that wait in all bodies of a guest: it can begin many and give none to a reader.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes that wait in the bodies of one guest. Clones count the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    /// Counts `bytes` more, unless they are too many.
+    fn add(&self, bytes: usize) -> bool {
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before + bytes <= WAITING_BYTES_MAX;
+        if !fits {
+            self.remove(bytes);
+        }
+        fits
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
 
 /// Puts our outgoing bodies in the place of those linked before.
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
@@ -54,18 +80,18 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     types.func_wrap(
         "[method]outgoing-response.body",
         |mut store: StoreContextMut<'_, Host>, (response,): (Resource<HostOutgoingResponse>,)| {
-            let table = &mut store.data_mut().table;
+            let Host { table, waiting, .. } = store.data_mut();
             let HostOutgoingResponse { headers, body, .. } = table.get_mut(&response)?;
-            let Some(made) = begin(StreamContext::Response, headers, body) else { return Ok((Err(()),)) };
+            let Some(made) = begin(StreamContext::Response, headers, body, waiting) else { return Ok((Err(()),)) };
             Ok((Ok(table.push(made)?),))
         },
     )?;
     types.func_wrap(
         "[method]outgoing-request.body",
         |mut store: StoreContextMut<'_, Host>, (request,): (Resource<HostOutgoingRequest>,)| {
-            let table = &mut store.data_mut().table;
+            let Host { table, waiting, .. } = store.data_mut();
             let HostOutgoingRequest { headers, body, .. } = table.get_mut(&request)?;
-            let Some(made) = begin(StreamContext::Request, headers, body) else { return Ok((Err(()),)) };
+            let Some(made) = begin(StreamContext::Request, headers, body, waiting) else { return Ok((Err(()),)) };
             Ok((Ok(table.push(made)?),))
         },
     )?;
@@ -91,7 +117,12 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 /// Makes the body of a message that has none yet and whose length, if it states one, is a number.
-fn begin(context: StreamContext, headers: &HeaderMap, body: &mut Option<HyperOutgoingBody>) -> Option<Outgoing> {
+fn begin(
+    context: StreamContext,
+    headers: &HeaderMap,
+    body: &mut Option<HyperOutgoingBody>,
+    waiting: &Waiting,
+) -> Option<Outgoing> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = match (lengths.next(), lengths.next()) {
         (None, _) => None,
@@ -105,7 +136,7 @@ fn begin(context: StreamContext, headers: &HeaderMap, body: &mut Option<HyperOut
     if body.is_some() {
         return None;
     }
-    let pipe = Arc::new(Mutex::new(Pipe { length, ..Pipe::default() }));
+    let pipe = Arc::new(Mutex::new(Pipe { length, waiting: waiting.clone(), ..Pipe::default() }));
     *body = Some(Reader(pipe.clone()).boxed_unsync());
     Some(Outgoing { pipe, context, has_stream: false })
 }
@@ -114,6 +145,8 @@ fn begin(context: StreamContext, headers: &HeaderMap, body: &mut Option<HyperOut
 #[derive(Default)]
 struct Pipe {
     chunks: VecDeque<Bytes>,
+    /// Counts them, among those of the guest's other bodies.
+    waiting: Waiting,
     end: Option<End>,
     /// What the message says of its length, and what was written.
     length: Option<u64>,
@@ -131,6 +164,12 @@ enum End {
 }
 
 impl Pipe {
+    fn take(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.pop_front()?;
+        self.waiting.remove(chunk.len());
+        Some(chunk)
+    }
+
     fn end(&mut self, end: End) {
         self.end = Some(end);
         wake(&mut self.reader);
@@ -188,7 +227,7 @@ impl Body for Reader {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut pipe = self.0.lock();
-        if let Some(chunk) = pipe.chunks.pop_front() {
+        if let Some(chunk) = pipe.take() {
             wake(&mut pipe.writer);
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
@@ -211,7 +250,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let mut pipe = self.0.lock();
         pipe.is_reader_gone = true;
-        pipe.chunks.clear();
+        while pipe.take().is_some() {}
         wake(&mut pipe.writer);
     }
 }
@@ -244,7 +283,7 @@ impl OutputStream for Writer {
             return Err(StreamError::Closed);
         }
         // A guest asks how much there is room for before it writes.
-        if bytes.len() > CHUNK_BYTES_MAX || pipe.chunks.len() >= CHUNKS_MAX {
+        if bytes.len() > CHUNK_BYTES_MAX || pipe.chunks.len() >= CHUNKS_MAX || !pipe.waiting.add(bytes.len()) {
             return Err(StreamError::Trap(format_err!("write exceeded budget")));
         }
         pipe.written += bytes.len() as u64;
