@@ -134,6 +134,10 @@ impl Handle {
         &self.inner.config.region
     }
 
+    fn is_stopping(&self) -> bool {
+        self.inner.is_stopping.load(Ordering::Relaxed)
+    }
+
     /// The functions as they are now; a snapshot that never changes.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.inner.catalog.load_full()
@@ -228,6 +232,7 @@ impl Service {
         let backlogs = store.events().recover(Timestamp::now()).await.map_err(io::Error::other)?;
         let packages = Packages::open(&config.packages_directory, store.clone(), config.images.limits)?;
         let logs = logs::Handle::new(config.logs, store.clone());
+        let board = events::open(&config.events, backlogs);
         let mut shared = None;
         let pools = Arc::new_cyclic(|pools| {
             let made = Arc::new(Shared {
@@ -244,6 +249,7 @@ impl Service {
                 logs: logs.clone(),
                 identity: identity.clone(),
                 packages,
+                freed: board.wakes(),
                 pools: pools.clone(),
             });
             shared = Some(made.clone());
@@ -254,7 +260,7 @@ impl Service {
             pools: pools.clone(),
             shared: shared.expect("new_cyclic has run its closure"),
             images: images::Images::open(&config.images)?,
-            board: events::open(&config.events, backlogs),
+            board,
             changes: Changes::default(),
             is_stopping: AtomicBool::new(false),
             executors,
@@ -278,6 +284,7 @@ impl Service {
         tasks.spawn(handle.clone().run_collector());
         tasks.spawn(handle.clone().finish_changes());
         tasks.spawn(handle.clone().run_events());
+        tasks.spawn(handle.clone().run_ages());
         tasks.spawn(handle.clone().run_letters());
         Ok((Self { handle: handle.clone(), tasks }, handle))
     }

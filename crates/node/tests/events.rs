@@ -282,6 +282,17 @@ fn draft(name: &str) -> Draft {
     }
 }
 
+/// An alias of the first version.
+fn alias(function: &str, name: &updraft_types::AliasName) -> aliases::Draft {
+    aliases::Draft {
+        function: id(function),
+        name: name.clone(),
+        version: updraft_types::Version::Number(1),
+        additional: None,
+        description: String::new(),
+    }
+}
+
 fn zip(content: &str) -> Bytes {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     writer.start_file("app.py", zip::write::SimpleFileOptions::default()).unwrap();
@@ -518,6 +529,92 @@ async fn what_is_full_is_said_and_an_event_that_is_too_old_is_given_up() {
 }
 
 #[tokio::test]
+async fn ages_pass_whether_or_not_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), |_| {}).await;
+    for name in ["f", "told"] {
+        node.create(name).await;
+    }
+    node.allow("lambda:InvokeFunction").await;
+    node.handle.reserve_concurrency(&id("f"), Some(1)).await.unwrap();
+    let tell = EventInvoke { on_failure: Some(arn("told")), ..EventInvoke::default() };
+    node.configure("f", "live", tell).await;
+    node.handle.publish_version(&id("f"), Publication::default()).await.unwrap();
+    let live: updraft_types::AliasName = "live".parse().unwrap();
+    node.handle.create_alias(alias("f", &live)).await.unwrap();
+    node.handle.accept(event("f", &json!({ "hold": true }))).await.unwrap();
+    until("the only place is taken", || node.seen("f").len() == 1).await;
+
+    let old = |qualifier| Event { accepted_at: Timestamp::from_ms(1), qualifier, ..event("f", &json!("old")) };
+    node.handle.accept(event("f", &json!("young"))).await.unwrap();
+    node.handle.accept(old(None)).await.unwrap();
+    node.handle.accept(old(Some(Qualifier::Alias(live)))).await.unwrap();
+    until("the old ones are given up", || node.figures("f").given_up[1] == 2).await;
+    until("the destination is told", || node.seen("told").len() == 1).await;
+    assert_eq!(node.seen("told")[0].event["requestContext"]["condition"], "EventAgeExceeded");
+    let letters = node.letters("f").await;
+    assert_eq!((letters.len(), &letters[0].1["requestPayload"]), (1, &json!("old")));
+    let now = node.handle.figures(&id("f")).events;
+    assert_eq!((now.pending, now.in_flight, node.seen("f").len()), (2, 1, 1));
+
+    node.recorder.is_open.store(true, Ordering::SeqCst);
+    node.drained().await;
+    assert_eq!((node.figures("f").delivered, &node.seen("f")[1].event), (2, &json!("young")));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn ages_pass_with_no_worker_free_and_many_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), |config| config.events.in_flight_max = 1).await;
+    node.create("f").await;
+    node.create("g").await;
+    node.handle.accept(event("g", &json!({ "hold": true }))).await.unwrap();
+    until("the only worker is taken", || node.seen("g").len() == 1).await;
+    let mut accepting = tokio::task::JoinSet::new();
+    for number in 0..150 {
+        let old = Event { accepted_at: Timestamp::from_ms(1 + number), ..event("f", &json!(number)) };
+        let handle = node.handle.clone();
+        accepting.spawn(async move { handle.accept(old).await.unwrap() });
+    }
+    accepting.join_all().await;
+    until("all of them are given up", || node.figures("f").given_up[1] == 150).await;
+    assert_eq!((node.seen("f").len(), node.handle.figures(&id("f")).events.pending), (0, 0));
+    node.recorder.is_open.store(true, Ordering::SeqCst);
+    node.drained().await;
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_functions_error_while_the_platform_stops_is_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), |_| {}).await;
+    node.create("f").await;
+    node.configure("f", "$LATEST", EventInvoke { retries_max: Some(0), ..EventInvoke::default() }).await;
+    node.handle.accept(event("f", &json!({ "hold": true, "fail": 9 }))).await.unwrap();
+    until("it is tried", || node.seen("f").len() == 1).await;
+    let Node { handle, recorder, stop, service } = node;
+    stop.send(()).unwrap();
+    loop {
+        match handle.accept(event("f", &json!({ "hold": true }))).await {
+            Err(Refused::Invocation(Refusal::Stopping)) => break,
+            other => other.unwrap(),
+        }
+        tokio::task::yield_now().await;
+    }
+    recorder.is_open.store(true, Ordering::SeqCst);
+    service.await.unwrap();
+
+    let node = Node::open(directory.path(), |_| {}).await;
+    node.recorder.is_open.store(true, Ordering::SeqCst);
+    node.drained().await;
+    let letters = node.letters("f").await;
+    assert_eq!((letters.len(), letters[0].0.as_str()), (1, "RetriesExhausted; there is no OnFailure destination"));
+    assert!(node.seen("f").iter().all(|seen| seen.event.get("fail").is_none()), "it was not tried again");
+    node.close().await;
+}
+
+#[tokio::test]
 async fn deleting_a_function_deletes_its_events() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::open(directory.path(), |config| config.events.in_flight_max = 2).await;
@@ -540,25 +637,18 @@ async fn deleting_a_function_deletes_its_events() {
 #[tokio::test]
 async fn an_alias_is_asked_anew_at_each_try() {
     let directory = tempfile::tempdir().unwrap();
-    let slow =
-        |config: &mut Config| config.events.policy = Policy::default().with_retry_pause(Duration::from_millis(300));
-    let node = Node::open(directory.path(), slow).await;
+    let node = Node::open(directory.path(), |_| {}).await;
     node.create("f").await;
     node.handle.publish_version(&id("f"), Publication::default()).await.unwrap();
     let live: updraft_types::AliasName = "live".parse().unwrap();
-    let draft = aliases::Draft {
-        function: id("f"),
-        name: live.clone(),
-        version: updraft_types::Version::Number(1),
-        additional: None,
-        description: String::new(),
-    };
-    node.handle.create_alias(draft).await.unwrap();
-    let sent = Event { qualifier: Some(Qualifier::Alias(live.clone())), ..event("f", &json!({ "fail": 1 })) };
+    node.handle.create_alias(alias("f", &live)).await.unwrap();
+    let sent =
+        Event { qualifier: Some(Qualifier::Alias(live.clone())), ..event("f", &json!({ "fail": 1, "hold": true })) };
     node.handle.accept(sent).await.unwrap();
-    until("it was tried", || node.seen("f").len() == 1).await;
+    until("it is tried", || node.seen("f").len() == 1).await;
     let change = aliases::Change { version: Some(updraft_types::Version::Latest), ..aliases::Change::default() };
     node.handle.update_alias(&id("f"), &live, None, change).await.unwrap();
+    node.recorder.is_open.store(true, Ordering::SeqCst);
     node.drained().await;
     let versions: Vec<(String, Option<String>)> =
         node.seen("f").into_iter().map(|seen| (seen.version, seen.qualifier)).collect();
