@@ -39,7 +39,7 @@ pub mod versions;
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -106,6 +106,27 @@ pub struct Config {
     pub logs: logs::Config,
     /// How long running invocations may take to finish once the node is told to stop.
     pub drain_max: Duration,
+}
+
+impl Config {
+    /// A node with the default of everything, which keeps what it can make again below `directory` and fetches no images.
+    pub fn new(region: Region, directory: &Path) -> Self {
+        Self {
+            region,
+            packages_directory: directory.join("packages"),
+            images: images::Config::none(directory.join("images")),
+            capacity: CapacityLimits::default(),
+            admission: AdmissionLimits::default(),
+            placement: PlacementLimits::default(),
+            burst: BurstLimits::default(),
+            fair: FairPolicy::default(),
+            wait_max: Duration::from_secs(30),
+            keep_alive: KeepAlivePolicy::default(),
+            events: events::Config::default(),
+            logs: logs::Config::default(),
+            drain_max: Duration::from_secs(10),
+        }
+    }
 }
 
 /// A running node, as its doors see it. Clones are cheap.

@@ -19,16 +19,15 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use updraft_executor::{Call, Executor, Framing, Instance, Rejected, Reply, Start, Support, Unsupported};
 use updraft_node::{
-    AdmissionLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits, Publish,
-    Refusal, Service, aliases,
+    CapacityLimits, Config, Draft, Executors, Handle, PlacementLimits, Publish, Refusal, Service, aliases,
     events::{self, Full, Limits, Policy, Refused},
-    figures, identity, logs,
+    figures, identity,
     versions::Publication,
 };
 use updraft_store::Store;
 use updraft_types::{
     Event, Fault, Function, FunctionId, Payload, Qualifier, RequestId, Runtime, Timestamp, body,
-    function::{Architecture, Configuration, LastUpdate, State, TracingMode},
+    function::{Configuration, LastUpdate, State},
     iam::Holder,
     settings::{EventInvoke, RecursiveLoop},
 };
@@ -142,22 +141,14 @@ impl Node {
     async fn open(directory: &Path, change: impl FnOnce(&mut Config)) -> Self {
         let store = Store::open(updraft_store::Config { directory: directory.to_owned() }).await.unwrap();
         let mut config = Config {
-            region: "us-east-1".parse().unwrap(),
-            packages_directory: directory.join("packages"),
-            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
-            admission: AdmissionLimits::default(),
+            // How busy the machine is must not decide what a test sees.
             placement: PlacementLimits { busy_instances_max: 1_000, ..PlacementLimits::default() },
-            burst: Default::default(),
-            fair: Default::default(),
-            wait_max: Duration::from_secs(20),
-            keep_alive: KeepAlivePolicy::default(),
             events: events::Config {
                 policy: Policy::default().with_retry_pause(Duration::from_millis(1)),
                 ..events::Config::default()
             },
-            logs: logs::Config::default(),
-            drain_max: Duration::from_secs(10),
+            ..Config::new("us-east-1".parse().unwrap(), directory)
         };
         change(&mut config);
         let recorder = Arc::new(Recorder::default());
@@ -261,22 +252,8 @@ fn draft(name: &str) -> Draft {
     Draft {
         id: id(name),
         configuration: Configuration {
-            runtime: Runtime::Python { minor: 11 },
-            handler: "app.handler".into(),
-            role: ROLE.into(),
-            description: String::new(),
             timeout_s: 30,
-            memory_mb: 128,
-            ephemeral_storage_mb: 512,
-            environment: Default::default(),
-            architecture: Architecture::X86_64,
-            tracing: TracingMode::PassThrough,
-            log_group: None,
-            logging: Default::default(),
-            egress: None,
-            layers: Vec::new(),
-            snap_start: Default::default(),
-            image: Default::default(),
+            ..Configuration::new(Runtime::Python { minor: 11 }, "app.handler", ROLE)
         },
         tags: Default::default(),
     }
