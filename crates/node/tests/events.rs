@@ -557,6 +557,7 @@ async fn ages_pass_with_no_worker_free_and_many_at_once() {
     accepting.join_all().await;
     until("all of them are given up", || node.figures("f").given_up[1] == 150).await;
     assert_eq!((node.seen("f").len(), node.handle.figures(&id("f")).events.pending), (0, 0));
+    assert_eq!(node.seen("g").len(), 1, "the worker is where it was");
     node.recorder.is_open.store(true, Ordering::SeqCst);
     node.drained().await;
     node.close().await;
