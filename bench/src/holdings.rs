@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_data_directory_is_known_by_its_end() {
-        assert_eq!(tail(Path::new("/home/a/target/bench-x/updraft")), "/bench-x/updraft");
+        assert_eq!(tail(Path::new("/somewhere/target/bench-x/updraft")), "/bench-x/updraft");
         assert_eq!(tail(Path::new("bench-x/updraft")), "/bench-x/updraft");
     }
 

@@ -42,6 +42,8 @@ const PARENT_KILL_NOTICE_MS: u64 = 10_000;
 /// Longest wait until the counts are back, and time between two looks.
 const SETTLING_MAX: Duration = Duration::from_secs(120);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Looks in a row that have to find the same.
+const UNCHANGED_MIN: u32 = 10;
 /// What memory may have grown by: an allocator's arenas do not shrink.
 const MEMORY_GROWTH_MAX: f64 = 1.25;
 
@@ -301,7 +303,7 @@ impl Random {
     }
 }
 
-/// What is held once nothing changes any more, or is back at `before`; what is held at the end of the patience if not.
+/// What is held once nothing changes any more, and is back at `before`; what is held at the end of the patience if not.
 fn settle(platform: &Platform<'_>, own: &Own, before: Option<&Counts>) -> Result<Counts> {
     let deadline = Instant::now() + SETTLING_MAX;
     let mut last = own.count(platform)?;
@@ -311,10 +313,8 @@ fn settle(platform: &Platform<'_>, own: &Own, before: Option<&Counts>) -> Result
         thread::sleep(LOOK_INTERVAL);
         let now = own.count(platform)?;
         unchanged = if now.named() == last.named() { unchanged + 1 } else { 0 };
-        let is_settled = match before {
-            Some(before) => now.is_back_at(before),
-            None => unchanged >= 10,
-        };
+        // Right after a kill there is less for a moment than there will be.
+        let is_settled = unchanged >= UNCHANGED_MIN && before.is_none_or(|before| now.is_back_at(before));
         if is_settled || Instant::now() > deadline {
             return Ok(now);
         }

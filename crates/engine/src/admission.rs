@@ -71,6 +71,16 @@ pub fn decide(view: View) -> Verdict {
     }
 }
 
+/// How many more invocations would be let in against the same limit.
+pub fn room(view: View) -> u32 {
+    let (limit, in_flight) = match view {
+        View::Reserved { in_flight, reserved } => (reserved, in_flight),
+        View::Provisioned { in_flight, provisioned } => (provisioned, in_flight),
+        View::Unreserved { in_flight, unreserved } => (unreserved, in_flight),
+    };
+    limit.saturating_sub(in_flight)
+}
+
 /// What an account's promises to single functions and versions, `committed` in sum, leave for everyone.
 pub fn unreserved(limits: Limits, committed: u32) -> u32 {
     limits.in_flight_max.saturating_sub(committed)
@@ -100,6 +110,24 @@ mod tests {
         assert_eq!(function(0, 0), Verdict::ThrottleFunction, "a reservation of 0 stops a function");
         let version = |in_flight| decide(View::Provisioned { in_flight, provisioned: 2 });
         assert_eq!([version(0), version(1), version(2)], [Verdict::Admit, Verdict::Admit, Verdict::Share]);
+    }
+
+    #[test]
+    fn there_is_room_for_as_many_as_are_admitted_one_after_the_other() {
+        for limit in 0..4 {
+            let views: [fn(u32, u32) -> View; 3] = [
+                |in_flight, reserved| View::Reserved { in_flight, reserved },
+                |in_flight, provisioned| View::Provisioned { in_flight, provisioned },
+                |in_flight, unreserved| View::Unreserved { in_flight, unreserved },
+            ];
+            for view in views {
+                // A limit may have been lowered meanwhile.
+                for in_flight in 0..6 {
+                    let admitted = (in_flight..9).take_while(|now| decide(view(*now, limit)) == Verdict::Admit);
+                    assert_eq!(room(view(in_flight, limit)) as usize, admitted.count());
+                }
+            }
+        }
     }
 
     #[test]

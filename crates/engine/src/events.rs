@@ -12,7 +12,7 @@ pub mod recursion;
 
 use std::time::Duration;
 
-use updraft_types::Timestamp;
+use updraft_types::{Fault, Timestamp};
 
 pub use allot::{Candidate, allot};
 
@@ -92,6 +92,21 @@ pub enum Outcome {
     Refused,
 }
 
+/// What a call that failed says of its function. `None` if it says nothing: the platform is stopping, and may have ended the
+/// instance itself.
+pub fn outcome(fault: &Fault, is_stopping: bool) -> Option<Outcome> {
+    match fault {
+        Fault::Platform { .. } => Some(Outcome::Refused),
+        Fault::Exit(_) | Fault::Crash { .. } | Fault::Extension { .. } => (!is_stopping).then_some(Outcome::Failed),
+        Fault::Handler { .. }
+        | Fault::Init { .. }
+        | Fault::Entrypoint { .. }
+        | Fault::Timeout { .. }
+        | Fault::OutOfMemory
+        | Fault::ResponseTooLarge => Some(Outcome::Failed),
+    }
+}
+
 /// Why an event is given up. The first two and the third are Lambda's names; the fourth is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Condition {
@@ -125,7 +140,10 @@ impl Condition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is done.
-    Done,
+    Done {
+        /// How often the function ran.
+        attempts: u32,
+    },
     /// It is tried again.
     Retry {
         /// Not before this.
@@ -155,11 +173,16 @@ pub fn before(history: History, rules: Rules, is_stopped: bool, is_loop: bool, n
     }
 }
 
+/// What was accepted before this is too old `now`, and given up even if nobody has a try for it.
+pub fn too_old(rules: Rules, now: Timestamp) -> Timestamp {
+    now.minus(rules.age_max)
+}
+
 /// What becomes of an event after a try that ended `now`.
 pub fn after(history: History, rules: Rules, outcome: Outcome, now: Timestamp, policy: Policy) -> Verdict {
     let deadline = history.deadline(rules);
     match outcome {
-        Outcome::Succeeded => Verdict::Done,
+        Outcome::Succeeded => Verdict::Done { attempts: history.attempts.saturating_add(1) },
         Outcome::Failed => {
             let attempts = history.attempts.saturating_add(1);
             if attempts > rules.retries_max.min(RETRIES_MAX) {

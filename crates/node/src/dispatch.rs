@@ -4,7 +4,7 @@
 //! store on the way.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::Ordering},
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -87,7 +87,7 @@ pub enum Limit {
 impl Handle {
     /// Runs one invocation. Returns when the reply begins; the reply's body runs on from there.
     pub async fn invoke(&self, invocation: Invocation) -> Result<Answer, Refusal> {
-        if self.inner.is_stopping.load(Ordering::Relaxed) {
+        if self.is_stopping() {
             return Err(Refusal::Stopping);
         }
         let pool = self.pool_of(&invocation.function)?;

@@ -5,17 +5,18 @@
 //! whatever follows from it. What is held in memory (`board`) are counts, made again from the store at the next start.
 //!
 //! Invariants: an acknowledged event is pending, done or a dead letter, whenever the platform is killed; at most one try of
-//! an event is at work; no function and no account has all workers; everything here is bounded by [`Config`].
+//! an event is at work; no function and no account has all workers; an event that is too old is given up whether or not
+//! anybody could try it; everything here is bounded by [`Config`].
 
+mod ages;
 mod attempt;
 mod board;
 mod destination;
 mod record;
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
-use updraft_engine::events::Load;
 pub use updraft_engine::events::{Full, Limits, Policy};
 pub use updraft_store::events::DeadLetter;
 use updraft_store::events::{AcceptError, Backlog, Leased, Pick, Retention};
@@ -29,7 +30,7 @@ pub(crate) use self::board::Board;
 pub use self::board::Now;
 use self::board::Slot;
 pub use self::destination::Undeliverable;
-use crate::{Handle, Refusal};
+use crate::{Handle, Refusal, pools::Wake};
 
 /// How asynchronous events are treated.
 #[derive(Debug, Clone, Copy)]
@@ -80,10 +81,8 @@ pub enum Refused {
 
 /// Most bytes of events leased in one step.
 const LEASE_BYTES_MAX: u64 = 32 << 20;
-/// How often the workers look for what came due without anybody saying so.
+/// How often the workers look for what came due, or found room, without anybody saying so.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// The same while a function's limits keep its events waiting.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long to rest after the store has failed.
 const STORE_REST: Duration = Duration::from_secs(1);
 /// How often dead letters are looked through for old ones.
@@ -102,27 +101,32 @@ impl Handle {
 
     async fn accept_here(&self, event: Event) -> Result<(), Refused> {
         self.check_invocable(&event)?;
-        let (board, bytes) = (&self.inner.board, event.size_bytes());
-        board.admit(&event.function, bytes, self.inner.config.events.limits).map_err(Refused::Full)?;
+        let board = &self.inner.board;
+        board.admit(&event, self.inner.config.events.limits).map_err(Refused::Full)?;
         let now = Timestamp::now();
         // With a worker free and nobody before it, the event is leased in the step that accepts it.
-        let slot = board.take_slot(&event.function, self.room(&event.function), now);
-        let until = slot.as_ref().map(|_| self.lease_end(now));
-        let accepted = self.inner.store.events().accept(event.clone(), until).await;
+        let until = self.lease_end(now);
+        let slot = if board.has_line(&event.function, now) {
+            None
+        } else {
+            board.take_slot(&event.function, self.room(&event.function, Wake::No), now)
+        };
+        let leased_until = slot.as_ref().map(|_| until);
+        let accepted = self.inner.store.events().accept(event.clone(), leased_until).await;
         match accepted {
             Ok(lease) => {
                 self.inner.pools.tally(&event.function).event_accepted();
                 match slot {
                     Some(slot) => {
                         let leased = Leased { lease, progress: Default::default(), event };
-                        tokio::spawn(self.clone().attempt(leased, slot));
+                        tokio::spawn(self.clone().attempt(leased, slot, until));
                     }
                     None => board.due(&event.function, event.accepted_at),
                 }
                 Ok(())
             }
             Err(error) => {
-                board.gone(&event.function, 1, bytes);
+                board.gone(&event.function, 1, event.size_bytes());
                 Err(match error {
                     AcceptError::NotFound => Refusal::NotFound.into(),
                     AcceptError::Full => Refused::DiskFull,
@@ -134,7 +138,7 @@ impl Handle {
 
     /// Refuses what a synchronous invocation would be refused for, other than limits: those are waited for.
     fn check_invocable(&self, event: &Event) -> Result<(), Refusal> {
-        if self.inner.is_stopping.load(Ordering::Relaxed) {
+        if self.is_stopping() {
             return Err(Refusal::Stopping);
         }
         let qualifier = event.qualifier.clone().unwrap_or(Qualifier::Version(Version::Latest));
@@ -158,23 +162,27 @@ impl Handle {
     }
 
     /// How many more events a function may be given now. One that is stopped takes them all, to be given up.
-    fn room(&self, id: &FunctionId) -> u32 {
+    fn room(&self, id: &FunctionId, wake: Wake) -> u32 {
         let catalog = self.inner.catalog.load();
         let Some(latest) = catalog.get(id) else { return 0 };
         if latest.scaling.reserved_concurrency == Some(0) {
             return u32::MAX;
         }
-        let pools = &self.inner.pools;
-        let (admitted, in_flight) = pools.room(id);
-        let (instances_max, each) = pools.bounds(latest);
-        let now = pools.instances_of(id, catalog.versions(id).map(|version| version.version));
-        updraft_engine::events::room(Load {
-            admitted,
-            capacity: instances_max.saturating_mul(each),
-            in_flight,
-            instances: now.running + now.starting,
-            waiting: now.waiting,
-        })
+        let versions = catalog.versions(id).map(|version| version.version);
+        updraft_engine::events::room(self.inner.pools.load(latest, versions, wake))
+    }
+
+    /// Hands out workers. Of functions that have no room the board is told when they may have some again.
+    fn plan(&self, now: Timestamp) -> Vec<Part> {
+        let room = |id: FunctionId| {
+            let room = match self.room(&id, Wake::No) {
+                0 => self.room(&id, Wake::WhenFreed),
+                room => room,
+            };
+            (id, room)
+        };
+        let board = &self.inner.board;
+        board.hand_out(now, board.due_functions(now).into_iter().map(room).collect())
     }
 
     fn retention(&self) -> Retention {
@@ -188,11 +196,11 @@ impl Handle {
         let mut workers = JoinSet::new();
         loop {
             while workers.try_join_next().is_some() {}
-            if self.inner.is_stopping.load(Ordering::Relaxed) {
+            if self.is_stopping() {
                 break;
             }
             let now = Timestamp::now();
-            let plan = self.inner.board.plan(now, |id| self.room(id));
+            let plan = self.plan(now);
             if plan.is_empty() {
                 self.rest_workers(now).await;
                 continue;
@@ -208,7 +216,7 @@ impl Handle {
                         }
                         // Slots of what was not there after all are given back.
                         for (leased, slot) in taken.leased.into_iter().zip(part.slots) {
-                            workers.spawn(self.clone().attempt(leased, slot));
+                            workers.spawn(self.clone().attempt(leased, slot, until));
                         }
                     }
                 }
@@ -226,23 +234,18 @@ impl Handle {
 
     /// Waits until there may be something to do.
     async fn rest_workers(&self, now: Timestamp) {
-        let longest = match self.inner.board.next_due() {
-            None => LOOK_INTERVAL,
-            Some(due) if due <= now => LOOK_AGAIN,
-            Some(due) => Duration::from_millis(due.as_ms() - now.as_ms()).min(LOOK_INTERVAL),
-        };
+        let board = &self.inner.board;
+        // What is due already waits for a worker or for room, and either wakes.
+        let longest = board.next_due().filter(|due| *due > now).map_or(LOOK_INTERVAL, |due| due.since(now));
         // Whether it is woken or not, it looks.
-        let _ = tokio::time::timeout(longest, self.inner.board.woken()).await;
+        let _ = tokio::time::timeout(longest.min(LOOK_INTERVAL), board.wakes().notified()).await;
     }
 
     /// Removes dead letters that are old, from time to time.
     pub(crate) async fn run_letters(self) {
         loop {
             let age_max = self.inner.config.events.letters_age_max;
-            let before = Timestamp::from_ms(
-                Timestamp::now().as_ms().saturating_sub(u64::try_from(age_max.as_millis()).unwrap_or(u64::MAX)),
-            );
-            match self.inner.store.events().expire_letters(before).await {
+            match self.inner.store.events().expire_letters(Timestamp::now().minus(age_max)).await {
                 Ok(0) => {}
                 Ok(expired) => tracing::info!(expired, "dead letters were old and are removed"),
                 Err(error) => tracing::error!(%error, "removing old dead letters"),
@@ -260,9 +263,7 @@ impl Handle {
 /// The board of a store that has just been opened.
 pub(crate) fn open(config: &Config, backlogs: Vec<Backlog>) -> Board {
     let board = Board::new(config.in_flight_max);
-    for Backlog { function, events, bytes, next_due } in backlogs {
-        board.restore(&function, events, bytes, next_due);
-    }
+    backlogs.iter().for_each(|backlog| board.restore(backlog));
     board
 }
 

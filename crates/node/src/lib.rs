@@ -39,7 +39,7 @@ pub mod versions;
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -108,6 +108,27 @@ pub struct Config {
     pub drain_max: Duration,
 }
 
+impl Config {
+    /// A node with the default of everything, which keeps what it can make again below `directory` and fetches no images.
+    pub fn new(region: Region, directory: &Path) -> Self {
+        Self {
+            region,
+            packages_directory: directory.join("packages"),
+            images: images::Config::none(directory.join("images")),
+            capacity: CapacityLimits::default(),
+            admission: AdmissionLimits::default(),
+            placement: PlacementLimits::default(),
+            burst: BurstLimits::default(),
+            fair: FairPolicy::default(),
+            wait_max: Duration::from_secs(30),
+            keep_alive: KeepAlivePolicy::default(),
+            events: events::Config::default(),
+            logs: logs::Config::default(),
+            drain_max: Duration::from_secs(10),
+        }
+    }
+}
+
 /// A running node, as its doors see it. Clones are cheap.
 #[derive(Clone)]
 pub struct Handle {
@@ -132,6 +153,10 @@ impl Handle {
     /// The region in every ARN.
     pub fn region(&self) -> &Region {
         &self.inner.config.region
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.inner.is_stopping.load(Ordering::Relaxed)
     }
 
     /// The functions as they are now; a snapshot that never changes.
@@ -228,6 +253,7 @@ impl Service {
         let backlogs = store.events().recover(Timestamp::now()).await.map_err(io::Error::other)?;
         let packages = Packages::open(&config.packages_directory, store.clone(), config.images.limits)?;
         let logs = logs::Handle::new(config.logs, store.clone());
+        let board = events::open(&config.events, backlogs);
         let mut shared = None;
         let pools = Arc::new_cyclic(|pools| {
             let made = Arc::new(Shared {
@@ -244,6 +270,7 @@ impl Service {
                 logs: logs.clone(),
                 identity: identity.clone(),
                 packages,
+                freed: board.wakes(),
                 pools: pools.clone(),
             });
             shared = Some(made.clone());
@@ -254,7 +281,7 @@ impl Service {
             pools: pools.clone(),
             shared: shared.expect("new_cyclic has run its closure"),
             images: images::Images::open(&config.images)?,
-            board: events::open(&config.events, backlogs),
+            board,
             changes: Changes::default(),
             is_stopping: AtomicBool::new(false),
             executors,
@@ -278,6 +305,7 @@ impl Service {
         tasks.spawn(handle.clone().run_collector());
         tasks.spawn(handle.clone().finish_changes());
         tasks.spawn(handle.clone().run_events());
+        tasks.spawn(handle.clone().run_ages());
         tasks.spawn(handle.clone().run_letters());
         Ok((Self { handle: handle.clone(), tasks }, handle))
     }

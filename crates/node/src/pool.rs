@@ -63,6 +63,8 @@ pub(crate) struct Pool {
     executor: Arc<dyn Executor>,
     concurrency: u32,
     bounds: Bounds,
+    /// Calls that run. Changed only under the lock.
+    calls: AtomicU32,
     /// Calls that may run at once, as `crate::contention` has it.
     calls_max: AtomicU32,
     shared: Arc<Shared>,
@@ -86,8 +88,6 @@ struct State {
     running: u32,
     /// The same, for looking at; some may have ended.
     members: Vec<Weak<Member>>,
-    /// Calls that run.
-    calls: u32,
     allowance: Allowance,
     starting: u32,
     /// Those of them that are provisioned.
@@ -242,6 +242,7 @@ impl Pool {
             executor,
             concurrency,
             bounds,
+            calls: unset(),
             calls_max: AtomicU32::new(u32::MAX),
             shared,
             state: Mutex::new(state),
@@ -270,6 +271,7 @@ impl Pool {
             })
         };
         surplus.into_iter().for_each(retire);
+        self.quota.freed();
     }
 
     fn limits(&self) -> placement::Limits {
@@ -456,7 +458,7 @@ impl Pool {
 
     /// Takes a slot of the most recently used free instance, so that the others can grow old and go.
     fn take_slot(&self, state: &mut State) -> Option<Arc<Member>> {
-        if state.calls >= self.calls_max.load(Ordering::Relaxed) {
+        if self.calls() >= self.calls_max.load(Ordering::Relaxed) {
             return None;
         }
         while let Some(member) = state.free.last() {
@@ -470,7 +472,7 @@ impl Pool {
                 continue;
             }
             member.busy.store(busy + 1, Ordering::Relaxed);
-            state.calls += 1;
+            self.calls.fetch_add(1, Ordering::Relaxed);
             member.uses.store(member.uses.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
             if let Some(habit) = &mut state.habit {
                 habit.began(Instant::now);
@@ -536,7 +538,7 @@ impl Pool {
         let mut state = self.state.lock();
         let busy = member.busy.load(Ordering::Relaxed) - 1;
         member.busy.store(busy, Ordering::Relaxed);
-        state.calls -= 1;
+        self.calls.fetch_sub(1, Ordering::Relaxed);
         let now = Instant::now();
         if let Some(habit) = &mut state.habit {
             habit.ended(now);
@@ -589,18 +591,21 @@ impl Pool {
 
     /// Hands free slots to waiting callers in their order.
     fn serve_waiting(self: &Arc<Self>) {
-        loop {
-            let (waiter, member) = {
-                let mut state = self.state.lock();
-                let Some(waiter) = state.next_waiting() else { return };
-                let Some(member) = self.take_slot(&mut state) else {
-                    state.waiting.push_front(waiter);
-                    return;
-                };
-                (waiter, member)
-            };
+        while let Some((waiter, member)) = self.next_served() {
             waiter.answer(Ok(Lease { member, init: None, cold: None, pool: self.clone() }));
         }
+        // There are more instances than there were, or fewer who wait for one.
+        self.quota.freed();
+    }
+
+    fn next_served(&self) -> Option<(Waiter, Arc<Member>)> {
+        let mut state = self.state.lock();
+        let waiter = state.next_waiting()?;
+        let Some(member) = self.take_slot(&mut state) else {
+            state.waiting.push_front(waiter);
+            return None;
+        };
+        Some((waiter, member))
     }
 
     fn spawn_start(self: &Arc<Self>, reservation: Reservation) {
@@ -694,7 +699,7 @@ impl Pool {
                 let waiter = state.next_waiting();
                 member.busy.store(u32::from(waiter.is_some()), Ordering::Relaxed);
                 member.uses.store(u32::from(waiter.is_some()), Ordering::Relaxed);
-                state.calls += u32::from(waiter.is_some());
+                self.calls.fetch_add(u32::from(waiter.is_some()), Ordering::Relaxed);
                 state.members.retain(|member| member.strong_count() > 0);
                 state.members.push(Arc::downgrade(&member));
                 if let (Some(_), Some(habit)) = (&waiter, &mut state.habit) {

@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use updraft_engine::{admission, burst, placement};
+use updraft_engine::{admission, burst, events::Load, placement};
 use updraft_executor::Executor;
 use updraft_types::{AccountId, Fault, Function, FunctionId, Runtime, Version, VersionId, function::State};
 
@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) logs: logs::Handle,
     pub(crate) identity: Identity,
     pub(crate) packages: Packages,
+    /// Told of room for calls that somebody waits for.
+    pub(crate) freed: Arc<Notify>,
     pub(crate) pools: Weak<Pools>,
 }
 
@@ -125,6 +127,15 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Whether somebody is to be woken when there is more room than now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// Nobody is.
+    No,
+    /// Whoever hands out work is.
+    WhenFreed,
+}
+
 /// All pools.
 pub(crate) struct Pools {
     shared: Arc<Shared>,
@@ -146,12 +157,18 @@ struct Quotas {
 }
 
 impl Quotas {
-    fn of(&mut self, id: &FunctionId, unreserved: u32, reserved: Option<u32>) -> Arc<quota::Function> {
+    fn of(
+        &mut self,
+        id: &FunctionId,
+        unreserved: u32,
+        reserved: Option<u32>,
+        freed: &Arc<Notify>,
+    ) -> Arc<quota::Function> {
         if let Some(quota) = self.functions.get(id) {
             return quota.clone();
         }
         let account = self.accounts.entry(id.account.clone());
-        let account = account.or_insert_with(|| Arc::new(quota::Account::new(unreserved))).clone();
+        let account = account.or_insert_with(|| Arc::new(quota::Account::new(unreserved, freed.clone()))).clone();
         let quota = Arc::new(quota::Function::new(account, reserved));
         self.functions.insert(id.clone(), quota.clone());
         quota
@@ -198,7 +215,8 @@ impl Pools {
             let mut quotas = self.quotas.lock();
             let unreserved = self.unreserved(&catalog, &id.function.account);
             let reserved = bounds.scaling.reserved_concurrency;
-            (quotas.of(&id.function, unreserved, reserved), quotas.tallies.of(&id.function))
+            let quota = quotas.of(&id.function, unreserved, reserved, &self.shared.freed);
+            (quota, quotas.tallies.of(&id.function))
         };
         let pool = Arc::new(Pool::new(function.clone(), bounds, executor, counted, self.shared.clone()));
         pools.insert(id.clone(), pool.clone());
@@ -307,23 +325,41 @@ impl Pools {
         self.quotas.lock().tallies.of(id)
     }
 
-    /// How many more calls of a function would be let in now by the limits of itself and its account, and how many there
-    /// are.
-    pub(crate) fn room(&self, id: &FunctionId) -> (u32, u32) {
-        let quotas = self.quotas.lock();
-        quotas.functions.get(id).map_or((u32::MAX, 0), |quota| (quota.room(), quota.in_flight()))
-    }
-
-    /// The instances of a function's, of `$LATEST` and of these versions.
-    pub(crate) fn instances_of(&self, id: &FunctionId, numbered: impl Iterator<Item = Version>) -> Instances {
-        let pools = self.by_version.read();
-        let mut instances = Instances::default();
-        for version in std::iter::once(Version::Latest).chain(numbered) {
-            if let Some(pool) = pools.get(&VersionId { function: id.clone(), version }) {
-                instances.add(pool.now());
-            }
+    /// What a function's calls look like, those of `$LATEST` and of its versions. With `Wake::WhenFreed` whoever hands out
+    /// work is woken as soon as there may be more room than is found here.
+    pub(crate) fn load(&self, function: &Function, versions: impl Iterator<Item = Version>, wake: Wake) -> Load {
+        let open: Vec<Arc<Pool>> = {
+            let pools = self.by_version.read();
+            let id = |version| VersionId { function: function.id.clone(), version };
+            std::iter::once(Version::Latest).chain(versions).filter_map(|one| pools.get(&id(one)).cloned()).collect()
+        };
+        let (quota, account) = {
+            let quotas = self.quotas.lock();
+            (quotas.functions.get(&function.id).cloned(), quotas.accounts.get(&function.id.account).cloned())
+        };
+        match (&quota, &account) {
+            _ if wake == Wake::No => {}
+            (Some(quota), _) => quota.watch(),
+            (None, Some(account)) => account.watch(),
+            (None, None) => {}
         }
-        instances
+        let set_aside = open.iter().fold(0_u32, |sum, pool| sum.saturating_add(pool.set_aside.room()));
+        let admitted = match (&quota, account) {
+            (Some(quota), _) => quota.room(set_aside),
+            // Nothing of it has run yet.
+            (None, Some(account)) if function.scaling.reserved_concurrency.is_none() => account.room(),
+            (None, _) => u32::MAX,
+        };
+        let mut instances = Instances::default();
+        open.iter().for_each(|pool| instances.add(pool.now()));
+        let (instances_max, each) = self.bounds(function);
+        Load {
+            admitted,
+            capacity: instances_max.saturating_mul(each),
+            in_flight: quota.map_or(0, |quota| quota.in_flight()),
+            instances: instances.running + instances.starting,
+            waiting: instances.waiting,
+        }
     }
 
     /// What was counted of a function, and what there is of it now; `None` if it has not been invoked.

@@ -41,15 +41,12 @@ mod tests {
     use updraft_store::Store;
     use updraft_types::{
         FunctionId, Invocation, Payload, RequestId, Runtime, VersionId,
-        function::{Architecture, Configuration, State, TracingMode},
+        function::{Configuration, State},
         invocation::{Context, LogTail},
     };
 
     use super::*;
-    use crate::{
-        AdmissionLimits, BurstLimits, CapacityLimits, Config, Draft, Executors, FairPolicy, PlacementLimits, Service,
-        logs,
-    };
+    use crate::{CapacityLimits, Config, Draft, Executors, Service};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -69,19 +66,8 @@ mod tests {
         async fn open_in(directory: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
             let store = Store::open(updraft_store::Config { directory: directory.path().to_owned() }).await.unwrap();
             let mut config = Config {
-                region: "us-east-1".parse().unwrap(),
-                packages_directory: directory.path().join("packages"),
-                images: crate::images::Config::none(directory.path().join("images")),
                 capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
-                admission: AdmissionLimits::default(),
-                placement: PlacementLimits::default(),
-                burst: BurstLimits::default(),
-                fair: FairPolicy::default(),
-                wait_max: Duration::from_secs(20),
-                keep_alive: Policy::default(),
-                events: Default::default(),
-                logs: logs::Config::default(),
-                drain_max: Duration::from_secs(10),
+                ..Config::new("us-east-1".parse().unwrap(), directory.path())
             };
             change(&mut config);
             let executor = Arc::new(FakeExecutor::new(1, Arc::new(Ok)));
@@ -141,24 +127,7 @@ mod tests {
     }
 
     fn configuration() -> Configuration {
-        Configuration {
-            runtime: Runtime::Python { minor: 11 },
-            handler: "app.handler".into(),
-            role: "arn:aws:iam::000000000000:role/r".into(),
-            description: String::new(),
-            timeout_s: 3,
-            memory_mb: 128,
-            ephemeral_storage_mb: 512,
-            environment: Default::default(),
-            architecture: Architecture::X86_64,
-            tracing: TracingMode::PassThrough,
-            log_group: None,
-            logging: Default::default(),
-            egress: None,
-            layers: Vec::new(),
-            image: Default::default(),
-            snap_start: Default::default(),
-        }
+        Configuration::new(Runtime::Python { minor: 11 }, "app.handler", "arn:aws:iam::000000000000:role/r")
     }
 
     async fn until(is_so: impl Fn() -> bool) {

@@ -19,16 +19,15 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use updraft_executor::{Call, Executor, Framing, Instance, Rejected, Reply, Start, Support, Unsupported};
 use updraft_node::{
-    AdmissionLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits, Publish,
-    Refusal, Service, aliases,
+    CapacityLimits, Config, Draft, Executors, Handle, PlacementLimits, Publish, Refusal, Service, aliases,
     events::{self, Full, Limits, Policy, Refused},
-    figures, identity, logs,
+    figures, identity,
     versions::Publication,
 };
 use updraft_store::Store;
 use updraft_types::{
     Event, Fault, Function, FunctionId, Payload, Qualifier, RequestId, Runtime, Timestamp, body,
-    function::{Architecture, Configuration, LastUpdate, State, TracingMode},
+    function::{Configuration, LastUpdate, State},
     iam::Holder,
     settings::{EventInvoke, RecursiveLoop},
 };
@@ -142,22 +141,14 @@ impl Node {
     async fn open(directory: &Path, change: impl FnOnce(&mut Config)) -> Self {
         let store = Store::open(updraft_store::Config { directory: directory.to_owned() }).await.unwrap();
         let mut config = Config {
-            region: "us-east-1".parse().unwrap(),
-            packages_directory: directory.join("packages"),
-            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
-            admission: AdmissionLimits::default(),
+            // How busy the machine is must not decide what a test sees.
             placement: PlacementLimits { busy_instances_max: 1_000, ..PlacementLimits::default() },
-            burst: Default::default(),
-            fair: Default::default(),
-            wait_max: Duration::from_secs(20),
-            keep_alive: KeepAlivePolicy::default(),
             events: events::Config {
                 policy: Policy::default().with_retry_pause(Duration::from_millis(1)),
                 ..events::Config::default()
             },
-            logs: logs::Config::default(),
-            drain_max: Duration::from_secs(10),
+            ..Config::new("us-east-1".parse().unwrap(), directory)
         };
         change(&mut config);
         let recorder = Arc::new(Recorder::default());
@@ -261,24 +252,21 @@ fn draft(name: &str) -> Draft {
     Draft {
         id: id(name),
         configuration: Configuration {
-            runtime: Runtime::Python { minor: 11 },
-            handler: "app.handler".into(),
-            role: ROLE.into(),
-            description: String::new(),
             timeout_s: 30,
-            memory_mb: 128,
-            ephemeral_storage_mb: 512,
-            environment: Default::default(),
-            architecture: Architecture::X86_64,
-            tracing: TracingMode::PassThrough,
-            log_group: None,
-            logging: Default::default(),
-            egress: None,
-            layers: Vec::new(),
-            snap_start: Default::default(),
-            image: Default::default(),
+            ..Configuration::new(Runtime::Python { minor: 11 }, "app.handler", ROLE)
         },
         tags: Default::default(),
+    }
+}
+
+/// An alias of the first version.
+fn alias(function: &str, name: &updraft_types::AliasName) -> aliases::Draft {
+    aliases::Draft {
+        function: id(function),
+        name: name.clone(),
+        version: updraft_types::Version::Number(1),
+        additional: None,
+        description: String::new(),
     }
 }
 
@@ -518,6 +506,93 @@ async fn what_is_full_is_said_and_an_event_that_is_too_old_is_given_up() {
 }
 
 #[tokio::test]
+async fn ages_pass_whether_or_not_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), |_| {}).await;
+    for name in ["f", "told"] {
+        node.create(name).await;
+    }
+    node.allow("lambda:InvokeFunction").await;
+    node.handle.reserve_concurrency(&id("f"), Some(1)).await.unwrap();
+    let tell = EventInvoke { on_failure: Some(arn("told")), ..EventInvoke::default() };
+    node.configure("f", "live", tell).await;
+    node.handle.publish_version(&id("f"), Publication::default()).await.unwrap();
+    let live: updraft_types::AliasName = "live".parse().unwrap();
+    node.handle.create_alias(alias("f", &live)).await.unwrap();
+    node.handle.accept(event("f", &json!({ "hold": true }))).await.unwrap();
+    until("the only place is taken", || node.seen("f").len() == 1).await;
+
+    let old = |qualifier| Event { accepted_at: Timestamp::from_ms(1), qualifier, ..event("f", &json!("old")) };
+    node.handle.accept(event("f", &json!("young"))).await.unwrap();
+    node.handle.accept(old(None)).await.unwrap();
+    node.handle.accept(old(Some(Qualifier::Alias(live)))).await.unwrap();
+    until("the old ones are given up", || node.figures("f").given_up[1] == 2).await;
+    until("the destination is told", || node.seen("told").len() == 1).await;
+    assert_eq!(node.seen("told")[0].event["requestContext"]["condition"], "EventAgeExceeded");
+    let letters = node.letters("f").await;
+    assert_eq!((letters.len(), &letters[0].1["requestPayload"]), (1, &json!("old")));
+    let now = node.handle.figures(&id("f")).events;
+    assert_eq!((now.pending, now.in_flight, node.seen("f").len()), (2, 1, 1));
+
+    node.recorder.is_open.store(true, Ordering::SeqCst);
+    node.drained().await;
+    assert_eq!((node.figures("f").delivered, &node.seen("f")[1].event), (2, &json!("young")));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn ages_pass_with_no_worker_free_and_many_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), |config| config.events.in_flight_max = 1).await;
+    node.create("f").await;
+    node.create("g").await;
+    node.handle.accept(event("g", &json!({ "hold": true }))).await.unwrap();
+    until("the only worker is taken", || node.seen("g").len() == 1).await;
+    let mut accepting = tokio::task::JoinSet::new();
+    for number in 0..150 {
+        let old = Event { accepted_at: Timestamp::from_ms(1 + number), ..event("f", &json!(number)) };
+        let handle = node.handle.clone();
+        accepting.spawn(async move { handle.accept(old).await.unwrap() });
+    }
+    accepting.join_all().await;
+    until("all of them are given up", || node.figures("f").given_up[1] == 150).await;
+    assert_eq!((node.seen("f").len(), node.handle.figures(&id("f")).events.pending), (0, 0));
+    assert_eq!(node.seen("g").len(), 1, "the worker is where it was");
+    node.recorder.is_open.store(true, Ordering::SeqCst);
+    node.drained().await;
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_functions_error_while_the_platform_stops_is_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path(), |_| {}).await;
+    node.create("f").await;
+    node.configure("f", "$LATEST", EventInvoke { retries_max: Some(0), ..EventInvoke::default() }).await;
+    node.handle.accept(event("f", &json!({ "hold": true, "fail": 9 }))).await.unwrap();
+    until("it is tried", || node.seen("f").len() == 1).await;
+    let Node { handle, recorder, stop, service } = node;
+    stop.send(()).unwrap();
+    loop {
+        match handle.accept(event("f", &json!({ "hold": true }))).await {
+            Err(Refused::Invocation(Refusal::Stopping)) => break,
+            other => other.unwrap(),
+        }
+        tokio::task::yield_now().await;
+    }
+    recorder.is_open.store(true, Ordering::SeqCst);
+    service.await.unwrap();
+
+    let node = Node::open(directory.path(), |_| {}).await;
+    node.recorder.is_open.store(true, Ordering::SeqCst);
+    node.drained().await;
+    let letters = node.letters("f").await;
+    assert_eq!((letters.len(), letters[0].0.as_str()), (1, "RetriesExhausted; there is no OnFailure destination"));
+    assert!(node.seen("f").iter().all(|seen| seen.event.get("fail").is_none()), "it was not tried again");
+    node.close().await;
+}
+
+#[tokio::test]
 async fn deleting_a_function_deletes_its_events() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::open(directory.path(), |config| config.events.in_flight_max = 2).await;
@@ -540,25 +615,18 @@ async fn deleting_a_function_deletes_its_events() {
 #[tokio::test]
 async fn an_alias_is_asked_anew_at_each_try() {
     let directory = tempfile::tempdir().unwrap();
-    let slow =
-        |config: &mut Config| config.events.policy = Policy::default().with_retry_pause(Duration::from_millis(300));
-    let node = Node::open(directory.path(), slow).await;
+    let node = Node::open(directory.path(), |_| {}).await;
     node.create("f").await;
     node.handle.publish_version(&id("f"), Publication::default()).await.unwrap();
     let live: updraft_types::AliasName = "live".parse().unwrap();
-    let draft = aliases::Draft {
-        function: id("f"),
-        name: live.clone(),
-        version: updraft_types::Version::Number(1),
-        additional: None,
-        description: String::new(),
-    };
-    node.handle.create_alias(draft).await.unwrap();
-    let sent = Event { qualifier: Some(Qualifier::Alias(live.clone())), ..event("f", &json!({ "fail": 1 })) };
+    node.handle.create_alias(alias("f", &live)).await.unwrap();
+    let sent =
+        Event { qualifier: Some(Qualifier::Alias(live.clone())), ..event("f", &json!({ "fail": 1, "hold": true })) };
     node.handle.accept(sent).await.unwrap();
-    until("it was tried", || node.seen("f").len() == 1).await;
+    until("it is tried", || node.seen("f").len() == 1).await;
     let change = aliases::Change { version: Some(updraft_types::Version::Latest), ..aliases::Change::default() };
     node.handle.update_alias(&id("f"), &live, None, change).await.unwrap();
+    node.recorder.is_open.store(true, Ordering::SeqCst);
     node.drained().await;
     let versions: Vec<(String, Option<String>)> =
         node.seen("f").into_iter().map(|seen| (seen.version, seen.qualifier)).collect();

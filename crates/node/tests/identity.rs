@@ -6,13 +6,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use updraft_executor::fake::FakeExecutor;
 use updraft_node::{
-    AdmissionLimits, CapacityLimits, Executors, Handle, KeepAlivePolicy, PlacementLimits, Service,
+    CapacityLimits, Executors, Handle, Service,
     identity::{
         Draft, Noun, Refusal, RoleChange,
         credential::Unusable,
         sessions::{FUNCTION_SESSION, Terms},
     },
-    logs,
 };
 use updraft_store::Store;
 use updraft_types::{
@@ -34,19 +33,8 @@ impl Node {
     async fn start(directory: &Path) -> Self {
         let store = Store::open(updraft_store::Config { directory: directory.to_owned() }).await.unwrap();
         let config = updraft_node::Config {
-            region: "us-east-1".parse().unwrap(),
-            packages_directory: directory.join("packages"),
-            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 1_000, instances_max: 10 },
-            admission: AdmissionLimits::default(),
-            placement: PlacementLimits::default(),
-            burst: Default::default(),
-            fair: Default::default(),
-            wait_max: Duration::from_secs(20),
-            keep_alive: KeepAlivePolicy::default(),
-            events: Default::default(),
-            logs: logs::Config::default(),
-            drain_max: Duration::from_secs(10),
+            ..updraft_node::Config::new("us-east-1".parse().unwrap(), directory)
         };
         let executor = Arc::new(FakeExecutor::new(1, Arc::new(Ok)));
         let executors = Executors { process: executor.clone(), wasm: executor };

@@ -18,13 +18,13 @@ use updraft_executor::{
     fake::{FakeExecutor, Handler},
 };
 use updraft_node::{
-    AdmissionLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits, Reply,
-    Service, control, layers, logs, versions::Publication,
+    CapacityLimits, Config, Draft, Executors, Handle, PlacementLimits, Reply, Service, control, layers,
+    versions::Publication,
 };
 use updraft_store::Store;
 use updraft_types::{
     AccountId, Fault, Function, FunctionId, Invocation, LayerId, LayerVersionId, Payload, RequestId, Runtime,
-    function::{Architecture, Configuration, State, TracingMode},
+    function::{Configuration, State},
     invocation::{Context, LogTail},
     layer::{LayerStatement, LayerVersion},
 };
@@ -72,20 +72,10 @@ impl Node {
         let store = Store::open(updraft_store::Config { directory: directory.to_owned() }).await.unwrap();
         let packages = directory.join("packages");
         let config = Config {
-            region: "us-east-1".parse().unwrap(),
-            packages_directory: packages.clone(),
-            images: updraft_node::images::Config::none(packages.parent().unwrap().join("images")),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
-            admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.
             placement: PlacementLimits { busy_instances_max: 1_000, ..PlacementLimits::default() },
-            burst: Default::default(),
-            fair: Default::default(),
-            wait_max: Duration::from_secs(20),
-            keep_alive: KeepAlivePolicy::default(),
-            events: Default::default(),
-            logs: logs::Config::default(),
-            drain_max: Duration::from_secs(10),
+            ..Config::new("us-east-1".parse().unwrap(), directory)
         };
         let echo: Handler = Arc::new(Ok);
         let executor = Arc::new(Layered { fake: FakeExecutor::new(1, echo), seen: Mutex::default() });
@@ -178,22 +168,8 @@ fn draft(name: &str, layers: &[&LayerVersion]) -> Draft {
     Draft {
         id: id(name),
         configuration: Configuration {
-            runtime: Runtime::Python { minor: 11 },
-            handler: "app.handler".into(),
-            role: "arn:aws:iam::000000000000:role/r".into(),
-            description: String::new(),
-            timeout_s: 3,
-            memory_mb: 128,
-            ephemeral_storage_mb: 512,
-            environment: Default::default(),
-            architecture: Architecture::X86_64,
-            tracing: TracingMode::PassThrough,
-            log_group: None,
-            egress: None,
-            logging: Default::default(),
             layers: layers.iter().map(|layer| (*layer).clone().into()).collect(),
-            snap_start: Default::default(),
-            image: Default::default(),
+            ..Configuration::new(Runtime::Python { minor: 11 }, "app.handler", "arn:aws:iam::000000000000:role/r")
         },
         tags: Default::default(),
     }

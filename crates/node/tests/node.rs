@@ -18,12 +18,12 @@ use updraft_node::{
     AdmissionLimits, BurstLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits,
     Refusal, Reply, Service, control,
     dispatch::{Limit, Throttle},
-    layers, logs,
+    layers,
 };
 use updraft_store::Store;
 use updraft_types::{
     ExitStatus, Fault, FunctionId, Invocation, LayerId, Payload, RequestId, Runtime,
-    function::{Architecture, Configuration, LastUpdate, Scaling, State, TracingMode},
+    function::{Configuration, LastUpdate, Scaling, State},
     invocation::{Context, LogTail},
 };
 
@@ -46,20 +46,10 @@ impl Node {
     async fn open(directory: &std::path::Path, executor: FakeExecutor, change: impl FnOnce(&mut Config)) -> Self {
         let store = Store::open(updraft_store::Config { directory: directory.to_owned() }).await.unwrap();
         let mut config = Config {
-            region: "us-east-1".parse().unwrap(),
-            packages_directory: directory.join("packages"),
-            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
-            admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.
             placement: PlacementLimits { busy_instances_max: 1_000, ..PlacementLimits::default() },
-            burst: Default::default(),
-            fair: Default::default(),
-            wait_max: Duration::from_secs(20),
-            keep_alive: KeepAlivePolicy::default(),
-            events: Default::default(),
-            logs: logs::Config::default(),
-            drain_max: Duration::from_secs(10),
+            ..Config::new("us-east-1".parse().unwrap(), directory)
         };
         change(&mut config);
         let executor = Arc::new(executor);
@@ -135,24 +125,11 @@ fn id(name: &str) -> FunctionId {
 fn draft(name: &str) -> Draft {
     Draft {
         id: id(name),
-        configuration: Configuration {
-            runtime: Runtime::Python { minor: 11 },
-            handler: "app.handler".into(),
-            role: "arn:aws:iam::000000000000:role/r".into(),
-            description: String::new(),
-            timeout_s: 3,
-            memory_mb: 128,
-            ephemeral_storage_mb: 512,
-            environment: Default::default(),
-            architecture: Architecture::X86_64,
-            tracing: TracingMode::PassThrough,
-            log_group: None,
-            logging: Default::default(),
-            egress: None,
-            layers: Vec::new(),
-            image: Default::default(),
-            snap_start: Default::default(),
-        },
+        configuration: Configuration::new(
+            Runtime::Python { minor: 11 },
+            "app.handler",
+            "arn:aws:iam::000000000000:role/r",
+        ),
         tags: Default::default(),
     }
 }

@@ -17,15 +17,14 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use updraft_executor::{Call, Executor, Framing, Instance, Rejected, Reply, Start, Support, Unsupported};
 use updraft_node::{
-    AdmissionLimits, CapacityLimits, Config, Draft, Executors, Handle, KeepAlivePolicy, PlacementLimits, Publish,
-    Refusal, Service, aliases, control, logs,
+    CapacityLimits, Config, Draft, Executors, Handle, PlacementLimits, Publish, Refusal, Service, aliases, control,
     provisioned::{self, Status},
     versions::Publication,
 };
 use updraft_store::Store;
 use updraft_types::{
     Fault, Function, FunctionId, Invocation, Payload, Qualifier, RequestId, Runtime, Version, VersionId, body,
-    function::{Architecture, Configuration, LastUpdate, State, TracingMode},
+    function::{Configuration, LastUpdate, State},
     invocation::{Context, LogTail},
     version::Additional,
 };
@@ -101,20 +100,10 @@ impl Node {
     async fn open(directory: &Path) -> Self {
         let store = Store::open(updraft_store::Config { directory: directory.to_owned() }).await.unwrap();
         let config = Config {
-            region: "us-east-1".parse().unwrap(),
-            packages_directory: directory.join("packages"),
-            images: updraft_node::images::Config::none(directory.join("images")),
             capacity: CapacityLimits { memory_mb_max: 20_000, instances_max: 150 },
-            admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.
             placement: PlacementLimits { busy_instances_max: 1_000, ..PlacementLimits::default() },
-            burst: Default::default(),
-            fair: Default::default(),
-            wait_max: Duration::from_secs(20),
-            keep_alive: KeepAlivePolicy::default(),
-            events: Default::default(),
-            logs: logs::Config::default(),
-            drain_max: Duration::from_secs(10),
+            ..Config::new("us-east-1".parse().unwrap(), directory)
         };
         let teller = Arc::new(Teller::default());
         let alive = teller.alive.clone();
@@ -215,22 +204,8 @@ fn draft() -> Draft {
     Draft {
         id: id(),
         configuration: Configuration {
-            runtime: Runtime::Python { minor: 11 },
-            handler: "app.handler".into(),
-            role: "arn:aws:iam::000000000000:role/r".into(),
             description: "latest".into(),
-            timeout_s: 3,
-            memory_mb: 128,
-            ephemeral_storage_mb: 512,
-            environment: Default::default(),
-            architecture: Architecture::X86_64,
-            tracing: TracingMode::PassThrough,
-            log_group: None,
-            egress: None,
-            layers: Vec::new(),
-            snap_start: Default::default(),
-            image: Default::default(),
-            logging: Default::default(),
+            ..Configuration::new(Runtime::Python { minor: 11 }, "app.handler", "arn:aws:iam::000000000000:role/r")
         },
         tags: Default::default(),
     }

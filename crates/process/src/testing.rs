@@ -17,7 +17,7 @@ use updraft_executor::{Call, Guest, Milestone, Start, egress::Outside};
 use updraft_types::{
     Function, InstanceId, Payload, RequestId, RevisionId, Timestamp,
     egress::HostName,
-    function::{Architecture, Code, Configuration, State, TracingMode},
+    function::{Code, Configuration, State},
     image::{Image, Program},
     invocation::Context,
 };
@@ -59,22 +59,8 @@ pub(crate) fn function(runtime: &str, handler: &str) -> Function {
         revision: RevisionId::random(),
         modified_at: Timestamp::from_ms(0),
         configuration: Configuration {
-            runtime: runtime.parse().unwrap(),
-            handler: handler.to_owned(),
-            role: "arn:aws:iam::000000000000:role/r".to_owned(),
-            description: String::new(),
-            timeout_s: 3,
             memory_mb: 256,
-            ephemeral_storage_mb: 512,
-            environment: Default::default(),
-            architecture: Architecture::X86_64,
-            tracing: TracingMode::PassThrough,
-            log_group: None,
-            logging: Default::default(),
-            egress: None,
-            layers: Vec::new(),
-            image: Default::default(),
-            snap_start: Default::default(),
+            ..Configuration::new(runtime.parse().unwrap(), handler, "arn:aws:iam::000000000000:role/r")
         },
         code: Code { sha256: String::new(), size_bytes: 0, image: None },
         state: State::Active,

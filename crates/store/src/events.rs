@@ -7,15 +7,19 @@
 //! Invariants: an accepted event is pending, settled or a dead letter, at every commit; a delivery has one live lease at
 //! most; a settlement whose lease is not the last one changes nothing at all; nothing is kept of a function that is deleted.
 
+mod ages;
 mod letters;
 mod rows;
 
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use updraft_types::{Event, FunctionId, Timestamp};
+use updraft_types::{Event, FunctionId, RequestId, Timestamp};
 
-pub use self::letters::{DeadLetter, Retention};
+pub use self::{
+    ages::{Aged, Ages},
+    letters::{DeadLetter, Retention},
+};
 use crate::{database::Database, failure::passes_outward};
 
 /// The events of every account.
@@ -74,8 +78,8 @@ pub struct Taken {
 pub enum Settlement {
     /// The event is done with, one way or the other.
     End {
-        /// An event that follows from it, and the dead letter in its place if its function is not there.
-        follow: Option<Box<(Event, DeadLetter)>>,
+        /// What follows from it.
+        follow: Option<Box<Follow>>,
         /// What could not be passed on.
         letter: Option<DeadLetter>,
         /// How many letters of the function are kept; the oldest make room.
@@ -88,6 +92,32 @@ pub enum Settlement {
         /// What has happened to it by then.
         progress: Progress,
     },
+}
+
+/// An event that follows from another, and carries the record of its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follow {
+    /// It.
+    pub event: Event,
+    /// The function whose event came to an end. If the one that follows has none any more, the record becomes a dead letter
+    /// of this one,
+    pub source: FunctionId,
+    /// of this event,
+    pub request: RequestId,
+    /// for this reason.
+    pub otherwise: String,
+}
+
+impl Follow {
+    fn letter(&self) -> DeadLetter {
+        DeadLetter {
+            function: self.source.clone(),
+            request: self.request,
+            at: self.event.accepted_at,
+            reason: self.otherwise.clone(),
+            record: String::from_utf8_lossy(&self.event.payload).into_owned(),
+        }
+    }
 }
 
 /// What a settlement came to.
@@ -113,6 +143,8 @@ pub struct Backlog {
     pub bytes: u64,
     /// When the first of them is due.
     pub next_due: Timestamp,
+    /// When the oldest was accepted.
+    pub oldest: Timestamp,
 }
 
 /// What was pending of a function that was deleted.
@@ -178,8 +210,23 @@ impl Events {
         Ok(taken.await?)
     }
 
+    /// Leases events of a function that are too old to be tried, due or not, until `until`: whoever has them is to give
+    /// them up. At most `pick` says, and until it has `bytes_max` in hand.
+    pub async fn lease_aged(
+        &self,
+        pick: Pick,
+        ages: Ages,
+        now: Timestamp,
+        until: Timestamp,
+        bytes_max: u64,
+    ) -> Result<Aged, Error> {
+        let span = (now, until);
+        Ok(self.database.write(move |connection| ages::take(connection, &pick, &ages, span, bytes_max)).await?)
+    }
+
     /// Settles a try, whole or not at all.
-    pub async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Error> {
+    pub async fn settle(&self, lease: Lease, settlement: impl Into<Arc<Settlement>>) -> Result<Settled, Error> {
+        let settlement = settlement.into();
         Ok(self.database.write(move |connection| settle(connection, lease, &settlement)).await?)
     }
 
@@ -188,7 +235,8 @@ impl Events {
         let found = self.database.write(move |connection| {
             let sql = "UPDATE delivery SET is_leased = 0, due_at = ?1 WHERE is_leased = 1";
             connection.prepare_cached(sql)?.execute([rows::ms(now)])?;
-            let sql = "SELECT account, name, count(*), sum(bytes), min(due_at) FROM delivery GROUP BY account, name";
+            let sql = "SELECT account, name, count(*), sum(bytes), min(due_at), min(accepted_at) FROM delivery
+                       GROUP BY account, name";
             let mut statement = connection.prepare_cached(sql)?;
             let backlog = |row: &rusqlite::Row<'_>| {
                 Ok(Backlog {
@@ -196,6 +244,7 @@ impl Events {
                     events: row.get::<_, i64>(2)?.unsigned_abs(),
                     bytes: row.get::<_, i64>(3)?.unsigned_abs(),
                     next_due: rows::timestamp(row, 4)?,
+                    oldest: rows::timestamp(row, 5)?,
                 })
             };
             statement.query_map((), backlog)?.collect()
@@ -234,17 +283,21 @@ fn take(
             break;
         }
         *bytes_left = bytes_left.saturating_sub(bytes.unsigned_abs());
-        let sql = "UPDATE delivery SET is_leased = 1, due_at = ?2, lease = lease + 1 WHERE event = ?1
-                   RETURNING lease, attempts, refusals";
-        let (number, progress) = connection.prepare_cached(sql)?.query_row(params![event, rows::ms(until)], |row| {
-            Ok((row.get(0)?, Progress { attempts: row.get(1)?, refusals: row.get(2)? }))
-        })?;
-        let event_read = rows::read(connection, event, &pick.function)?;
-        leased.push(Leased { lease: Lease { event, number }, progress, event: event_read });
+        leased.push(lease(connection, event, &pick.function, until)?);
     }
     let sql = "SELECT min(due_at) FROM delivery WHERE account = ?1 AND name = ?2";
     let next: Option<i64> = connection.prepare_cached(sql)?.query_row((account, name), |row| row.get(0))?;
     Ok(Taken { leased, next_due: next.map(rows::instant) })
+}
+
+/// Leases one event of a function's.
+fn lease(connection: &Connection, event: i64, function: &FunctionId, until: Timestamp) -> rusqlite::Result<Leased> {
+    let sql = "UPDATE delivery SET is_leased = 1, due_at = ?2, lease = lease + 1 WHERE event = ?1
+               RETURNING lease, attempts, refusals";
+    let (number, progress) = connection.prepare_cached(sql)?.query_row(params![event, rows::ms(until)], |row| {
+        Ok((row.get(0)?, Progress { attempts: row.get(1)?, refusals: row.get(2)? }))
+    })?;
+    Ok(Leased { lease: Lease { event, number }, progress, event: rows::read(connection, event, function)? })
 }
 
 fn settle(connection: &Connection, lease: Lease, settlement: &Settlement) -> rusqlite::Result<Settled> {
@@ -263,10 +316,10 @@ fn settle(connection: &Connection, lease: Lease, settlement: &Settlement) -> rus
         Settlement::End { follow, letter, retention } => {
             rows::remove(connection, lease.event)?;
             let mut followed = false;
-            if let Some((event, otherwise)) = follow.as_deref() {
-                followed = rows::insert(connection, event, None)?.is_some();
+            if let Some(follow) = follow {
+                followed = rows::insert(connection, &follow.event, None)?.is_some();
                 if !followed {
-                    letters::add(connection, otherwise, *retention)?;
+                    letters::add(connection, &follow.letter(), *retention)?;
                 }
             }
             if let Some(letter) = letter {

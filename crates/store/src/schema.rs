@@ -307,6 +307,15 @@ pub(crate) const PLATFORM: Schema = Schema {
         CREATE INDEX dead_letter_by_function ON dead_letter (account, name, id, bytes);
         CREATE INDEX dead_letter_by_age ON dead_letter (at);
     ",
+        "
+        -- What is too old is found whether it is due or not, by the index alone. Both columns are as the event has them.
+        ALTER TABLE delivery ADD COLUMN accepted_at INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE delivery ADD COLUMN qualifier TEXT;
+        UPDATE delivery SET (accepted_at, qualifier) =
+            (SELECT e.accepted_at, e.qualifier FROM event AS e WHERE e.id = delivery.event);
+        DROP INDEX delivery_by_function;
+        CREATE INDEX delivery_by_function ON delivery (account, name, due_at, event, bytes, accepted_at, qualifier);
+    ",
     ],
 };
 
@@ -448,6 +457,22 @@ mod tests {
         assert!(matches!(error, MigrateError::Failure(Failure::Damaged(_))), "{error}");
         assert_eq!(version(&connection, &[""]).unwrap(), 1);
         assert!(connection.execute_batch("SELECT x FROM b").is_err());
+    }
+
+    #[test]
+    fn what_was_pending_keeps_its_age() {
+        let at = PLATFORM.migrations.iter().position(|step| step.contains("delivery ADD COLUMN accepted_at")).unwrap();
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, &PLATFORM.migrations[..at]).unwrap();
+        let rows = "INSERT INTO event VALUES (7, 'r', 'live', NULL, 't', 41, x''), (8, 'r', NULL, NULL, 't', 42, x'');
+                    INSERT INTO delivery VALUES (7, '111111111111', 'f', 90, 0, 0, 0, 0, 1),
+                                                (8, '111111111111', 'f', 90, 0, 0, 0, 0, 1);";
+        connection.execute_batch(rows).unwrap();
+        migrate(&mut connection, PLATFORM.migrations).unwrap();
+        let mut read = connection.prepare("SELECT accepted_at, qualifier FROM delivery ORDER BY event").unwrap();
+        let read = read.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let read: Vec<(u32, Option<String>)> = read.collect::<Result<_, _>>().unwrap();
+        assert_eq!(read, [(41, Some("live".to_owned())), (42, None)]);
     }
 
     #[test]

@@ -106,6 +106,30 @@ pub struct Configuration {
     pub snap_start: SnapStart,
 }
 
+impl Configuration {
+    /// What Lambda gives a function whose author says nothing else.
+    pub fn new(runtime: Runtime, handler: impl Into<String>, role: impl Into<String>) -> Self {
+        Self {
+            runtime,
+            handler: handler.into(),
+            role: role.into(),
+            description: String::new(),
+            timeout_s: 3,
+            memory_mb: 128,
+            ephemeral_storage_mb: 512,
+            environment: BTreeMap::new(),
+            architecture: Architecture::X86_64,
+            tracing: TracingMode::PassThrough,
+            log_group: None,
+            logging: Logging::default(),
+            egress: None,
+            layers: Vec::new(),
+            image: Overrides::default(),
+            snap_start: SnapStart::default(),
+        }
+    }
+}
+
 /// Lambda's `SnapStart.ApplyOn`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SnapStart {

@@ -135,8 +135,6 @@ fn cgroup_name(directory: &Path) -> String {
 
 fn node(config: &Config, directory: &Path) -> updraft_node::Config {
     updraft_node::Config {
-        region: config.region.clone(),
-        packages_directory: directory.join("packages"),
         images: updraft_node::images::Config {
             directory: directory.join("images"),
             registries: config.image_registries.clone(),
@@ -146,7 +144,6 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
         admission: config.admission,
         placement: config.placement,
         burst: config.burst,
-        fair: updraft_node::FairPolicy::default(),
         wait_max: config.queue_wait,
         keep_alive: config.keep_alive,
         events: config.events,
@@ -155,6 +152,7 @@ fn node(config: &Config, directory: &Path) -> updraft_node::Config {
             bytes_max_per_function: config.log_bytes_max,
         },
         drain_max: config.drain,
+        ..updraft_node::Config::new(config.region.clone(), directory)
     }
 }
 

@@ -70,6 +70,35 @@ fn a_stopped_function_and_a_loop_are_given_up_before_they_run() {
 }
 
 #[test]
+fn what_is_too_old_is_given_up_before_a_try() {
+    for (age_s, now_s) in [(60, 59), (60, 60), (60, 61), (60, 1_000), (21_600, 7)] {
+        let rules = Rules { age_max: Duration::from_secs(age_s), ..RULES };
+        for accepted_s in [0, 1, 400, 939, 940, 941] {
+            let history = History { accepted_at: at(accepted_s), ..fresh() };
+            let is_given_up = before(history, rules, false, false, at(now_s)) == Some(Condition::EventAgeExceeded);
+            assert_eq!(at(accepted_s) < too_old(rules, at(now_s)), is_given_up, "{accepted_s} {age_s} {now_s}");
+        }
+    }
+}
+
+#[test]
+fn a_functions_own_error_counts_even_while_the_platform_stops() {
+    let own = [
+        Fault::Handler { error_type: "E".into(), body: Default::default() },
+        Fault::Timeout { limit_ms: 1 },
+        Fault::OutOfMemory,
+        Fault::ResponseTooLarge,
+    ];
+    for fault in own {
+        assert_eq!([false, true].map(|is_stopping| outcome(&fault, is_stopping)), [Some(Outcome::Failed); 2]);
+    }
+    let ended = Fault::Crash { reason: "it is gone".into() };
+    assert_eq!([false, true].map(|is_stopping| outcome(&ended, is_stopping)), [Some(Outcome::Failed), None]);
+    let platform = Fault::Platform { reason: "it failed".into() };
+    assert_eq!([false, true].map(|is_stopping| outcome(&platform, is_stopping)), [Some(Outcome::Refused); 2]);
+}
+
+#[test]
 fn limits_can_be_reached_and_not_passed() {
     let limits = Limits { function_events_max: 2, account_events_max: 3, account_bytes_max: 100 };
     let held = |events, bytes| Held { events, bytes };
@@ -92,7 +121,7 @@ fn a_function_is_given_what_it_can_take_and_no_long_line() {
     assert_eq!(room(Load { admitted: 0, ..load }), 0);
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+fn any_outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![1 => Just(Outcome::Succeeded), 4 => Just(Outcome::Failed), 6 => Just(Outcome::Refused)]
 }
 
@@ -104,7 +133,7 @@ proptest! {
         retries_max in 0..=2_u32,
         age_s in 60..=21_600_u64,
         pause_ms in 0..200_000_u64,
-        tries in proptest::collection::vec((outcome(), 0..900_000_u64, 0..5_000_u64), 1..60),
+        tries in proptest::collection::vec((any_outcome(), 0..900_000_u64, 0..5_000_u64), 1..60),
     ) {
         let rules = Rules { retries_max, age_max: Duration::from_secs(age_s) };
         let policy = Policy::default().with_retry_pause(Duration::from_millis(pause_ms));
@@ -119,8 +148,8 @@ proptest! {
             runs += u32::from(outcome != Outcome::Refused);
             now = now.plus(Duration::from_millis(took_ms));
             match after(history, rules, outcome, now, policy) {
-                Verdict::Done => {
-                    prop_assert_eq!(outcome, Outcome::Succeeded);
+                Verdict::Done { attempts } => {
+                    prop_assert_eq!((outcome, attempts), (Outcome::Succeeded, runs));
                     return Ok(());
                 }
                 Verdict::GiveUp { condition, attempts } => {

@@ -3,14 +3,14 @@
 //! Invariants: a try is settled once, by its lease, or not at all (then the event is tried again by another); what follows
 //! from an event is accepted in the transaction that ends it.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use tokio::task::JoinHandle;
 use updraft_engine::events::{self, Condition, History, Outcome, Policy, RETRIES_MAX, Rules, Verdict, recursion};
-use updraft_store::events::{Error, Lease, Leased, Progress, Retention, Settled, Settlement};
+use updraft_store::events::{Error, Lease, Leased, Progress, Settled, Settlement};
 use updraft_types::{
     BoxError, Event, Fault, Invocation, Payload, Qualifier, RequestId, Timestamp, Version,
     body::fault_of,
@@ -34,15 +34,21 @@ struct Tried {
     answered: Option<Answered>,
 }
 
-/// What is to be written, and counted once it is.
+/// How an event stands before a try.
+struct Standing {
+    rules: Rules,
+    history: History,
+    /// Why it is given up instead, if it is.
+    condition: Option<Condition>,
+    /// The trace header of its calls.
+    trace: String,
+}
+
+/// What is to be written, and counted once it is. An event that follows is counted on the board already.
 struct Decision {
-    settlement: Settlement,
+    settlement: Arc<Settlement>,
     /// How the event ended, if it did.
     ending: Option<Ending>,
-    /// When it is tried again, if it is.
-    due: Option<Timestamp>,
-    /// What follows from it, counted already.
-    following: Option<Event>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,8 +61,9 @@ enum Ending {
 type Whole = Result<(Bytes, bool), Fault>;
 
 impl Handle {
-    /// Tries an event and settles it, as a task of its own.
-    pub(super) fn attempt(self, leased: Leased, slot: Slot) -> BoxFuture<'static, ()> {
+    /// Tries an event and settles it, as a task of its own. Its lease ends then.
+    pub(super) fn attempt(self, leased: Leased, mut slot: Slot, lease_ends: Timestamp) -> BoxFuture<'static, ()> {
+        slot.begin(lease_ends);
         Box::pin(self.attempt_here(leased, slot))
     }
 
@@ -64,21 +71,41 @@ impl Handle {
         let Leased { lease, progress, event } = leased;
         // Without a decision the function is gone, and its events with it.
         if let Some(decision) = self.clone().decide_event(event.clone(), progress).await {
-            let settled = self.clone().settle_try(lease, event.request, decision.settlement.clone()).await;
-            self.count_try(&event, decision, settled);
+            self.settle_event(lease, &event, decision).await;
         }
         // Last of all, so that whoever sees every worker free finds everything counted.
-        drop(slot);
+        slot.end();
     }
 
-    async fn settle_try(self, lease: Lease, request: RequestId, settlement: Settlement) -> Settled {
+    /// Gives up an event that has become too old, without a try.
+    pub(super) fn give_up(self, leased: Leased) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Leased { lease, progress, event } = leased;
+            let now = Timestamp::now();
+            let Some(Standing { history, condition, trace, .. }) = self.standing(&event, progress, now) else { return };
+            let verdict = match condition {
+                Some(condition) => Verdict::GiveUp { condition, attempts: history.attempts },
+                // It may become older, by now.
+                None => Verdict::Retry { at: now, history },
+            };
+            let decision = self.conclude(&event, verdict, None, trace);
+            self.settle_event(lease, &event, decision).await;
+        })
+    }
+
+    async fn settle_event(&self, lease: Lease, event: &Event, decision: Decision) {
+        let settled = self.clone().settle_try(lease, event.request, decision.settlement.clone()).await;
+        self.count_try(event, &decision, settled);
+    }
+
+    async fn settle_try(self, lease: Lease, request: RequestId, settlement: Arc<Settlement>) -> Settled {
         loop {
             let error = match self.settling(lease, settlement.clone()).await {
                 Ok(Ok(settled)) => return settled,
                 Ok(Err(error)) => error.to_string(),
                 Err(panic) => panic.to_string(),
             };
-            if self.inner.is_stopping.load(Relaxed) {
+            if self.is_stopping() {
                 tracing::warn!(error, %request, "a try is not settled: the event is tried again");
                 return Settled::Stale;
             }
@@ -88,16 +115,20 @@ impl Handle {
     }
 
     /// Settles a try, in a task of its own: what the store was told to do is done even if nobody waits for it.
-    fn settling(&self, lease: Lease, settlement: Settlement) -> JoinHandle<Result<Settled, Error>> {
+    fn settling(&self, lease: Lease, settlement: Arc<Settlement>) -> JoinHandle<Result<Settled, Error>> {
         let events = self.inner.store.events().clone();
         tokio::spawn(async move { events.settle(lease, settlement).await })
     }
 
-    fn count_try(&self, event: &Event, decision: Decision, settled: Settled) {
-        let Decision { settlement, ending, due, following } = decision;
+    fn count_try(&self, event: &Event, decision: &Decision, settled: Settled) {
         let (board, pools) = (&self.inner.board, &self.inner.pools);
         let has_followed = settled == Settled::Done { followed: true };
-        match &following {
+        let (follow, letter) = match &*decision.settlement {
+            Settlement::Again { due, .. } if settled != Settled::Stale => return board.due(&event.function, *due),
+            Settlement::Again { .. } => return,
+            Settlement::End { follow, letter, .. } => (follow.as_deref(), letter.as_ref()),
+        };
+        match follow.map(|follow| &follow.event) {
             Some(following) if has_followed => {
                 pools.tally(&following.function).event_accepted();
                 board.due(&following.function, following.accepted_at);
@@ -105,27 +136,20 @@ impl Handle {
             Some(following) => board.gone(&following.function, 1, following.size_bytes()),
             None => {}
         }
-        if settled == Settled::Stale {
-            return;
-        }
-        if let Some(due) = due {
-            board.due(&event.function, due);
-        }
-        let Some(ending) = ending else { return };
+        let (Settled::Done { .. }, Some(ending)) = (settled, decision.ending) else { return };
         board.gone(&event.function, 1, event.size_bytes());
         let tally = pools.tally(&event.function);
         match ending {
             Ending::Delivered => tally.event_delivered(),
             Ending::GivenUp(condition) => tally.event_given_up(condition),
         }
-        let is_buried = matches!(settlement, Settlement::End { letter: Some(_), .. });
-        if is_buried || (following.is_some() && !has_followed) {
+        if letter.is_some() || (follow.is_some() && !has_followed) {
             tally.event_buried();
         }
     }
 
-    /// Tries an event and decides what becomes of it; `None` if its function is gone.
-    async fn decide_event(self, event: Event, progress: Progress) -> Option<Decision> {
+    /// How an event stands `now`; `None` if its function is gone.
+    fn standing(&self, event: &Event, progress: Progress, now: Timestamp) -> Option<Standing> {
         let latest = self.catalog().get(&event.function)?.clone();
         let policy = self.inner.config.events.policy;
         let rules = rules(latest.settings.event_invoke.get(&event.qualifier_text()), policy);
@@ -137,15 +161,23 @@ impl Handle {
         let is_loop = !may_loop && recursion::count(&event.trace, &tag) >= recursion::COUNT_MAX;
         let is_stopped = latest.scaling.reserved_concurrency == Some(0);
         let trace = recursion::follow(&event.trace, &tag);
+        let condition = events::before(history, rules, is_stopped, is_loop, now);
+        Some(Standing { rules, history, condition, trace })
+    }
+
+    /// Tries an event and decides what becomes of it; `None` if its function is gone.
+    async fn decide_event(self, event: Event, progress: Progress) -> Option<Decision> {
         let now = Timestamp::now();
-        let (verdict, answered) = match events::before(history, rules, is_stopped, is_loop, now) {
-            Some(condition) => (Verdict::GiveUp { condition, attempts }, None),
+        let Standing { rules, history, condition, trace } = self.standing(&event, progress, now)?;
+        let (verdict, answered) = match condition {
+            Some(condition) => (Verdict::GiveUp { condition, attempts: history.attempts }, None),
             None => {
                 if history.attempts == 0 && history.refusals == 0 {
                     self.inner.pools.tally(&event.function).event_waited(now.since(event.accepted_at));
                 }
                 match self.clone().try_once(event.clone(), trace.clone()).await {
                     Some(Tried { outcome, answered }) => {
+                        let policy = self.inner.config.events.policy;
                         (events::after(history, rules, outcome, Timestamp::now(), policy), answered)
                     }
                     // The platform is stopping: it is as if the event had not been tried.
@@ -153,14 +185,26 @@ impl Handle {
                 }
             }
         };
+        Some(self.conclude(&event, verdict, answered, trace))
+    }
+
+    /// What is to be written of a verdict, and what follows from it as things are configured by now.
+    fn conclude(&self, event: &Event, verdict: Verdict, answered: Option<Answered>, trace: String) -> Decision {
         let (ending, condition, attempts) = match verdict {
-            Verdict::Retry { at, history } => return Some(again(at, history)),
-            Verdict::Done => (Ending::Delivered, None, attempts.saturating_add(1)),
+            Verdict::Retry { at, history: History { attempts, refusals, .. } } => {
+                let settlement = Settlement::Again { due: at, progress: Progress { attempts, refusals } };
+                return Decision { settlement: Arc::new(settlement), ending: None };
+            }
+            Verdict::Done { attempts } => (Ending::Delivered, None, attempts),
             Verdict::GiveUp { condition, attempts } => (Ending::GivenUp(condition), Some(condition), attempts),
         };
-        // As it is configured by now.
-        let passed = self.pass_on(&event, &Ended { condition, attempts, answered, trace });
-        Some(ended(ending, passed, self.retention()))
+        let (follow, letter) = match self.pass_on(event, &Ended { condition, attempts, answered, trace }) {
+            Passed::Nothing => (None, None),
+            Passed::Buried(letter) => (None, Some(letter)),
+            Passed::Follows(follow) => (Some(follow), None),
+        };
+        let settlement = Settlement::End { follow, letter, retention: self.retention() };
+        Decision { settlement: Arc::new(settlement), ending: Some(ending) }
     }
 
     /// Calls the function, in a task of its own, as other doors do.
@@ -201,33 +245,17 @@ impl Handle {
                 outcome: if is_error { Outcome::Failed } else { Outcome::Succeeded },
                 answered: answered(payload, is_error),
             },
-            Err(Fault::Platform { .. }) => refused,
-            // Instances that are ended at a stop are no fault of the function's.
-            Err(_) if self.inner.is_stopping.load(Relaxed) => return None,
-            Err(fault) => Tried { outcome: Outcome::Failed, answered: answered(fault.to_json(event.request), true) },
+            Err(fault) => match events::outcome(&fault, self.is_stopping())? {
+                Outcome::Failed => {
+                    Tried { outcome: Outcome::Failed, answered: answered(fault.to_json(event.request), true) }
+                }
+                outcome => Tried { outcome, answered: None },
+            },
         })
     }
 }
 
-fn ended(ending: Ending, passed: Passed, retention: Retention) -> Decision {
-    let (follow, letter, following) = match passed {
-        Passed::Nothing => (None, None, None),
-        Passed::Buried(letter) => (None, Some(letter), None),
-        Passed::Follows(follow) => {
-            let event = follow.0.clone();
-            (Some(follow), None, Some(event))
-        }
-    };
-    let settlement = Settlement::End { follow, letter, retention };
-    Decision { settlement, ending: Some(ending), due: None, following }
-}
-
-fn again(at: Timestamp, history: History) -> Decision {
-    let progress = Progress { attempts: history.attempts, refusals: history.refusals };
-    Decision { settlement: Settlement::Again { due: at, progress }, ending: None, due: Some(at), following: None }
-}
-
-fn rules(config: Option<&EventInvoke>, policy: Policy) -> Rules {
+pub(super) fn rules(config: Option<&EventInvoke>, policy: Policy) -> Rules {
     let retries = config.and_then(|config| config.retries_max);
     let age_s = config.and_then(|config| config.age_s_max);
     Rules {

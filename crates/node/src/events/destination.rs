@@ -5,7 +5,7 @@
 //! delivery, as of the function's role: by its own policies, or by the destination's.
 
 use updraft_engine::events::Condition;
-use updraft_store::events::DeadLetter;
+use updraft_store::events::{DeadLetter, Follow};
 use updraft_types::{
     Caller, Event, Function, FunctionId, Principal, Qualifier, RequestId, Timestamp, Version, limits::EVENT_BYTES_MAX,
 };
@@ -62,8 +62,8 @@ pub(super) struct Ended {
 pub(super) enum Passed {
     /// Nothing: it was a success that nobody wants to hear of.
     Nothing,
-    /// An event for its destination, counted on the board; the letter is for when that is deleted meanwhile.
-    Follows(Box<(Event, DeadLetter)>),
+    /// An event for its destination, counted on the board.
+    Follows(Box<Follow>),
     /// There is nobody to tell.
     Buried(DeadLetter),
 }
@@ -119,18 +119,19 @@ impl Handle {
             qualifier: target.qualifier,
             client_context: None,
             trace: trace.clone(),
-            payload: record.clone().into(),
+            payload: record.into(),
             accepted_at: now,
         };
-        let limits = self.inner.config.events.limits;
-        match self.inner.board.admit(&follows.function, follows.size_bytes(), limits) {
+        match self.inner.board.admit(&follows, self.inner.config.events.limits) {
             Ok(()) => {
-                let reason = format!("the {member} destination {destination} was deleted");
-                let (function, request) = (event.function.clone(), event.request);
-                let otherwise = DeadLetter { function, request, at: now, reason, record };
-                Passed::Follows(Box::new((follows, otherwise)))
+                let otherwise = format!("the {member} destination {destination} was deleted");
+                let (source, request) = (event.function.clone(), event.request);
+                Passed::Follows(Box::new(Follow { event: follows, source, request, otherwise }))
             }
-            Err(_) => Passed::Buried(letter("too many events are pending there", record)),
+            Err(_) => {
+                let record = String::from_utf8_lossy(&follows.payload).into_owned();
+                Passed::Buried(letter("too many events are pending there", record))
+            }
         }
     }
 

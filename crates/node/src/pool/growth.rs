@@ -55,7 +55,7 @@ impl Pool {
     fn wants_one(&self, state: &mut State) -> bool {
         state.waiting.retain(|waiter| !waiter.has_gone());
         // A function that may not run more calls than it does has no use for more instances.
-        let is_cut_back = state.calls >= self.calls_max.load(Ordering::Relaxed);
+        let is_cut_back = self.calls() >= self.calls_max.load(Ordering::Relaxed);
         // Who gets room on a full node is decided by its claim, not here.
         !is_cut_back && placement::grow(self.view(state), NodeRoom::Free, self.limits()) == Growth::Start
             || self.is_provisioning(state)

@@ -32,7 +32,7 @@ impl Pool {
 
     /// Calls that run.
     pub(crate) fn calls(&self) -> u32 {
-        self.state.lock().calls
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// How many may, if that is limited.
@@ -77,14 +77,11 @@ impl Pool {
         }
     }
 
-    /// What its callers wait for.
+    /// What its callers wait for. Takes no lock: in a flood everybody asks.
     pub(crate) fn queue(&self) -> Queue {
-        let (running, waiting) = {
-            let state = self.state.lock();
-            (state.calls, u32::try_from(state.waiting.len()).unwrap_or(u32::MAX))
-        };
-        // Those that were let in before it, wherever they are now.
-        let ahead = self.quota.in_flight().max(running.saturating_add(waiting));
+        let running = self.calls();
+        // Those that were let in before it, wherever they are now; one whose caller has its answer may still run.
+        let ahead = self.quota.in_flight().max(running);
         let at_once = if self.quota.is_stopped() { 0 } else { running.max(1) };
         Queue { ahead, at_once, each: self.tally.mean_duration() }
     }

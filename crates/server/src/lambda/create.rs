@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use http::{Response, StatusCode};
 use serde::Deserialize;
 use updraft_node::{Draft, Publish};
-use updraft_types::{
-    Body, Runtime,
-    function::{Architecture, Configuration, TracingMode},
-};
+use updraft_types::{Body, Runtime, function::Configuration};
 
 use super::{
     authorize,
@@ -66,24 +63,9 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
     };
     change.layers = Some(layers::resolve(scope, &arns).await?);
     let source = request.code.unwrap_or_default().into_source(package, "creating")?;
-    let mut configuration = Configuration {
-        runtime,
-        handler,
-        role: String::new(),
-        description: String::new(),
-        timeout_s: 3,
-        memory_mb: 128,
-        ephemeral_storage_mb: 512,
-        environment: BTreeMap::new(),
-        architecture: architecture.unwrap_or(Architecture::X86_64),
-        tracing: TracingMode::PassThrough,
-        log_group: None,
-        logging: Default::default(),
-        egress: None,
-        layers: Vec::new(),
-        image: Default::default(),
-        snap_start: Default::default(),
-    };
+    // The role is among what changes.
+    let mut configuration = Configuration::new(runtime, handler, "");
+    configuration.architecture = architecture.unwrap_or(configuration.architecture);
     change.check(&configuration)?;
     change.apply(&mut configuration);
     let draft = Draft { id: scope.id(name.clone()), configuration, tags };

@@ -22,9 +22,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
 use updraft_executor::{Call, Executor, Framing, Instance, Rejected, Reply, Start, Support, Unsupported};
-use updraft_node::{
-    AdmissionLimits, CapacityLimits, Executors, Handle, KeepAlivePolicy, PlacementLimits, Service, logs,
-};
+use updraft_node::{CapacityLimits, Executors, Handle, PlacementLimits, Service};
 use updraft_store::Store;
 use updraft_types::{Fault, Function, Payload, body, function::Configuration};
 
@@ -70,20 +68,10 @@ impl Platform {
         let directory = tempfile::tempdir().unwrap();
         let store = updraft_store::Config { directory: directory.path().to_owned() };
         let config = updraft_node::Config {
-            region: "us-east-1".parse().unwrap(),
-            packages_directory: directory.path().join("packages"),
-            images: updraft_node::images::Config::none(directory.path().join("images")),
             capacity: CapacityLimits { memory_mb_max: 10_000, instances_max: 100 },
-            admission: AdmissionLimits::default(),
             // How busy the machine is must not decide what a test sees.
             placement: PlacementLimits { busy_instances_max: 1_000, ..PlacementLimits::default() },
-            burst: Default::default(),
-            fair: Default::default(),
-            wait_max: Duration::from_secs(20),
-            keep_alive: KeepAlivePolicy::default(),
-            events: Default::default(),
-            logs: logs::Config::default(),
-            drain_max: Duration::from_secs(10),
+            ..updraft_node::Config::new("us-east-1".parse().unwrap(), directory.path())
         };
         let executor = Arc::new(Echo);
         let executors = Executors { process: executor.clone(), wasm: executor };

@@ -17,23 +17,26 @@ pub(super) fn insert(
     if connection.prepare_cached(is_there)?.query_row((account, name), |_| Ok(())).optional()?.is_none() {
         return Ok(None);
     }
+    let qualifier = event.qualifier.as_ref().map(ToString::to_string);
     let sql = "INSERT INTO event (request, qualifier, client_context, trace, accepted_at, payload)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     connection.prepare_cached(sql)?.execute(params![
         event.request.to_string(),
-        event.qualifier.as_ref().map(ToString::to_string),
+        qualifier,
         event.client_context,
         event.trace,
         ms(event.accepted_at),
         &event.payload[..],
     ])?;
     let id = connection.last_insert_rowid();
-    let sql = "INSERT INTO delivery (event, account, name, due_at, lease, is_leased, attempts, refusals, bytes)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, 0, ?6)";
+    let sql =
+        "INSERT INTO delivery (event, account, name, due_at, lease, is_leased, attempts, refusals, bytes, accepted_at, qualifier)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, 0, ?6, ?7, ?8)";
     let number = i64::from(leased_until.is_some());
     let due = leased_until.unwrap_or(event.accepted_at);
     let bytes = i64::try_from(event.size_bytes()).unwrap_or(i64::MAX);
-    connection.prepare_cached(sql)?.execute(params![id, account, name, ms(due), number, bytes])?;
+    let values = params![id, account, name, ms(due), number, bytes, ms(event.accepted_at), qualifier];
+    connection.prepare_cached(sql)?.execute(values)?;
     Ok(Some(Lease { event: id, number }))
 }
 

@@ -1,6 +1,8 @@
 //! Asynchronous events, told by cases.
 
-use updraft_store::events::{AcceptError, DeadLetter, Lease, Pick, Progress, Retention, Settled, Settlement};
+use updraft_store::events::{
+    AcceptError, Ages, DeadLetter, Follow, Lease, Pick, Progress, Retention, Settled, Settlement,
+};
 use updraft_types::{Event, RequestId, Timestamp};
 
 use crate::fixture::{Fixture, function, id};
@@ -31,6 +33,12 @@ pub(crate) fn letter(name: &str, number: u64, length: usize) -> DeadLetter {
         reason: format!("reason {number}"),
         record: format!("\"{}\"", "x".repeat(length)),
     }
+}
+
+/// An event of one function that follows from one of another.
+pub(crate) fn follow(event: Event, source: &str, number: u64) -> Option<Box<Follow>> {
+    let (source, otherwise) = (id(source), format!("reason {number}"));
+    Some(Box::new(Follow { event, source, request: RequestId::random(), otherwise }))
 }
 
 pub(crate) fn pick(name: &str, count: u32) -> Pick {
@@ -82,7 +90,7 @@ async fn a_stale_lease_settles_nothing() {
     // It ran out, and somebody else has it.
     let second = lease(&fixture, "f", 1, 1_001).await.0[0].0;
     let follow = Settlement::End {
-        follow: Some(Box::new((event("g", 2), letter("f", 1, 1)))),
+        follow: follow(event("g", 2), "f", 1),
         letter: Some(letter("f", 2, 1)),
         retention: RETENTION,
     };
@@ -113,6 +121,7 @@ async fn an_event_can_be_accepted_and_leased_in_one() {
     fixture.crash().await;
     let backlog = fixture.store.events().recover(at(7)).await.unwrap();
     assert_eq!((backlog.len(), backlog[0].events, backlog[0].next_due), (1, 1, at(7)), "whoever had it is gone");
+    assert_eq!(backlog[0].oldest, at(2));
     assert_eq!(self::lease(&fixture, "f", 1, 7).await.0[0].1.accepted_at, at(2));
 }
 
@@ -127,6 +136,44 @@ async fn leasing_stops_at_its_bytes() {
 }
 
 #[tokio::test]
+async fn what_is_too_old_is_leased_due_or_not_by_the_name_it_was_invoked_by() {
+    let fixture = with_functions(&["f", "g"]).await;
+    let events = fixture.store.events();
+    // Even numbers came by an alias.
+    for number in [1, 2, 3, 4, 5] {
+        events.accept(event("f", number), None).await.unwrap();
+    }
+    events.accept(event("g", 1), None).await.unwrap();
+    // The first is at work, the second is due in a while.
+    let first = lease(&fixture, "f", 1, 5).await.0[0].0;
+    let second = lease(&fixture, "f", 1, 5).await.0[0].0;
+    let progress = Progress { attempts: 1, refusals: 0 };
+    events.settle(second, Settlement::Again { due: at(800), progress }).await.unwrap();
+
+    let take = async |live: u64, others: u64, now: u64, count: u32, bytes_max: u64| {
+        let ages = Ages { named: vec![("live".to_owned(), at(live))], others: at(others) };
+        let aged = events.lease_aged(pick("f", count), ages, at(now), at(now + 1_000), bytes_max).await.unwrap();
+        let accepted = aged.leased.iter().map(|leased| leased.event.accepted_at.as_ms()).collect::<Vec<_>>();
+        (accepted, aged.oldest, aged.leased)
+    };
+    assert_eq!(take(1, 1, 6, 9, u64::MAX).await, (vec![], Some(at(1)), vec![]), "nothing is");
+    let (accepted, oldest, leased) = take(3, 1, 6, 9, u64::MAX).await;
+    assert_eq!((accepted, oldest, leased[0].progress), (vec![2], Some(at(1)), progress));
+    let (accepted, oldest, _) = take(1, 9, 6, 1, u64::MAX).await;
+    assert_eq!((accepted, oldest), (vec![3], None), "there are more, but none that somebody has");
+    let (accepted, oldest, _) = take(9, 9, 6, 9, 1).await;
+    assert_eq!((accepted, oldest), (vec![4], None), "the bytes are full");
+    assert_eq!(take(9, 9, 6, 9, u64::MAX).await.0, [5]);
+    // Whose lease has run out is nobody's.
+    assert_eq!(take(9, 9, 1_006, 1, u64::MAX).await.0, [1]);
+    assert_eq!(events.settle(first, end()).await.unwrap(), Settled::Stale);
+    let nobody = Ages { named: Vec::new(), others: at(9) };
+    let aged = events.lease_aged(pick("nobody", 1), nobody, at(6), at(7), 9).await.unwrap();
+    assert_eq!((aged.leased.len(), aged.oldest), (0, Some(at(6))));
+    assert_eq!(lease(&fixture, "g", 1, 6).await.0.len(), 1);
+}
+
+#[tokio::test]
 async fn nothing_is_accepted_for_a_function_that_is_not_there_nor_left_of_one_that_was() {
     let fixture = with_functions(&["f", "g"]).await;
     let events = fixture.store.events();
@@ -135,13 +182,14 @@ async fn nothing_is_accepted_for_a_function_that_is_not_there_nor_left_of_one_th
     let bytes = of_f.size_bytes();
     let lease = events.accept(of_f, Some(at(999))).await.unwrap();
     let other = events.accept(of_g, Some(at(999))).await.unwrap();
-    let follow = Box::new((event("f", 3), letter("g", 1, 1)));
+    let follow = follow(event("f", 3), "g", 1);
     let dropped = fixture.store.functions().delete(id("f")).await.unwrap();
     assert_eq!((dropped.events, dropped.bytes), (1, bytes));
     assert_eq!(events.settle(lease, end()).await.unwrap(), Settled::Stale);
-    let passed = Settlement::End { follow: Some(follow), letter: None, retention: RETENTION };
+    let passed = Settlement::End { follow, letter: None, retention: RETENTION };
     assert_eq!(events.settle(other, passed).await.unwrap(), Settled::Done { followed: false });
-    assert_eq!(events.dead_letters(id("g"), 9).await.unwrap().len(), 1, "its destination was gone");
+    let letters = events.dead_letters(id("g"), 9).await.unwrap();
+    assert_eq!((letters.len(), letters[0].record.as_str()), (1, "111"), "its destination was gone");
     assert_eq!(events.recover(at(1)).await.unwrap(), []);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use updraft_store::events::{AcceptError, Backlog, DeadLetter, Lease, Progress, Settled, Settlement};
+use updraft_store::events::{AcceptError, Ages, Backlog, DeadLetter, Follow, Lease, Progress, Settled, Settlement};
 use updraft_types::{Event, Timestamp};
 
 use crate::{
@@ -26,6 +26,13 @@ enum Step {
     Lease {
         name: u8,
         count: u32,
+        for_ms: u64,
+    },
+    /// Leases what is older than so much.
+    Age {
+        name: u8,
+        count: u32,
+        age_ms: u64,
         for_ms: u64,
     },
     /// Settles one of all leases there ever were.
@@ -61,6 +68,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => name().prop_map(|name| Step::Delete { name }),
         8 => (name(), prop::option::weighted(0.3, 0..30_u64)).prop_map(|(name, leased_ms)| Step::Accept { name, leased_ms }),
         8 => (name(), 0..4_u32, 0..30_u64).prop_map(|(name, count, for_ms)| Step::Lease { name, count, for_ms }),
+        4 => (name(), 1..4_u32, 0..40_u64, 0..30_u64)
+            .prop_map(|(name, count, age_ms, for_ms)| Step::Age { name, count, age_ms, for_ms }),
         8 => (any::<prop::sample::Index>(), how).prop_map(|(lease, how)| Step::Settle { lease: lease.index(1 << 20), how }),
         4 => (1..30_u64).prop_map(|ms| Step::Wait { ms }),
         1 => Just(Step::Reopen),
@@ -110,6 +119,10 @@ impl Model {
         line
     }
 
+    fn oldest(&self, name: u8) -> Option<Timestamp> {
+        self.of(name).map(|(_, pending)| pending.event.accepted_at).min()
+    }
+
     fn bury(&mut self, name: u8, letter: DeadLetter) {
         let letters = self.letters.entry(name).or_default();
         letters.insert(0, letter);
@@ -122,6 +135,7 @@ impl Model {
             events: self.of(name).count() as u64,
             bytes: self.of(name).map(|(_, pending)| pending.event.size_bytes()).sum(),
             next_due: at(self.in_line(name)[0].0),
+            oldest: self.oldest(name).unwrap(),
         };
         (0..3).filter(|name| self.of(*name).next().is_some()).map(backlog).collect()
     }
@@ -181,6 +195,30 @@ async fn apply(fixture: &mut Fixture, model: &mut Model, step: Step) {
             let next = model.in_line(name).first().map(|(due, _)| at(*due));
             assert_eq!(taken.next_due, next);
         }
+        Step::Age { name, count, age_ms, for_ms } => {
+            let (now, until) = (at(model.now), at(model.now + for_ms));
+            let ages = Ages { named: Vec::new(), others: at(model.now.saturating_sub(age_ms)) };
+            let pick = pick(&text(name), count);
+            let aged = store.events().lease_aged(pick, ages.clone(), now, until, u64::MAX).await.unwrap();
+            let is_old = |number: &u64| {
+                let pending = &model.pending[number];
+                let is_free = pending.lease.is_none() || pending.due <= model.now;
+                is_free && pending.event.accepted_at < ages.others
+            };
+            let mut old: Vec<u64> = model.in_line(name).into_iter().map(|(_, number)| number).collect();
+            old.retain(is_old);
+            let is_all = old.len() <= count as usize;
+            old.truncate(count as usize);
+            assert_eq!(aged.leased.len(), old.len());
+            for (number, leased) in old.iter().zip(aged.leased) {
+                let pending = model.pending.get_mut(number).unwrap();
+                assert_eq!((&leased.event, leased.progress), (&pending.event, pending.progress));
+                assert!(!model.leases.contains(&leased.lease), "a lease is given once");
+                model.leases.push(leased.lease);
+                (pending.lease, pending.due) = (Some(leased.lease), until.as_ms());
+            }
+            assert_eq!(aged.oldest, is_all.then(|| model.oldest(name).unwrap_or(now)));
+        }
         Step::Settle { lease, how } => {
             if model.leases.is_empty() {
                 return;
@@ -211,13 +249,17 @@ async fn settle(store: &updraft_store::Store, model: &mut Model, lease: Lease, n
         let name = model.pending[&number].event.function.name.to_string();
         name[1..].parse().unwrap()
     });
-    let buried = letter(&text(name), model.now, 10);
+    let mut buried = letter(&text(name), model.now, 10);
     let (settlement, follows) = match how {
         How::End => (Settlement::End { follow: None, letter: None, retention: RETENTION }, None),
         How::Bury => (Settlement::End { follow: None, letter: Some(buried.clone()), retention: RETENTION }, None),
         How::Follow { name } => {
             let event = event(&text(name), model.now);
-            let follow = Some(Box::new((event.clone(), buried.clone())));
+            // What it would be buried as, its function being gone.
+            buried.record = String::from_utf8(event.payload.to_vec()).unwrap();
+            let (source, otherwise) = (buried.function.clone(), buried.reason.clone());
+            let follow = Follow { event: event.clone(), source, request: buried.request, otherwise };
+            let follow = Some(Box::new(follow));
             (Settlement::End { follow, letter: None, retention: RETENTION }, Some((name, event)))
         }
         How::Again { in_ms, attempts } => {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use updraft_store::{Config, Store, logs::Entry, open};
 use updraft_types::{
     Function, FunctionId, LayerId, LayerVersionId, RevisionId, Runtime, Timestamp,
-    function::{Architecture, Code, Configuration, LastUpdate, Scaling, State, TracingMode},
+    function::{Code, Configuration, LastUpdate, Scaling, State},
     layer::LayerUse,
 };
 
@@ -81,22 +81,11 @@ pub(crate) fn function(name: &str, number: u64) -> Function {
         revision: revision(number),
         modified_at: Timestamp::from_ms(1_795_000_000_000 + number),
         configuration: Configuration {
-            runtime: Runtime::Python { minor: 12 },
-            handler: "app.handler".into(),
-            role: "arn:aws:iam::000000000000:role/any".into(),
             description: "\"quoted\", übung, \u{0}, \u{1F600}".into(),
-            timeout_s: 3,
-            memory_mb: 128,
-            ephemeral_storage_mb: 512,
             environment: [("KEY".to_owned(), number.to_string())].into(),
-            architecture: Architecture::X86_64,
-            tracing: TracingMode::PassThrough,
-            log_group: None,
-            logging: Default::default(),
             egress: (number % 2 == 1).then(updraft_types::Egress::all),
             layers: (1..=number % 3).map(layer_use).collect(),
-            snap_start: Default::default(),
-            image: Default::default(),
+            ..Configuration::new(Runtime::Python { minor: 12 }, "app.handler", "arn:aws:iam::000000000000:role/any")
         },
         code: Code { sha256: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".into(), size_bytes: number, image: None },
         state: State::Failed { reason: "no such file".into() },

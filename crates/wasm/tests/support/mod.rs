@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use updraft_executor::{Call, Executor, Guest, Instance, Rejected, Reply, Start};
 use updraft_types::{
     Body, Fault, Function, InstanceId, Payload, RevisionId, Runtime, Timestamp, body,
-    function::{Architecture, Code, Configuration, Reuse, State, TracingMode},
+    function::{Code, Configuration, Reuse, State},
     invocation::Context,
 };
 use updraft_wasm::{Config, WasmExecutor};
@@ -136,22 +136,8 @@ pub(crate) fn function() -> Function {
         revision: RevisionId::random(),
         modified_at: Timestamp::from_ms(0),
         configuration: Configuration {
-            runtime: Runtime::Wasm,
-            handler: "hello.wasm".into(),
-            role: "arn:aws:iam::000000000000:role/r".into(),
-            description: String::new(),
-            timeout_s: 3,
-            memory_mb: 128,
-            ephemeral_storage_mb: 512,
             environment: [("GREETING".to_owned(), "Good \"day\"".to_owned())].into(),
-            architecture: Architecture::X86_64,
-            tracing: TracingMode::PassThrough,
-            log_group: None,
-            logging: Default::default(),
-            egress: None,
-            layers: Vec::new(),
-            image: Default::default(),
-            snap_start: Default::default(),
+            ..Configuration::new(Runtime::Wasm, "hello.wasm", "arn:aws:iam::000000000000:role/r")
         },
         code: Code { sha256: String::new(), size_bytes: 0, image: None },
         state: State::Active,
