@@ -552,6 +552,8 @@ impl Pool {
             } else {
                 drop(state);
             }
+            // A function that is cut back may have had a free instance that nobody was allowed; now somebody is.
+            self.serve_waiting();
             self.pump();
             return;
         }
