@@ -46,13 +46,22 @@ pub enum Error {
     /// It says something that it does not have.
     #[error("it names {0:?}, which it does not hold")]
     Missing(String),
-    /// It has several images, or none by that tag.
-    #[error("it holds {there} and not just one image{asked}; say which with the tag")]
+    /// It has no image at all.
+    #[error("it holds no image")]
+    Empty,
+    /// It has several images, and nothing says which is meant.
+    #[error("it holds several images, {there}; say which with the tag")]
     Which {
-        /// What it holds.
+        /// What they are called.
         there: String,
-        /// What was asked for, in words.
+    },
+    /// It has images, and none or several are called so.
+    #[error("it does not hold just one image that is called {asked:?}, but {there}")]
+    NotNamed {
+        /// What was asked for.
         asked: String,
+        /// What the images are called that there are.
+        there: String,
     },
     /// Its manifest or configuration is not acceptable.
     #[error(transparent)]
@@ -112,21 +121,27 @@ fn from_layout(files: Files, tag: Option<&str>, architecture: Architecture) -> R
     let index = files.read("index.json", MANIFEST_BYTES_MAX)?;
     let entries = manifest::entries(&index)?;
     let mut digest = match (tag, entries.as_slice()) {
-        (None, [only]) => only.digest,
-        // Several that differ in their platform alone.
-        (None, [_, _, ..]) => match manifest::read(&index, architecture)? {
-            Document::Index(digest) => digest,
-            Document::Manifest(_) => return Err(Error::NotAnImage("index in index.json")),
-        },
-        (None, []) => return Err(which(&[], None)),
-        (Some(tag), entries) => {
-            let has_name = |entry: &&manifest::Descriptor| {
-                let mut names = NAMES.iter().filter_map(|name| entry.annotations.get(*name));
-                names.any(|name| is_named(name, tag))
+        (_, []) => return Err(Error::Empty),
+        // One image, under however many names.
+        (None, [first, rest @ ..]) if rest.iter().all(|entry| entry.digest == first.digest) => first.digest,
+        (None, several) => {
+            // For several architectures images may be called the same. Those that are not are different ones.
+            let named: Vec<_> = several.iter().filter(|entry| names_of(entry).next().is_some()).collect();
+            let is_other = |entry: &&manifest::Descriptor| {
+                entry.digest != named[0].digest && names_of(entry).ne(names_of(named[0]))
             };
-            let named = entries.iter().find(has_name).map(|entry| entry.digest);
-            let there = || entries.iter().filter_map(|entry| entry.annotations.get(NAMES[0]).map(String::as_str));
-            named.ok_or_else(|| which(&there().collect::<Vec<_>>(), Some(tag)))?
+            if named.iter().any(is_other) {
+                return Err(Error::Which { there: listed(several.iter().map(names_of)) });
+            }
+            match manifest::read(&index, architecture)? {
+                Document::Index(digest) => digest,
+                Document::Manifest(_) => return Err(Error::NotAnImage("index in index.json")),
+            }
+        }
+        (Some(tag), entries) => {
+            let named = entries.iter().find(|entry| names_of(entry).any(|name| is_named(name, tag)));
+            let there = || listed(entries.iter().map(names_of));
+            named.ok_or_else(|| Error::NotNamed { asked: tag.to_owned(), there: there() })?.digest
         }
     };
     for _ in 0..=DEPTH_MAX {
@@ -154,15 +169,19 @@ fn blob(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
+fn names_of(entry: &manifest::Descriptor) -> impl Iterator<Item = &str> {
+    NAMES.iter().filter_map(|name| entry.annotations.get(*name)).map(String::as_str)
+}
+
 /// Whether a name in an archive is that tag, or a reference that ends with it.
 fn is_named(name: &str, tag: &str) -> bool {
     name == tag || name.strip_suffix(tag).is_some_and(|rest| rest.ends_with([':', '/']))
 }
 
-fn which(there: &[&str], asked: Option<&str>) -> Error {
-    let there = if there.is_empty() { format!("{} images", there.len()) } else { there.join(", ") };
-    let asked = asked.map(|tag| format!(" {tag:?}")).unwrap_or_default();
-    Error::Which { there: there.chars().take(300).collect(), asked }
+/// What images are called, shortened.
+fn listed<'a, Names: Iterator<Item = &'a str>>(images: impl Iterator<Item = Names>) -> String {
+    let called = |mut names: Names| names.next().unwrap_or("one without a name").to_owned();
+    images.map(called).collect::<Vec<_>>().join(", ").chars().take(300).collect()
 }
 
 #[derive(Deserialize)]
@@ -173,17 +192,28 @@ struct Saved {
     layers: Vec<String>,
 }
 
+impl Saved {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.repo_tags.iter().flatten().map(String::as_str)
+    }
+}
+
 fn from_docker(files: Files, tag: Option<&str>, architecture: Architecture) -> Result<Found, Error> {
     let bytes = files.read("manifest.json", MANIFEST_BYTES_MAX)?;
     let unreadable =
         |error: serde_json::Error| manifest::Error::Unreadable { part: "manifest.json", why: error.to_string() };
     let saved: Vec<Saved> = serde_json::from_slice(&bytes).map_err(unreadable)?;
-    let tags = |saved: &Saved| saved.repo_tags.clone().unwrap_or_default();
-    let mut fitting =
-        saved.iter().filter(|saved| tag.is_none_or(|tag| tags(saved).iter().any(|name| is_named(name, tag))));
+    if saved.is_empty() {
+        return Err(Error::Empty);
+    }
+    let is_meant = |saved: &&Saved| tag.is_none_or(|tag| saved.names().any(|name| is_named(name, tag)));
+    let mut fitting = saved.iter().filter(is_meant);
     let (Some(only), None) = (fitting.next(), fitting.next()) else {
-        let there: Vec<String> = saved.iter().flat_map(tags).collect();
-        return Err(which(&there.iter().map(String::as_str).collect::<Vec<_>>(), tag));
+        let there = listed(saved.iter().map(Saved::names));
+        return Err(match tag {
+            Some(tag) => Error::NotNamed { asked: tag.to_owned(), there },
+            None => Error::Which { there },
+        });
     };
     if only.layers.len() > manifest::LAYERS_MAX {
         return Err(manifest::Error::TooLarge { part: "list of layers", max: manifest::LAYERS_MAX }.into());

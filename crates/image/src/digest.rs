@@ -21,6 +21,11 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// What a finished hash comes to.
+    pub(crate) fn from_hash(hash: Sha256) -> Self {
+        Self(hash.finalize().into())
+    }
+
     /// The 64 digits alone, as `CodeSha256` shows an image's.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -86,7 +91,7 @@ impl<R: io::Read> Digesting<R> {
                 break;
             }
         }
-        Ok((Digest(self.hash.finalize().into()), self.bytes))
+        Ok((Digest::from_hash(self.hash), self.bytes))
     }
 }
 

@@ -1,38 +1,43 @@
 //! Images from registries that the operator allows: the one way an image makes the platform connect anywhere.
 //!
-//! The protocol is `oci-client`'s; what is here is which registries are asked, and bounds on what they answer. A registry
-//! is trusted as far as it was allowed: it may send the platform on to where its blobs or its tokens are. What an image
-//! in it says is not: addresses in descriptors are never passed on. Plain HTTP is for a registry on the loopback only.
+//! Which registries are asked is decided here, and what is made of their answers: each is read up to its bound, and
+//! nothing is kept whose digest was not checked. How they are asked, and how far one may send the platform on, is
+//! [`ask`]'s and [`lead`]'s. What an image says is no address: those in descriptors are never read. Authors hear our own
+//! words ([`Why`]), never a registry's.
 //!
 //! Source: OCI distribution specification 1.1.
 
-use std::{future::Future, net::IpAddr, path::Path, str::FromStr, time::Duration};
+mod ask;
+mod lead;
 
-use futures_util::StreamExt;
-use oci_client::{
-    Client,
-    client::{ClientConfig, ClientProtocol},
-    secrets::RegistryAuth,
-};
+use std::{future::Future, io, net::IpAddr, path::Path, str::FromStr, sync::Arc, time::Duration};
+
+use reqwest::Url;
+use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt;
 use updraft_types::{function::Architecture, image::Program};
 
+use self::ask::{Clients, Session};
 use crate::{
     Digest, Layer, Manifest, Reference,
     manifest::{self, ACCEPTED, CONFIG_BYTES_MAX, Document, MANIFEST_BYTES_MAX},
     reference::{Place, Which},
 };
 
-/// Longest pause while connecting or while bytes are coming.
-const PAUSE_MAX: Duration = Duration::from_secs(20);
-/// Longest a manifest or configuration may take.
+/// Longest that a manifest or configuration may take, with all that is asked on the way to it.
 const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(60);
+/// How fast a layer has to come on average, bytes a second. Below that nobody would wait for it.
+const LAYER_SPEED_MIN: u64 = 128 << 10;
+/// Media types to take a blob as.
+const ANY: &str = "*/*";
 
 /// A registry that images may come from: `HOST[:PORT]`, or `http://HOST[:PORT]` for one on the loopback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
+    /// As it stands in references.
     host: String,
     is_plain: bool,
+    root: Url,
 }
 
 /// Text that names no registry that can be allowed.
@@ -53,15 +58,18 @@ impl FromStr for Allowed {
             _ => (text, false),
         };
         let host = host.trim_end_matches('/').to_ascii_lowercase();
+        let unlike = || refused("expected HOST or HOST:PORT, with a dot, a port or localhost");
         // As it would stand in a reference.
         match format!("{host}/x").parse() {
             Ok(Reference { place: Place::Registry(named), .. }) if named == host => {}
-            _ => return Err(refused("expected HOST or HOST:PORT, with a dot, a port or localhost")),
+            _ => return Err(unlike()),
         }
         if is_plain && !is_loopback(&host) {
             return Err(refused("plain http is for a registry on the loopback"));
         }
-        Ok(Self { host, is_plain })
+        let scheme = if is_plain { "http" } else { "https" };
+        let root = Url::parse(&format!("{scheme}://{host}/")).map_err(|_| unlike())?;
+        Ok(Self { host, is_plain, root })
     }
 }
 
@@ -81,15 +89,74 @@ pub enum Error {
     Registry {
         /// Its host.
         registry: String,
-        /// What it or the connection said, shortened.
-        why: String,
+        /// What is wrong, for the author.
+        why: Why,
+        /// What the connection said, for the operator; may be empty.
+        detail: String,
     },
     /// The image is not acceptable.
     #[error(transparent)]
     Manifest(#[from] manifest::Error),
     /// What came could not be written.
     #[error("writing a layer: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
+}
+
+/// What is wrong with a registry's answer, in words of ours: its own could hold anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// No connection.
+    #[error("{0} cannot be reached")]
+    Unreachable(String),
+    /// An answer broke off.
+    #[error("the connection broke off")]
+    BrokenOff,
+    /// Too long a pause, or too slow altogether.
+    #[error("it takes too long")]
+    TooSlow,
+    /// 404.
+    #[error("it has no such image")]
+    NotThere,
+    /// 401, 403, or a token service that gives none.
+    #[error("it wants a login, and the platform has none: the image has to be public there")]
+    Login,
+    /// 429.
+    #[error("it has been asked too often; try again later")]
+    AskedTooOften,
+    /// Any other status.
+    #[error("it answered with the status {0}")]
+    Status(u16),
+    /// More than there may be.
+    #[error("its {part} is larger than {max} bytes")]
+    TooLarge {
+        /// Of what.
+        part: &'static str,
+        /// How much there may be.
+        max: u64,
+    },
+    /// Fewer or more bytes than the manifest says.
+    #[error("a layer is not as large as its manifest says")]
+    LayerSize,
+    /// Other bytes than the manifest says.
+    #[error("a part of the image is not what its digest says")]
+    Digest,
+    /// An index in an index.
+    #[error("its index leads to another index")]
+    Nested,
+    /// A token service that does not answer as one.
+    #[error("its token service does not answer with a token")]
+    NoToken,
+    /// It sends the platform on, and further, and further.
+    #[error("it sends the platform on too many times")]
+    TooManyLeads,
+    /// It sends the platform where it may not.
+    #[error("it sends the platform on to {host}, {reason}")]
+    Astray {
+        /// Where, shortened.
+        host: String,
+        /// What is wrong with that.
+        reason: &'static str,
+    },
 }
 
 /// What is known of an image before its layers are there.
@@ -106,68 +173,58 @@ pub struct Described {
 /// The registries that may be asked.
 #[derive(Clone)]
 pub struct Registries {
-    allowed: Vec<Allowed>,
-    client: Client,
+    allowed: Arc<[Allowed]>,
+    /// Without any registry there is nobody to connect to, and no need of roots to trust.
+    clients: Option<Clients>,
 }
 
 impl Registries {
-    /// A client for these and no others; connects when it is first asked.
-    pub fn new(allowed: Vec<Allowed>) -> Self {
-        // Without a provider of its own choice the client would ask for the process's, and panic without one. That
-        // somebody has set one before is as good.
-        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-        let plain = allowed.iter().filter(|registry| registry.is_plain).map(|registry| registry.host.clone()).collect();
-        let client = Client::new(ClientConfig {
-            protocol: ClientProtocol::HttpsExcept(plain),
-            connect_timeout: Some(PAUSE_MAX),
-            read_timeout: Some(PAUSE_MAX),
-            user_agent: concat!("updraft/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        });
-        Self { allowed, client }
+    /// Clients for these and no others; connect when first asked. Fails where there are no roots to trust.
+    pub fn new(allowed: Vec<Allowed>) -> io::Result<Self> {
+        let clients = if allowed.is_empty() { None } else { Some(Clients::new().map_err(io::Error::other)?) };
+        Ok(Self { allowed: allowed.into(), clients })
     }
 
-    /// The registry's own form of a reference, if that registry may be asked.
-    fn ask_for(&self, reference: &Reference) -> Result<oci_client::Reference, Error> {
+    /// The repository of a reference, if its registry may be asked. Asks nothing yet.
+    pub fn repository(&self, reference: &Reference) -> Result<Repository, Error> {
         let Place::Registry(host) = &reference.place else { return Err(Error::NotAllowed("here".into())) };
-        if !self.allowed.iter().any(|allowed| allowed.host == *host) {
+        let registry = self.allowed.iter().find(|allowed| allowed.host == *host);
+        let (Some(registry), Some(clients)) = (registry, &self.clients) else {
             return Err(Error::NotAllowed(host.clone()));
-        }
-        let (host, name) = (host.clone(), reference.name.clone());
-        Ok(match &reference.which {
-            Which::Tag(tag) => oci_client::Reference::with_tag(host, name, tag.clone()),
-            Which::Digest(digest) => oci_client::Reference::with_digest(host, name, digest.to_string()),
-        })
+        };
+        let session = Session::new(clients.clone(), registry.clone(), self.allowed.clone(), &reference.name);
+        Ok(Repository { session, name: reference.name.clone() })
     }
+}
 
+/// A repository of a registry, while one image of it is being had. Remembers the token it was given and nothing else.
+pub struct Repository {
+    session: Session,
+    name: String,
+}
+
+impl Repository {
     /// What an image is made of. Of several architectures' images, the one for `architecture`.
-    pub async fn describe(&self, reference: &Reference, architecture: Architecture) -> Result<Described, Error> {
-        let mut asked = self.ask_for(reference)?;
-        let registry = asked.registry().to_owned();
+    pub async fn describe(&mut self, which: &Which, architecture: Architecture) -> Result<Described, Error> {
+        let mut wanted = match which {
+            Which::Tag(tag) => Wanted { name: tag.clone(), digest: None },
+            Which::Digest(digest) => Wanted::by(*digest),
+        };
         let mut was_index = false;
         loop {
-            // The client's futures are large, and ours are many functions deep in others.
-            let pulled = Box::pin(self.client.pull_manifest_raw(&asked, &RegistryAuth::Anonymous, &ACCEPTED));
-            let (bytes, _) = in_time(&registry, async { pulled.await.map_err(|error| error.to_string()) }).await?;
-            if bytes.len() > MANIFEST_BYTES_MAX {
-                return Err(manifest::Error::TooLarge { part: "manifest", max: MANIFEST_BYTES_MAX }.into());
-            }
+            let bytes = self.manifest(&wanted).await?;
             let digest = Digest::of(&bytes);
-            if asked.digest().is_some_and(|asked| asked != digest.to_string()) {
+            if wanted.digest.is_some_and(|wanted| wanted != digest) {
                 return Err(manifest::Error::Digest { part: "manifest" }.into());
             }
             match manifest::read(&bytes, architecture)? {
                 Document::Index(inner) if !was_index => {
                     was_index = true;
-                    asked = asked.clone_with_digest(inner.to_string());
+                    wanted = Wanted::by(inner);
                 }
-                Document::Index(_) => {
-                    let why = "its index leads to another index".to_owned();
-                    return Err(Error::Registry { registry, why });
-                }
+                Document::Index(_) => return Err(self.session.failed(Why::Nested)),
                 Document::Manifest(manifest) => {
-                    let read = self.read_blob(&asked, &manifest.config, CONFIG_BYTES_MAX);
-                    let config = in_time(&registry, read).await?;
+                    let config = self.configuration(&manifest.config).await?;
                     let program = manifest::program(&config, &manifest, architecture)?;
                     return Ok(Described { digest, manifest, program });
                 }
@@ -175,85 +232,84 @@ impl Registries {
         }
     }
 
-    /// Writes a layer's bytes into a new file. At most as many as its manifest says; whether they are the right ones is
-    /// for the caller to check.
-    pub async fn fetch(&self, reference: &Reference, layer: &Layer, file: &Path) -> Result<(), Error> {
-        let asked = self.ask_for(reference)?;
-        let failed = |why: String| Error::Registry { registry: asked.registry().to_owned(), why };
-        // By its digest alone: a descriptor could bring addresses with it.
-        let stream = Box::pin(self.client.pull_blob_stream(&asked, layer.digest.to_string().as_str())).await;
-        let mut stream = stream.map_err(|error| failed(shortened(&error.to_string())))?;
+    async fn manifest(&mut self, wanted: &Wanted) -> Result<Vec<u8>, Error> {
+        let path = format!("v2/{}/manifests/{}", self.name, wanted.name);
+        let accepted = ACCEPTED.join(", ");
+        in_time(&self.session.clone(), DOCUMENT_TIME_MAX, async {
+            let answer = self.session.get(&path, lead::To::Manifest, &accepted).await?;
+            answer.read(MANIFEST_BYTES_MAX, "manifest").await
+        })
+        .await
+    }
+
+    async fn configuration(&mut self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        let path = self.blob(digest);
+        in_time(&self.session.clone(), DOCUMENT_TIME_MAX, async {
+            let answer = self.session.get(&path, lead::To::Blob, ANY).await?;
+            answer.read(CONFIG_BYTES_MAX, "configuration").await
+        })
+        .await
+    }
+
+    /// Writes a layer's bytes into a new file, which after an error holds debris.
+    pub async fn fetch(&mut self, layer: &Layer, file: &Path) -> Result<(), Error> {
+        let time_max = DOCUMENT_TIME_MAX + Duration::from_secs(layer.size_bytes / LAYER_SPEED_MIN);
+        in_time(&self.session.clone(), time_max, self.write(layer, file)).await
+    }
+
+    async fn write(&mut self, layer: &Layer, file: &Path) -> Result<(), Error> {
+        let path = self.blob(&layer.digest);
+        let mut answer = self.session.get(&path, lead::To::Blob, ANY).await?;
+        if answer.promised_bytes().is_some_and(|promised| promised != layer.size_bytes) {
+            return Err(self.session.failed(Why::LayerSize));
+        }
         let mut file = tokio::fs::OpenOptions::new().write(true).create_new(true).open(file).await?;
-        let mut left = layer.size_bytes;
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| failed(shortened(&error.to_string())))?;
-            left =
-                left.checked_sub(chunk.len() as u64).ok_or_else(|| failed("a layer is larger than promised".into()))?;
-            file.write_all(&chunk).await?;
+        let (mut left, mut hash) = (layer.size_bytes, Sha256::new());
+        while let Some(piece) = answer.piece().await? {
+            let after = left.checked_sub(piece.len() as u64);
+            left = after.ok_or_else(|| self.session.failed(Why::LayerSize))?;
+            hash.update(&piece);
+            file.write_all(&piece).await?;
         }
         file.flush().await?;
+        if left > 0 {
+            return Err(self.session.failed(Why::LayerSize));
+        }
+        if Digest::from_hash(hash) != layer.digest {
+            return Err(self.session.failed(Why::Digest));
+        }
         Ok(())
     }
 
-    async fn read_blob(
-        &self,
-        asked: &oci_client::Reference,
-        digest: &Digest,
-        bytes_max: usize,
-    ) -> Result<Vec<u8>, String> {
-        let stream = Box::pin(self.client.pull_blob_stream(asked, digest.to_string().as_str())).await;
-        let mut stream = stream.map_err(|error| error.to_string())?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = stream.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|error| error.to_string())?);
-            if bytes.len() > bytes_max {
-                return Err(format!("its configuration is larger than {bytes_max} bytes"));
-            }
-        }
-        Ok(bytes)
+    /// By its digest alone: a descriptor could bring addresses with it.
+    fn blob(&self, digest: &Digest) -> String {
+        format!("v2/{}/blobs/{digest}", self.name)
     }
 }
 
-async fn in_time<T>(registry: &str, answer: impl Future<Output = Result<T, String>>) -> Result<T, Error> {
-    let failed = |why: String| Error::Registry { registry: registry.to_owned(), why };
-    match tokio::time::timeout(DOCUMENT_TIME_MAX, answer).await {
-        Ok(answer) => answer.map_err(|why| failed(shortened(&why))),
-        Err(_) => Err(failed("it takes too long".into())),
+/// What a manifest is asked for by, and what it has to be then.
+struct Wanted {
+    name: String,
+    digest: Option<Digest>,
+}
+
+impl Wanted {
+    fn by(digest: Digest) -> Self {
+        Self { name: digest.to_string(), digest: Some(digest) }
     }
 }
 
-fn shortened(text: &str) -> String {
-    text.chars().take(300).collect()
+async fn in_time<T>(
+    session: &Session,
+    time_max: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    // What is asked is many futures deep in others, and large.
+    match tokio::time::timeout(time_max, Box::pin(answer)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(session.failed(Why::TooSlow)),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_named_is_allowed_and_plain_http_on_the_loopback_alone() {
-        let read = |text: &str| text.parse::<Allowed>();
-        let allowed = |host: &str, is_plain| Ok(Allowed { host: host.into(), is_plain });
-        assert_eq!(read("GHCR.io"), allowed("ghcr.io", false));
-        assert_eq!(read("https://registry.example:5000/"), allowed("registry.example:5000", false));
-        assert_eq!(read("http://127.0.0.1:5000"), allowed("127.0.0.1:5000", true));
-        assert_eq!(read("http://localhost:5000"), allowed("localhost:5000", true));
-        for bad in
-            ["", "ghcr", "http://ghcr.io", "http://10.0.0.1:5000", "ghcr.io/team", "user@ghcr.io", "*", "ftp://x.y"]
-        {
-            assert!(read(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[tokio::test]
-    async fn no_other_registry_is_asked() {
-        let registries = Registries::new(vec!["ghcr.io".parse().unwrap()]);
-        for text in ["169.254.169.254/x:latest", "evil.ghcr.io/x", "ghcr.io:444/x", "localhost:1/x", "own"] {
-            let asked = registries.describe(&text.parse().unwrap(), Architecture::X86_64).await;
-            assert!(matches!(asked, Err(Error::NotAllowed(_))), "{text}: {asked:?}");
-        }
-        let layer = Layer { digest: Digest::of(b"x"), size_bytes: 1 };
-        let fetched = registries.fetch(&"localhost:1/x".parse().unwrap(), &layer, Path::new("/nonexistent")).await;
-        assert!(matches!(fetched, Err(Error::NotAllowed(_))));
-    }
-}
+mod tests;

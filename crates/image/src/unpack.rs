@@ -5,8 +5,10 @@
 //! setuid bits and extended attributes are dropped, since all in a sandbox is one user's and read-only. Bytes and
 //! entries are counted as they come out of the decompressor, whatever headers claim.
 //!
-//! Source: OCI image specification 1.1, layer.md (whiteouts and opaque folders). Invariant: nothing outside the given
-//! folder is read or written, and afterwards the places where a sandbox mounts its own are folders and files.
+//! Source: OCI image specification 1.1, layer.md (whiteouts and opaque folders). Invariants: nothing outside the given
+//! folder is read or written; afterwards the places where a sandbox mounts its own are folders and files; and the work is
+//! bounded by the limits alone: as many bytes read and written, as many entries made and removed, and so many steps from
+//! one place to another for each ([`tree`]), whatever links and whiteouts say.
 
 mod decode;
 mod tree;
@@ -69,6 +71,9 @@ pub enum Error {
     /// Over [`Limits::entries_max`].
     #[error("the image holds more than {0} files and folders")]
     TooManyEntries(usize),
+    /// Over what may be done to find where its entries go.
+    #[error("the image's paths, links and whiteouts take more than {0} steps to follow")]
+    TooManySteps(usize),
     /// An entry that cannot be made.
     #[error("the image's entry {name:?} is not acceptable: {reason}")]
     Entry {
@@ -78,7 +83,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// The bytes are not those that were promised.
-    #[error("the layer {promised} is {found}")]
+    #[error("the layer {promised} has other bytes than its digest says: theirs is {found}; push the image again")]
     Digest {
         /// By the manifest.
         promised: Digest,
@@ -275,9 +280,15 @@ fn put<R: Read>(
             if found.is_dir() {
                 return Err(refused(path, "it is a hard link to a folder"));
             }
+            if target.starts_with(&full) && target != full {
+                return Err(refused(path, "it takes the place of what it is a hard link to"));
+            }
             if full != target {
                 tree::remove(&full)?;
-                fs::hard_link(&target, &full)?;
+                fs::hard_link(&target, &full).map_err(|error| match error.kind() {
+                    io::ErrorKind::TooManyLinks => refused(path, "its file has too many names already"),
+                    _ => error.into(),
+                })?;
             }
             tree.added(&full);
         }

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as TurnMutex, OwnedMutexGuard, OwnedRwLockReadGuard, RwLock};
+use tokio::sync::{Mutex as TurnMutex, OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use updraft_executor::Support;
 use updraft_store::functions::{CreateError, DeleteError, ReplaceError};
 use updraft_types::{
@@ -35,6 +35,8 @@ use crate::{
 const TURNS: usize = 64;
 /// Time between two tries to remove packages that nothing uses any more.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(2);
+/// How many rounds may find packages being added, before the next waits for its turn and new ones for it: ten minutes.
+const PATIENCE_ROUNDS: u32 = 300;
 
 /// A function to be created. The door has checked the bounds of each field.
 #[derive(Debug, Clone)]
@@ -207,14 +209,17 @@ impl Handle {
     ) -> Result<Deployed, Error> {
         let (handle, source) = (self.clone(), source.into());
         detached(Box::pin(async move {
-            let turn = handle.turn(&draft.id).await;
-            if handle.catalog().get(&draft.id).is_some() {
-                return Err(Error::Exists);
-            }
+            let check_name = || match handle.catalog().get(&draft.id) {
+                Some(_) => Err(Error::Exists),
+                None => Ok(()),
+            };
+            check_name()?;
             let warning = handle.check(&draft.configuration)?;
             let added = source.stored_bytes() * publish.copies();
-            handle.check_code_room(&draft.id.account, added).await?;
             let fetched = handle.fetch(&draft.id, draft.configuration.architecture, source).await?;
+            let turn = handle.turn(&draft.id).await;
+            check_name()?;
+            handle.check_code_room(&draft.id.account, added).await?;
             let gate = handle.gate().await;
             let code = handle.add_code(&draft.id, draft.configuration.architecture, fetched).await?;
             let warning = warning.or_else(|| note_of(&code));
@@ -292,12 +297,13 @@ impl Handle {
     ) -> Result<Deployed, Error> {
         let (handle, source, id, expected) = (self.clone(), source.into(), id.clone(), expected.cloned());
         detached(async move {
+            let architecture = handle.current(&id, expected.as_ref())?.configuration.architecture;
+            let stored = source.stored_bytes() * publish.copies();
+            let fetched = handle.fetch(&id, architecture, source).await?;
             let turn = handle.turn(&id).await;
             let current = handle.current(&id, expected.as_ref())?;
-            let added = (source.stored_bytes() * publish.copies()).saturating_sub(current.code.size_bytes);
-            handle.check_code_room(&id.account, added).await?;
             let architecture = current.configuration.architecture;
-            let fetched = handle.fetch(&id, architecture, source).await?;
+            handle.check_code_room(&id.account, stored.saturating_sub(current.code.size_bytes)).await?;
             let gate = handle.gate().await;
             let code = handle.add_code(&id, architecture, fetched).await?;
             let next = Function { code: code.clone(), ..changed(&current) };
@@ -488,7 +494,7 @@ impl Handle {
         match source {
             Source::Zip(zip) => Ok(Fetched::Zip(zip)),
             Source::Image(uri) => {
-                let pulled = self.pull(&id.account, &uri, architecture).await?;
+                let pulled = self.pull(&id.account, &uri, architecture).await?.map(Box::new);
                 Ok(Fetched::Image { uri, pulled })
             }
         }
@@ -497,7 +503,7 @@ impl Handle {
     async fn add_code(&self, id: &FunctionId, architecture: Architecture, code: Fetched) -> Result<Code, Error> {
         match code {
             Fetched::Zip(zip) => self.add_package(zip).await,
-            Fetched::Image { uri, pulled } => self.image_code(&id.account, &uri, architecture, pulled.as_ref()).await,
+            Fetched::Image { uri, pulled } => self.image_code(&id.account, &uri, architecture, pulled.as_deref()).await,
         }
     }
 
@@ -656,15 +662,29 @@ impl Handle {
         self.inner.changes.garbage.lock().extend(keys_of(function));
     }
 
+    /// The gate for removing, if it is free. Whoever waits for it keeps everybody waiting who deploys, behind whoever
+    /// takes long; so it is waited for only after it was held each of [`PATIENCE_ROUNDS`] times that somebody looked.
+    async fn close_gate(&self, refused: &mut u32) -> Option<OwnedRwLockWriteGuard<()>> {
+        let gate = self.inner.changes.code_gate.clone();
+        if *refused >= PATIENCE_ROUNDS {
+            *refused = 0;
+            return Some(gate.write_owned().await);
+        }
+        let free = gate.try_write_owned().ok();
+        *refused = if free.is_some() { 0 } else { *refused + 1 };
+        free
+    }
+
     /// Removes discarded packages, for ever.
     pub(crate) async fn run_collector(self) {
+        let mut refused = 0;
         loop {
             tokio::time::sleep(COLLECT_INTERVAL).await;
-            let mut garbage = std::mem::take(&mut *self.inner.changes.garbage.lock());
-            if garbage.is_empty() {
+            if self.inner.changes.garbage.lock().is_empty() {
                 continue;
             }
-            let _gate = self.inner.changes.code_gate.write().await;
+            let Some(_gate) = self.close_gate(&mut refused).await else { continue };
+            let mut garbage = std::mem::take(&mut *self.inner.changes.garbage.lock());
             let used = match self.with_layers(&mut garbage).await {
                 Ok(()) => self.used_packages().await,
                 Err(error) => Err(error),
@@ -698,7 +718,7 @@ impl Handle {
 /// Code that has come, before the platform has it.
 enum Fetched {
     Zip(Bytes),
-    Image { uri: String, pulled: Option<Pulled> },
+    Image { uri: String, pulled: Option<Box<Pulled>> },
 }
 
 /// What the author of an image should know that is no fault of it.

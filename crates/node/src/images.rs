@@ -5,9 +5,12 @@
 //! again from them where it is missing. Nobody's word makes the platform connect anywhere but to a registry that its
 //! configuration allows, and no word at all makes it read a path of its host.
 
+mod accounts;
+mod pulls;
 mod uploads;
 
 use std::{
+    collections::HashSet,
     fmt,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -24,12 +27,13 @@ pub use updraft_image::{
 };
 use updraft_image::{
     Layer,
+    digest::Digesting,
     manifest::{self, Document},
     reference::{Place, Which},
     registry::{self, Registries},
-    unpack::Unpacker,
+    unpack::{self, Unpacker},
 };
-use updraft_store::{blobs, images as stored};
+use updraft_store::{Blobs, blobs, images as stored};
 pub use updraft_types::image::Tagged;
 use updraft_types::{
     AccountId, Timestamp,
@@ -37,8 +41,9 @@ use updraft_types::{
     image::{Contents, Image, LayerBlob},
 };
 
+pub(crate) use self::pulls::Pulled;
 pub use self::uploads::Progress;
-pub(crate) use self::uploads::Uploads;
+use self::{accounts::Accounts, pulls::Pins, uploads::Uploads};
 use crate::{
     Handle,
     control::{self, detached},
@@ -131,50 +136,43 @@ impl From<registry::Error> for Error {
     fn from(error: registry::Error) -> Self {
         match error {
             registry::Error::Io(error) => error.into(),
-            error => Error::Image(error.to_string()),
+            error => {
+                if let registry::Error::Registry { registry, why, detail } = &error {
+                    tracing::info!(%registry, %why, %detail, "a registry does not give an image");
+                }
+                Error::Image(error.to_string())
+            }
         }
     }
 }
 
 /// What of images a node shares.
 pub(crate) struct Images {
-    pub(crate) uploads: Uploads,
+    accounts: Accounts,
+    uploads: Uploads,
     registries: Registries,
+    /// Layers that are to stay although no image has them any more.
+    pub(crate) pins: Pins,
 }
 
 impl Images {
     pub(crate) fn open(config: &Config) -> io::Result<Self> {
         // Twice the largest image: one that waits, and one that is on its way.
         let uploads = Uploads::open(&config.directory, config.limits.bytes_max.saturating_mul(2))?;
-        Ok(Self { uploads, registries: Registries::new(config.registries.clone()) })
+        let registries = Registries::new(config.registries.clone())?;
+        Ok(Self { accounts: Accounts::new(), uploads, registries, pins: Pins::default() })
     }
 }
 
 /// Where the bytes of a layer are that is not a blob yet.
 type Waiting = (LayerBlob, PathBuf);
 
-/// An image that a registry has given, before it is the platform's.
-pub(crate) struct Pulled {
-    contents: Contents,
-    waiting: Vec<Waiting>,
-}
-
-impl Drop for Pulled {
-    fn drop(&mut self) {
-        for (_, file) in &self.waiting {
-            // One that has become a blob, or never came, is not there.
-            let _ = std::fs::remove_file(file);
-        }
-    }
-}
-
 impl Handle {
     /// How far a blob of an image has come. One that an image of the account has is whole.
     pub async fn image_blob(&self, account: &AccountId, digest: &Digest) -> Result<Progress, Error> {
-        let layer = self.image_layer(account, &digest.hex()).await?;
-        match layer {
+        match self.layer_sizes(account, vec![digest.hex()]).await?.pop() {
             Some(layer) => Ok(Progress { received: layer.size_bytes, is_complete: true }),
-            None => self.inner.images.uploads.progress(account, digest).await,
+            None => self.inner.images.uploads.progress(account, digest),
         }
     }
 
@@ -194,8 +192,11 @@ impl Handle {
             )));
         }
         let (handle, account, digest) = (self.clone(), account.clone(), *digest);
-        detached(async move { handle.inner.images.uploads.add(&account, &digest, size_bytes, offset, bytes).await })
-            .await
+        detached(async move {
+            let Images { accounts, uploads, .. } = &handle.inner.images;
+            uploads.add(accounts, &account, &digest, size_bytes, offset, bytes).await
+        })
+        .await
     }
 
     /// Takes an image whose layers have been uploaded, and calls it `name:tag`. It is durable, and unpacked, when this
@@ -211,32 +212,20 @@ impl Handle {
         let (handle, account) = (self.clone(), account.clone());
         detached(async move {
             let contents = contents_of(&manifest, &config)?;
-            let mut waiting = Vec::new();
-            for layer in &contents.layers {
-                let digest: Digest = format!("sha256:{}", layer.digest).parse().expect("contents hold digests");
-                let file = handle.inner.images.uploads.whole(&account, &digest);
-                if handle.image_layer(&account, &layer.digest).await?.is_some() {
-                    continue;
-                }
-                if !file.is_file() {
-                    return Err(Error::Image(format!("The layer {digest} has not been uploaded")));
-                }
-                waiting.push((layer.clone(), file));
-            }
-            let gate = handle.gate().await;
+            check_size(&contents, handle.inner.config.images.limits.bytes_max)?;
+            let going_on = handle.inner.images.accounts.of(&account);
+            let _turn = going_on.pushing.lock().await;
+            // From here nothing is removed: what is there stays until the image counts on it.
+            let _gate = handle.gate().await;
+            let waiting = handle.waiting_for(&account, &contents).await?;
             let tagged = Tagged { name, tag, contents, pushed_at: Timestamp::now() };
-            let taken = handle.take_image(&account, &tagged.contents, &waiting).await;
-            let before = match taken {
-                Ok(()) => handle
-                    .inner
-                    .store
-                    .images()
-                    .tag(account.clone(), tagged.clone(), TAGS_MAX)
-                    .await
-                    .map_err(Error::from),
+            let before = match handle.take_image(&account, &tagged.contents, &waiting).await {
+                Ok(()) => {
+                    let images = handle.inner.store.images();
+                    images.tag(account.clone(), tagged.clone(), TAGS_MAX).await.map_err(Error::from)
+                }
                 Err(error) => Err(error),
             };
-            drop(gate);
             match before {
                 Ok(before) => {
                     if let Some(before) = before {
@@ -249,13 +238,30 @@ impl Handle {
                     Ok(tagged)
                 }
                 Err(error) => {
-                    handle.discard_image(&account, &tagged.contents.digest);
-                    handle.discard_keys(tagged.contents.layers.iter().map(|layer| layer_key(&account, &layer.digest)));
+                    handle.discard_contents(&account, &tagged.contents);
                     Err(error)
                 }
             }
         })
         .await
+    }
+
+    /// Where the layers are that have been uploaded and are no image's yet.
+    async fn waiting_for(&self, account: &AccountId, contents: &Contents) -> Result<Vec<Waiting>, Error> {
+        let mut known = self.layers_there(account, contents).await?;
+        let mut waiting = Vec::new();
+        for layer in &contents.layers {
+            if !known.insert(layer.digest.clone()) {
+                continue;
+            }
+            let digest: Digest = format!("sha256:{}", layer.digest).parse().expect("contents hold digests");
+            let file = self.inner.images.uploads.whole(account, &digest);
+            if !file.is_file() {
+                return Err(Error::Image(format!("The layer {digest} has not been uploaded")));
+            }
+            waiting.push((layer.clone(), file));
+        }
+        Ok(waiting)
     }
 
     /// The names of an account's images.
@@ -270,60 +276,13 @@ impl Handle {
         Ok(())
     }
 
-    /// Takes all names of an account that is no more.
+    /// Takes all names of an account that is no more, and what it has uploaded.
     pub(crate) async fn forget_images(&self, account: &AccountId) -> Result<(), Error> {
         let tagged = self.images(account).await?;
         self.inner.store.images().untag_all(account.clone()).await?;
         tagged.iter().for_each(|tagged| self.discard_image(account, &tagged.contents.digest));
-        Ok(())
-    }
-
-    /// What a registry gives for a reference to one; `None` where it names an image of the platform's own. Takes as long
-    /// as the registry does: nothing is held meanwhile.
-    pub(crate) async fn pull(
-        &self,
-        account: &AccountId,
-        uri: &str,
-        architecture: Architecture,
-    ) -> Result<Option<Pulled>, control::Error> {
-        let reference: Reference = uri.parse().map_err(|_| not_valid(uri))?;
-        if matches!(reference.place, Place::Own(_)) {
-            return Ok(None);
-        }
-        let pulled = self.pull_from(account, &reference, architecture).await;
-        pulled.map(Some).map_err(|error| match error {
-            Error::Image(text) => control::Error::Package(format!("{} {text}", not_valid(uri))),
-            error => control_error(error, uri),
-        })
-    }
-
-    async fn pull_from(
-        &self,
-        account: &AccountId,
-        reference: &Reference,
-        architecture: Architecture,
-    ) -> Result<Pulled, Error> {
-        let Images { uploads, registries } = &self.inner.images;
-        let described = registries.describe(reference, architecture).await?;
-        let bytes: u64 = described.manifest.layers.iter().map(|layer| layer.size_bytes).fold(0, u64::saturating_add);
-        let bytes_max = self.inner.config.images.limits.bytes_max;
-        if bytes > bytes_max {
-            return Err(Error::Image(format!("Its layers have {bytes} bytes; at most {bytes_max} are allowed.")));
-        }
-        let layers: Vec<LayerBlob> = described.manifest.layers.iter().map(blob_of).collect();
-        let contents = Contents { digest: described.digest.hex(), layers, architecture, program: described.program };
-        let mut pulled = Pulled { contents, waiting: Vec::new() };
-        for (layer, blob) in described.manifest.layers.iter().zip(pulled.contents.layers.clone()) {
-            if self.image_layer(account, &blob.digest).await?.is_some()
-                || pulled.waiting.iter().any(|(other, _)| other.digest == blob.digest)
-            {
-                continue;
-            }
-            let file = uploads.fresh();
-            pulled.waiting.push((blob, file.clone()));
-            registries.fetch(reference, layer, &file).await?;
-        }
-        Ok(pulled)
+        let Images { accounts, uploads, .. } = &self.inner.images;
+        Ok(uploads.forget(accounts, account).await?)
     }
 
     /// The code that an `ImageUri` stands for, with `pulled` where a registry gave it. The caller holds the gate until a
@@ -347,7 +306,7 @@ impl Handle {
                     error => error,
                 };
                 if let Err(error) = put {
-                    self.discard_keys(pulled.contents.layers.iter().map(|layer| layer_key(account, &layer.digest)));
+                    self.discard_contents(account, &pulled.contents);
                     return Err(control_error(error, uri));
                 }
                 pulled.contents.clone()
@@ -385,11 +344,22 @@ impl Handle {
         found.ok_or(Error::NotFound)
     }
 
-    /// A layer that some image of the account has.
-    async fn image_layer(&self, account: &AccountId, digest: &str) -> Result<Option<LayerBlob>, Error> {
-        let all = self.inner.store.images().all().await?;
-        let mut layers = all.into_iter().filter(|held| held.account == *account).flat_map(|held| held.contents.layers);
-        Ok(layers.find(|layer| layer.digest == digest))
+    /// Those layers of an image that some image of the account has. The caller holds the gate as long as it counts on
+    /// them.
+    async fn layers_there(&self, account: &AccountId, contents: &Contents) -> Result<HashSet<String>, Error> {
+        let digests = contents.layers.iter().map(|layer| layer.digest.clone()).collect();
+        Ok(self.layer_sizes(account, digests).await?.into_iter().map(|layer| layer.digest).collect())
+    }
+
+    /// Those layers of `digests` that some image of the account has, and whose bytes are there: what turned out to be
+    /// damaged is not, and can be pushed again.
+    async fn layer_sizes(&self, account: &AccountId, digests: Vec<String>) -> Result<Vec<LayerBlob>, Error> {
+        let mut there = Vec::new();
+        for layer in self.inner.store.images().layers(account.clone(), digests).await? {
+            let size_bytes = self.inner.store.blobs().size(&layer_key(account, &layer.digest)).await?;
+            there.extend(size_bytes.map(|size_bytes| LayerBlob { size_bytes, ..layer }));
+        }
+        Ok(there)
     }
 
     /// Makes blobs of the layers that wait, and unpacks the image. Where this fails, blobs may be left.
@@ -416,6 +386,12 @@ impl Handle {
             keys.extend(layers.map(|layer| layer_key(&account, &layer.digest)));
         }
         Ok(())
+    }
+
+    /// Hands all that may be there of an image that was not taken to the collector.
+    fn discard_contents(&self, account: &AccountId, contents: &Contents) {
+        self.discard_image(account, &contents.digest);
+        self.discard_keys(contents.layers.iter().map(|layer| layer_key(account, &layer.digest)));
     }
 
     /// Hands an image to the collector, which removes it once it has no name and no function.
@@ -474,6 +450,15 @@ fn contents_of(manifest: &[u8], config: &[u8]) -> Result<Contents, Error> {
     Err(refused.expect("an architecture was tried").into())
 }
 
+/// Whether an image's layers are within what it may have, each as often as it is there: all of them are read.
+fn check_size(contents: &Contents, bytes_max: u64) -> Result<(), Error> {
+    let bytes = contents.layers.iter().map(|layer| layer.size_bytes).fold(0, u64::saturating_add);
+    if bytes > bytes_max {
+        return Err(Error::Image(format!("Its layers have {bytes} bytes; at most {bytes_max} are allowed.")));
+    }
+    Ok(())
+}
+
 fn blob_of(layer: &Layer) -> LayerBlob {
     LayerBlob { digest: layer.digest.hex(), size_bytes: layer.size_bytes }
 }
@@ -520,15 +505,22 @@ impl Packages {
         // Kept until the folder is there, also when whoever wanted it has gone.
         let unpack = move |folder: &Path| -> Result<(), package::Error> {
             let _turn = turn;
-            let mut unpacker = Unpacker::new(folder, limits)?;
+            let free = uploads::free_bytes(folder)?;
+            let mut unpacker = Unpacker::new(folder, Limits { bytes_max: limits.bytes_max.min(free), ..limits })?;
             for layer in &contents.layers {
                 let key = layer_key(&account, &layer.digest);
-                let bytes = runtime::Handle::current().block_on(blobs.stream(&key));
-                let bytes = bytes.map_err(|error| io::Error::other(error.to_string()))?;
-                let bytes = bytes.ok_or_else(|| io::Error::other(format!("the blob {key} is missing")))?;
                 let digest = format!("sha256:{}", layer.digest).parse::<Digest>().map_err(io::Error::other)?;
                 let layer = Layer { digest, size_bytes: layer.size_bytes };
-                unpacker.layer(&layer, Blocking { stream: bytes, piece: Bytes::new() })?;
+                match unpacker.layer(&layer, Blocking::open(&blobs, &key)?) {
+                    Err(unpack::Error::TooLarge(bytes)) if bytes < limits.bytes_max => {
+                        return Err(package::Error::StorageFull);
+                    }
+                    Err(error @ unpack::Error::Digest { .. }) => {
+                        remove_damaged(&blobs, &key, &layer)?;
+                        return Err(error.into());
+                    }
+                    done => done?,
+                }
             }
             Ok(unpacker.finish(contents.program.directory(&Default::default()))?)
         };
@@ -536,9 +528,20 @@ impl Packages {
     }
 }
 
-impl From<updraft_image::unpack::Error> for package::Error {
-    fn from(error: updraft_image::unpack::Error) -> Self {
-        use updraft_image::unpack::Error;
+/// Removes a layer's blob if its bytes are not those of its key, so that it can be pushed again. It is read once more
+/// before that: a size that its image is wrong about, or a disk that was wrong once, are no reason.
+fn remove_damaged(blobs: &Blobs, key: &str, layer: &Layer) -> io::Result<()> {
+    let (found, size_bytes) = Digesting::new(Blocking::open(blobs, key)?).finish(layer.size_bytes)?;
+    if size_bytes == layer.size_bytes && found != layer.digest {
+        tracing::error!(key, "a layer's blob is damaged, and removed");
+        runtime::Handle::current().block_on(blobs.delete(key)).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+impl From<unpack::Error> for package::Error {
+    fn from(error: unpack::Error) -> Self {
+        use unpack::Error;
         match error {
             Error::StorageFull => package::Error::StorageFull,
             Error::Io(error) => package::Error::Io(error),
@@ -553,11 +556,19 @@ struct Blocking {
     piece: Bytes,
 }
 
+impl Blocking {
+    fn open(blobs: &Blobs, key: &str) -> io::Result<Self> {
+        let stream = runtime::Handle::current().block_on(blobs.stream(key)).map_err(io::Error::other)?;
+        let stream = stream.ok_or_else(|| io::Error::other(format!("the blob {key} is missing")))?;
+        Ok(Self { stream, piece: Bytes::new() })
+    }
+}
+
 impl Read for Blocking {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
             match runtime::Handle::current().block_on(self.stream.next()) {
-                Some(piece) => self.piece = piece.map_err(|error| io::Error::other(error.to_string()))?,
+                Some(piece) => self.piece = piece.map_err(io::Error::other)?,
                 None => return Ok(0),
             }
         }

@@ -252,6 +252,7 @@ impl Handle {
                 used.insert(key);
             }
         }
+        used.extend(self.inner.images.pins.keys());
         Ok(used)
     }
 }

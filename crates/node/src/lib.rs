@@ -303,6 +303,7 @@ impl Service {
         tasks.spawn(handle.clone().run_provisioner());
         tasks.spawn(handle.clone().run_habit_keeper());
         tasks.spawn(handle.clone().run_collector());
+        tasks.spawn(handle.clone().run_upload_sweeper());
         tasks.spawn(handle.clone().finish_changes());
         tasks.spawn(handle.clone().run_events());
         tasks.spawn(handle.clone().run_ages());

@@ -81,6 +81,15 @@ impl Blobs {
         }
     }
 
+    /// How many bytes a blob has, or `None` if there is none.
+    pub async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
+        match self.objects.head(&parse(key)?).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Stores a file's content as a blob, without holding it in memory. It is on disk when this returns.
     pub async fn put_file(&self, key: &str, file: &Path) -> Result<(), Error> {
         let internal = |error: std::io::Error| Error::Internal(error.to_string());

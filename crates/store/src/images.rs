@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 use updraft_types::{
     AccountId, Timestamp,
-    image::{Contents, Tagged},
+    image::{Contents, LayerBlob, Tagged},
 };
 
 use crate::{
@@ -57,7 +57,7 @@ impl Images {
     /// Remembers an image under no name.
     pub async fn put(&self, account: AccountId, contents: Contents) -> Result<(), Error> {
         let document = encode(&contents)?;
-        let put = self.database.write(move |connection| put(connection, &account, &contents.digest, &document));
+        let put = self.database.write(move |connection| put(connection, &account, &contents, &document));
         Ok(put.await?)
     }
 
@@ -76,7 +76,7 @@ impl Images {
                     return Ok(None);
                 }
             }
-            put(connection, &account, digest, &document)?;
+            put(connection, &account, &tagged.contents, &document)?;
             let sql = "INSERT INTO image_tag (account, name, tag, digest, pushed_at) VALUES (?1, ?2, ?3, ?4, ?5)
                        ON CONFLICT DO UPDATE SET digest = excluded.digest, pushed_at = excluded.pushed_at";
             let pushed_at = i64::try_from(tagged.pushed_at.as_ms()).unwrap_or(i64::MAX);
@@ -90,6 +90,23 @@ impl Images {
     pub async fn get(&self, account: AccountId, digest: String) -> Result<Option<Contents>, Error> {
         let found = self.database.read(move |connection| document(connection, &account, &digest));
         Ok(found.await?.map(|text| decode(&text)).transpose()?)
+    }
+
+    /// Those layers of `digests` that some image of the account has, each once.
+    pub async fn layers(&self, account: AccountId, digests: Vec<String>) -> Result<Vec<LayerBlob>, Error> {
+        let found = self.database.read(move |connection| {
+            let sql = "SELECT size_bytes FROM image_layer WHERE account = ?1 AND digest = ?2 LIMIT 1";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut found: Vec<LayerBlob> = Vec::new();
+            for digest in digests {
+                let size = statement.query_row((account.as_str(), &digest), |row| row.get::<_, i64>(0)).optional()?;
+                if let Some(size) = size.filter(|_| found.iter().all(|known| known.digest != digest)) {
+                    found.push(LayerBlob { digest, size_bytes: size.unsigned_abs() });
+                }
+            }
+            Ok(found)
+        });
+        Ok(found.await?)
     }
 
     /// The image that has a name.
@@ -177,16 +194,30 @@ impl Images {
         let deleted = self.database.write(move |connection| {
             let sql = "DELETE FROM image WHERE account = ?1 AND digest = ?2
                        AND NOT EXISTS (SELECT 1 FROM image_tag WHERE account = ?1 AND digest = ?2)";
-            connection.prepare_cached(sql)?.execute((account.as_str(), &digest))
+            let count = connection.prepare_cached(sql)?.execute((account.as_str(), &digest))?;
+            if count > 0 {
+                let sql = "DELETE FROM image_layer WHERE account = ?1 AND image = ?2";
+                connection.prepare_cached(sql)?.execute((account.as_str(), &digest))?;
+            }
+            Ok(())
         });
         deleted.await?;
         Ok(())
     }
 }
 
-fn put(connection: &Connection, account: &AccountId, digest: &str, document: &str) -> rusqlite::Result<()> {
+fn put(connection: &Connection, account: &AccountId, contents: &Contents, document: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO image (account, digest, document) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
-    connection.prepare_cached(sql)?.execute((account.as_str(), digest, document))?;
+    if connection.prepare_cached(sql)?.execute((account.as_str(), &contents.digest, document))? == 0 {
+        return Ok(());
+    }
+    let sql = "INSERT INTO image_layer (account, digest, image, size_bytes) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT DO NOTHING";
+    let mut statement = connection.prepare_cached(sql)?;
+    for layer in &contents.layers {
+        let size_bytes = i64::try_from(layer.size_bytes).unwrap_or(i64::MAX);
+        statement.execute(params![account.as_str(), layer.digest, contents.digest, size_bytes])?;
+    }
     Ok(())
 }
 

@@ -316,6 +316,21 @@ pub(crate) const PLATFORM: Schema = Schema {
         DROP INDEX delivery_by_function;
         CREATE INDEX delivery_by_function ON delivery (account, name, due_at, event, bytes, accepted_at, qualifier);
     ",
+        "
+        -- Which images have a layer: what their documents say, by layer.
+        CREATE TABLE image_layer (
+            account    TEXT NOT NULL,
+            digest     TEXT NOT NULL,    -- of the layer
+            image      TEXT NOT NULL,    -- the digest of the image
+            size_bytes INTEGER NOT NULL, -- of the layer
+            PRIMARY KEY (account, digest, image)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX image_layer_by_image ON image_layer (account, image);
+        INSERT OR IGNORE INTO image_layer
+            SELECT image.account, layer.value ->> '$.digest', image.digest,
+                CAST(layer.value ->> '$.size_bytes' AS INTEGER)
+            FROM image, json_each(image.document -> '$.layers') AS layer;
+    ",
     ],
 };
 
@@ -508,6 +523,25 @@ mod tests {
         let alias = &document("by-alias")["policies"]["live"];
         assert_eq!(statement(alias, 0)["Resource"], "arn:aws:lambda:*:111111111111:function:by-alias:live");
         assert_eq!(document("signed"), serde_json::from_str::<serde_json::Value>(signed).unwrap());
+    }
+
+    #[test]
+    fn layers_of_images_that_were_there_are_found() {
+        let at = PLATFORM.migrations.iter().position(|step| step.contains("CREATE TABLE image_layer")).unwrap();
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, &PLATFORM.migrations[..at]).unwrap();
+        let document =
+            r#"{"layers":[{"digest":"b","size_bytes":2},{"digest":"a","size_bytes":1},{"digest":"b","size_bytes":2}]}"#;
+        for (account, document) in [("111111111111", document), ("222222222222", r#"{"layers":[]}"#)] {
+            connection.execute("INSERT INTO image VALUES (?1, 'i', ?2)", (account, document)).unwrap();
+        }
+        migrate(&mut connection, PLATFORM.migrations).unwrap();
+        let mut statement = connection.prepare("SELECT account, digest, image, size_bytes FROM image_layer").unwrap();
+        let read = |row: &rusqlite::Row<'_>| row.try_into();
+        let rows: Vec<(String, String, String, i64)> =
+            statement.query_map((), read).unwrap().collect::<rusqlite::Result<_>>().unwrap();
+        let row = |digest: &str, size| ("111111111111".to_owned(), digest.to_owned(), "i".to_owned(), size);
+        assert_eq!(rows, [row("a", 1), row("b", 2)]);
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn a_layout_is_the_same_image_as_a_folder_and_as_an_archive() {
             assert_eq!(found.digest(), Digest::of(&layout()[2].1));
             assert_eq!(layers_of(&found), [b"a layer's bytes"]);
         }
-        assert!(matches!(open(path, Some("v2"), Architecture::X86_64), Err(Error::Which { .. })));
+        assert!(matches!(open(path, Some("v2"), Architecture::X86_64), Err(Error::NotNamed { .. })));
         assert!(matches!(open(path, None, Architecture::Arm64), Err(Error::Manifest(_))));
     }
 }
@@ -116,6 +116,63 @@ fn what_docker_saved_has_a_manifest_made_for_it() {
     assert_eq!(open(archive.path(), None, Architecture::X86_64).unwrap().digest(), found.digest());
     let missing = archive_of(&files, &[("two/layer.tar", "two/layer.tar")]);
     assert!(matches!(open(missing.path(), None, Architecture::X86_64), Err(Error::Missing(_))));
+}
+
+#[test]
+fn what_is_meant_has_to_be_said_where_there_is_a_choice_and_only_then() {
+    let refusal = |files: &[(String, Vec<u8>)], tag| {
+        open(folder_of(files).path(), tag, Architecture::X86_64).unwrap_err().to_string()
+    };
+    // The same layout with entries that are called so.
+    let with = |names: &[Option<&str>]| {
+        let mut files = layout();
+        let mut index: serde_json::Value = serde_json::from_slice(&files[1].1).unwrap();
+        let entry = |name: &Option<&str>| {
+            let mut entry = index["manifests"][0].clone();
+            entry["platform"] = json!({ "os": "linux", "architecture": "amd64" });
+            entry["annotations"] = json!({});
+            name.iter().for_each(|name| entry["annotations"][NAMES[0]] = json!(name));
+            if *name == Some("other") {
+                entry["digest"] = json!(Digest::of(b"other"));
+            }
+            entry
+        };
+        let entries: Vec<_> = names.iter().map(entry).collect();
+        index["manifests"] = json!(entries);
+        files[1].1 = index.to_string().into_bytes();
+        files
+    };
+    assert_eq!(refusal(&with(&[]), None), "it holds no image");
+    assert_eq!(refusal(&with(&[]), Some("v1")), "it holds no image");
+    assert_eq!(
+        refusal(&with(&[Some("v1"), Some("other"), None]), None),
+        "it holds several images, v1, other, one without a name; say which with the tag"
+    );
+    assert_eq!(
+        refusal(&with(&[None, None]), Some("v1")),
+        "it does not hold just one image that is called \"v1\", but one without a name, one without a name"
+    );
+    for (names, tag) in [
+        (&[Some("v1"), Some("v2")][..], None),
+        (&[None, Some("other")], None),
+        (&[Some("other"), Some("v2")], Some("v2")),
+    ] {
+        open(folder_of(&with(names)).path(), tag, Architecture::X86_64).unwrap();
+    }
+    let saved = |tags: serde_json::Value| {
+        let image = |tags: &serde_json::Value| json!({ "Config": "c", "RepoTags": tags, "Layers": [] });
+        let saved: Vec<_> = tags.as_array().unwrap().iter().map(image).collect();
+        [("manifest.json".to_owned(), json!(saved).to_string().into_bytes())]
+    };
+    assert_eq!(refusal(&saved(json!([])), None), "it holds no image");
+    assert_eq!(
+        refusal(&saved(json!([["a:1"], null])), None),
+        "it holds several images, a:1, one without a name; say which with the tag"
+    );
+    assert_eq!(
+        refusal(&saved(json!([["a:1"], ["b:1"]])), Some("1")),
+        "it does not hold just one image that is called \"1\", but a:1, b:1"
+    );
 }
 
 #[test]

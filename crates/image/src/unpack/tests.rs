@@ -215,6 +215,8 @@ fn links_lead_where_the_images_own_root_would_have_them() {
     let through = format!("x{away}/victim");
     let hard = tar(&[(b"x", link("/")), (b"stolen", Item::Hard(through.into_bytes()))]);
     assert!(Unpacked::of(&[hard]).is_refused());
+    let over = tar(&[(b"a/b", file("x")), (b"a", Item::Hard(b"a/b".to_vec()))]);
+    assert!(Unpacked::of(&[over]).is_refused());
     // A hard link to a link is the link itself.
     let hard = tar(&[(b"x", link("/etc/shadow")), (b"y", Item::Hard(b"x".to_vec())), (b"y", file("own"))]);
     assert_eq!(Unpacked::of(&[hard]).read("y"), "own");
@@ -301,8 +303,10 @@ fn bombs_are_stopped_by_what_comes_out() {
     let many: Vec<_> = names.iter().map(|name| (name.as_bytes(), Item::Folder)).collect();
     let image = Unpacked::of(&[tar(&many)]);
     assert!(matches!(image.result, Err(Error::TooManyEntries(1000))), "{:?}", image.result);
-    let deep = "d/".repeat(1001);
-    let image = Unpacked::of(&[tar(&[(deep.as_bytes(), Item::Folder)])]);
+    // Folders on the way count as well.
+    let deep: Vec<String> = (0..6).map(|number| format!("{number}/{}", "d/".repeat(200))).collect();
+    let deep: Vec<_> = deep.iter().map(|name| (name.as_bytes(), Item::Folder)).collect();
+    let image = Unpacked::of(&[tar(&deep)]);
     assert!(matches!(image.result, Err(Error::TooManyEntries(1000))), "{:?}", image.result);
     let mut name = Vec::new();
     push(&mut name, b"././@LongLink", EntryType::GNULongName, b"", &vec![b'n'; 500_000], 0);
@@ -311,12 +315,76 @@ fn bombs_are_stopped_by_what_comes_out() {
 }
 
 #[test]
+fn work_is_bounded_whatever_links_and_whiteouts_say() {
+    // Every entry leads through forty links, each of them by a long way round.
+    let around = format!("{}r", "x/../".repeat(700));
+    let mut items = vec![(b"x".to_vec(), Item::Folder), (b"r0".to_vec(), Item::Folder)];
+    for number in 1..38 {
+        items.push((format!("r{number}").into_bytes(), link(&format!("{around}{}", number - 1))));
+    }
+    items.extend((0..10).map(|number| (format!("r37/{number}").into_bytes(), file("x"))));
+    let items: Vec<_> = items.iter().map(|(name, item)| (name.as_slice(), item.clone())).collect();
+    let image = Unpacked::of(&[tar(&items)]);
+    assert!(matches!(image.result, Err(Error::TooManySteps(32_000))), "{:?}", image.result);
+    assert!(image.result.unwrap_err().to_string().contains("32000 steps"));
+
+    // A layer that says of every folder, and again and again of one, that it hides what is below: each is looked through
+    // once, so this is an image like any other.
+    let lower: Vec<_> = (0..300).map(|number| format!("a/b/c/lower{number}")).collect();
+    let lower: Vec<_> = lower.iter().map(|name| (name.as_bytes(), file("x"))).collect();
+    let mut upper: Vec<_> = (0..300).map(|number| (format!("a/b/c/{number}").into_bytes(), file("x"))).collect();
+    for folder in ["a/b/c", "a/b", "a"].iter().cycle().take(300) {
+        upper.push((format!("{folder}/.wh..wh..opq").into_bytes(), file("")));
+    }
+    let upper: Vec<_> = upper.iter().map(|(name, item)| (name.as_slice(), item.clone())).collect();
+    let image = Unpacked::of(&[tar(&lower), tar(&upper)]);
+    assert_eq!((image.read("a/b/c/lower7"), image.read("a/b/c/7")), ("NotFound".into(), "x".into()));
+}
+
+#[test]
+fn what_was_hidden_stays_so_and_what_came_after_is_kept() {
+    let lower = tar(&[(b"a/old", file("1")), (b"a/b/old", file("1"))]);
+    let upper = tar(&[
+        (b"a/.wh..wh..opq", file("")),
+        (b"a/new", file("2")),
+        (b"a/b/new", file("2")),
+        (b"a/b/.wh..wh..opq", file("")),
+        (b"a/.wh..wh..opq", file("")),
+    ]);
+    let image = Unpacked::of(&[lower.clone(), upper]);
+    assert_eq!([image.read("a/old"), image.read("a/b/old")], ["NotFound"; 2]);
+    assert_eq!([image.read("a/new"), image.read("a/b/new")], ["2"; 2]);
+    // Of the next layer all of this is lower again.
+    let whiteout = tar(&[(b"a/newest", file("3")), (b"a/.wh..wh..opq", file(""))]);
+    let image = Unpacked::of(&[lower.clone(), lower, whiteout]);
+    assert_eq!([image.read("a/old"), image.read("a/b/old"), image.read("a/newest")], ["NotFound", "NotFound", "3"]);
+}
+
+#[test]
+fn folders_lie_only_so_deep() {
+    for name in ["d/".repeat(400), format!("{}file", "d/".repeat(300))] {
+        let image = Unpacked::of(&[tar(&[(name.as_bytes(), file("x"))])]);
+        assert!(image.is_refused(), "{:?}", image.result);
+    }
+    // Through links each of which is short.
+    let half = "d/".repeat(200);
+    let deep = format!("{half}l");
+    let items = tar(&[(half.as_bytes(), Item::Folder), (deep.as_bytes(), link("./")), (b"x", link(&half))]);
+    assert!(Unpacked::of(&[items]).result.is_ok());
+    let far = format!("x/{half}");
+    let items = tar(&[(half.as_bytes(), Item::Folder), (b"x", link(&half)), (far.as_bytes(), Item::Folder)]);
+    assert!(Unpacked::of(&[items]).is_refused());
+}
+
+#[test]
 fn a_layer_that_is_another_than_promised_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let promised = layer_of(&tar(&[(b"a", file("x"))]));
     let mut unpacker = Unpacker::new(folder.path(), SMALL).unwrap();
     let other = tar(&[(b"a", file("y"))]);
-    assert!(matches!(unpacker.layer(&promised, Cursor::new(other)), Err(Error::Digest { .. })));
+    let refused = unpacker.layer(&promised, Cursor::new(other)).unwrap_err();
+    assert!(matches!(refused, Error::Digest { .. }));
+    assert!(refused.to_string().ends_with("push the image again"), "{refused}");
     let endless = io::repeat(0);
     assert!(matches!(unpacker.layer(&promised, endless), Err(Error::Digest { .. })));
 }

@@ -66,3 +66,27 @@ async fn an_image_is_found_by_its_names_and_stays_without_them() {
     assert_eq!(images.all().await.unwrap().len(), 2);
     assert_eq!(images.get(mine.clone(), "a".into()).await.unwrap(), Some(contents("a")));
 }
+
+#[tokio::test]
+async fn layers_are_found_as_long_as_an_image_has_them() {
+    let mut fixture = Fixture::open().await;
+    let images = fixture.store.images().clone();
+    let (mine, others) = (account("111111111111"), account("222222222222"));
+    let layer = |digest: &str, size_bytes| LayerBlob { digest: digest.into(), size_bytes };
+    let made_of = |digest: &str, layers: &[LayerBlob]| Contents { layers: layers.into(), ..contents(digest) };
+    images.put(mine.clone(), made_of("a", &[layer("base", 5), layer("one", 1), layer("base", 5)])).await.unwrap();
+    images.put(mine.clone(), made_of("b", &[layer("base", 5), layer("two", 2)])).await.unwrap();
+    images.put(mine.clone(), made_of("b", &[layer("base", 5), layer("two", 2)])).await.unwrap();
+    let found = async |images: &updraft_store::Images, account: &AccountId| {
+        let asked = ["two", "none", "base", "one", "base"].map(str::to_owned).into();
+        images.layers(account.clone(), asked).await.unwrap()
+    };
+    assert_eq!(found(&images, &mine).await, [layer("two", 2), layer("base", 5), layer("one", 1)]);
+    assert_eq!(found(&images, &others).await, []);
+    fixture.reopen().await;
+    let images = fixture.store.images().clone();
+    images.delete(mine.clone(), "a".into()).await.unwrap();
+    assert_eq!(found(&images, &mine).await, [layer("two", 2), layer("base", 5)]);
+    images.delete(mine.clone(), "b".into()).await.unwrap();
+    assert_eq!(found(&images, &mine).await, []);
+}

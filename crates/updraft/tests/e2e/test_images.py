@@ -235,7 +235,7 @@ def test_registries_are_asked_that_are_allowed_and_no_others(private, plain, boo
         allowed.manifests["elsewhere"] = (images.OCI_MANIFEST, elsewhere)
         refused(client.create_function, **image, Code={"ImageUri": f"{allowed.host}/app:elsewhere"})
         assert other.asked == [], "an image does not say where to fetch from"
-        assert not [one for one in os.listdir(platform.data / "images") if one.startswith("pull-")]
+        assert not list((platform.data / "images").rglob("pull-*"))
     finally:
         allowed.stop()
         other.stop()
@@ -262,11 +262,13 @@ def test_what_nothing_names_is_removed_and_a_kill_leaves_nothing_half_made(priva
     (root,) = roots(platform)
     half = root.with_name(f"{root.name}.0.partial")
     root.rename(half)
-    (platform.data / "images/pull-0").write_bytes(b"x")
+    pulled = platform.data / "images" / ACCOUNT / "pull-0"
+    pulled.parent.mkdir(exist_ok=True)
+    pulled.write_bytes(b"x")
     (platform.data / "blobs" / f"layer-{ACCOUNT}-{'0' * 64}").write_bytes(b"x")
     platform.start()
     assert platform.invoke(name).expect_ok()["data"] == "upper", "the function has its image without a name"
-    assert not half.exists() and not (platform.data / "images/pull-0").exists()
+    assert not half.exists() and not pulled.exists()
     assert (len(roots(platform)), len(layers(platform))) == (1, 2)
     platform.client().delete_function(FunctionName=name)
     wait_until(lambda: not roots(platform) and not layers(platform), "the image is gone with its function")
