@@ -118,7 +118,7 @@ enum Progress {
     /// Its sandbox is being built, whose groups it joins through these files.
     Awaited(Vec<OwnedFd>),
     /// There and stopped.
-    Held(Copy),
+    Held(Box<Copy>),
     Runs(pid_t),
 }
 
@@ -334,6 +334,6 @@ impl Template<'_> {
             return Err(failed("copy a guest that has ended", libc::ESRCH));
         };
         let (copy, inner) = transfer(self.jail, stopped, holdings, doors, given)?;
-        Ok((Progress::Held(copy), Twin::Copied { pid: inner }))
+        Ok((Progress::Held(Box::new(copy)), Twin::Copied { pid: inner }))
     }
 }
