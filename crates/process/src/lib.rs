@@ -91,7 +91,8 @@ pub struct Config {
     pub freeze_after: Duration,
     /// Most interpreters of one kind that run without a function, ready for the next cold start; 0 for none. Each
     /// takes some ten megabytes (Python) to fifty (Node.js), which count against what the node may hold. There are none before a function of their kind has been
-    /// started, and none of a kind that has not been for five minutes.
+    /// started, and none of a kind that has not been for five minutes. As many copies of one version with SnapStart are kept
+    /// without an instance, under the same rules.
     pub prewarmed_max: u32,
 }
 
