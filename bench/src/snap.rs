@@ -1,7 +1,7 @@
 //! SnapStart: first requests to versions whose module takes a second to import, and a hundred of one at once.
 //!
-//! Each version has been published, so that its module has been imported; none has an instance. The floor is what bare
-//! interpreters take in the same round.
+//! Each version has been published, so that its module has been imported and its first copy made; none has an instance. The
+//! floor is what bare interpreters take in the same round.
 
 use std::{path::Path, thread};
 

@@ -11,6 +11,7 @@ pub mod eviction;
 pub mod fair;
 pub mod filter_pattern;
 pub mod keep_alive;
+pub mod originals;
 pub mod placement;
 pub mod policy;
 pub mod prewarm;

@@ -79,6 +79,8 @@ pub enum Snapshot {
     On,
     /// They start like any other; the text tells the author why.
     Off(String),
+    /// They will once something passes that has nothing to do with the function; the text tells the operator what.
+    Later(String),
 }
 
 /// A configuration that can run here.

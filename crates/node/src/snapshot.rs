@@ -1,7 +1,8 @@
 //! Has an executor make what instances of a version with SnapStart are copied from, when it is published.
 //!
 //! The version is Pending meanwhile. A function that fails to initialise makes it Failed, as on Lambda; one that cannot
-//! be copied makes it Active with a reason, and its instances start like any other.
+//! be copied makes it Active with a reason, and its instances start like any other. What fails for want of memory or the
+//! like says nothing about the version: the executor tries again when an instance is started.
 
 use std::{
     sync::Arc,
@@ -30,14 +31,17 @@ impl Handle {
         let timeout = Duration::from_secs(function.configuration.timeout_s.into());
         let limit = timeout.max(Duration::from_secs(INIT_TIMEOUT_S));
         let made = tokio::time::timeout(limit, self.make_snapshot(function)).await;
-        if let Ok(Ok(Snapshot::Off(why)) | Err(Fault::Platform { reason: why })) = &made {
-            let (function, version) = (&function.id, function.version);
-            tracing::warn!(%function, %version, why, "SnapStart is off: instances start like any other");
-        }
+        let (id, version) = (&function.id, function.version);
         match made {
             Ok(Ok(Snapshot::On)) => Ok(None),
-            Ok(Ok(Snapshot::Off(reason))) => Ok(Some(reason)),
-            Ok(Err(Fault::Platform { reason })) => Ok(Some(reason)),
+            Ok(Ok(Snapshot::Off(why))) => {
+                tracing::warn!(function = %id, %version, why, "SnapStart is off: instances start like any other");
+                Ok(Some(why))
+            }
+            Ok(Ok(Snapshot::Later(why)) | Err(Fault::Platform { reason: why })) => {
+                tracing::warn!(function = %id, %version, why, "there is no snapshot yet: it is made when it is needed");
+                Ok(None)
+            }
             Ok(Err(Fault::Init { error_type, body })) => {
                 Err(Error::Package(format!("{error_type}: {}", String::from_utf8_lossy(&body))))
             }

@@ -614,18 +614,27 @@ def run_after_restore():
         function(*arguments, **named)
 
 
+def of_library(name):
+    """The standard library's module of that name, if it is loaded: not one that the function has brought."""
+    module = sys.modules.get(name)
+    origin = getattr(getattr(module, "__spec__", None), "origin", None)
+    is_ours = origin == "built-in" or str(origin).startswith(os.path.dirname(os.__file__) + os.sep)
+    return module if is_ours else None
+
+
 def draw_anew():
     """Gives generators of random numbers that have been seeded a seed of this copy's own. What asks the kernel each time
-    needs none."""
-    random = sys.modules.get("random")
+    needs none. No module of the function's own is called: that is what hooks are for."""
+    random = of_library("random")
     if random is not None:
         random.seed()
-    ssl = sys.modules.get("_ssl")
+    ssl = of_library("_ssl")
     if ssl is not None:
         ssl.RAND_add(os.urandom(64), 64.0)
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
+    # It comes with the package, but compiled; what is called the same and written in Python is somebody else's.
+    generators = sys.modules.get("numpy.random.mtrand")
+    if type(getattr(generators, "__loader__", None)).__name__ == "ExtensionFileLoader":
+        generators.seed()
 
 
 def be_copied(api):

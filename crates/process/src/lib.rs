@@ -50,7 +50,7 @@ use self::{
     discover::{Policy, Search},
     guest::Process,
     instance::RuntimeInstance,
-    prewarm::{Assigned, Prewarm},
+    prewarm::{Origin, Prewarm},
     runtime_api::{About, RuntimeApi},
     runtime_files::RuntimeFiles,
     snapshots::{Original, Snapshots},
@@ -91,7 +91,8 @@ pub struct Config {
     pub freeze_after: Duration,
     /// Most interpreters of one kind that run without a function, ready for the next cold start; 0 for none. Each
     /// takes some ten megabytes (Python) to fifty (Node.js), which count against what the node may hold. There are none before a function of their kind has been
-    /// started, and none of a kind that has not been for five minutes.
+    /// started, and none of a kind that has not been for five minutes. As many copies of one version with SnapStart are kept
+    /// without an instance, under the same rules.
     pub prewarmed_max: u32,
 }
 
@@ -182,6 +183,18 @@ struct Begun {
     connection: Option<TcpStream>,
 }
 
+impl Begun {
+    /// Takes the listener of the Runtime API, if it has one, out of `own` that come first.
+    fn of(mut sandbox: Sandbox, own: usize) -> Result<Self, Fault> {
+        let outward = sandbox.listeners.split_off(own);
+        let listener = sandbox.listeners.pop().map(TcpListener::from_std).transpose();
+        let listener = listener
+            .map_err(|error| Fault::Platform { reason: format!("cannot use the Runtime API's listener: {error}") })?;
+        sandbox.listeners = outward;
+        Ok(Self { sandbox, listener, connection: None })
+    }
+}
+
 impl ProcessExecutor {
     /// Writes the runtimes' files and begins to look for interpreters, in the background.
     pub fn new(config: Config, spawner: Spawner) -> Result<Self, NewError> {
@@ -240,18 +253,13 @@ impl ProcessExecutor {
     /// Takes a prewarmed sandbox, or else starts one.
     async fn begin(&self, start: &Start, spec: Spec, plan: &egress::Plan) -> Result<Begun, Fault> {
         if let Some(parts) = self.parts(start, &spec, plan)
-            && let Some(Assigned { sandbox, listener, connection }) = self.prewarm.take(parts).await
+            && let Some(begun) = self.prewarm.take(Origin::Interpreter(parts.blank), parts.assignment).await
         {
-            return Ok(Begun { sandbox, listener: Some(listener), connection: Some(connection) });
+            return Ok(begun);
         }
         let own_listeners = spec.listen.len();
-        let mut sandbox = self.spawn(spec).await.map_err(|error| launch::fault_of(error, start))?;
-        let outward = sandbox.listeners.split_off(own_listeners);
-        let listener = sandbox.listeners.pop().map(TcpListener::from_std).transpose();
-        let listener = listener
-            .map_err(|error| Fault::Platform { reason: format!("cannot use the Runtime API's listener: {error}") })?;
-        sandbox.listeners = outward;
-        Ok(Begun { sandbox, listener, connection: None })
+        let sandbox = self.spawn(spec).await.map_err(|error| launch::fault_of(error, start))?;
+        Begun::of(sandbox, own_listeners)
     }
 
     /// What runtimes and extensions are told of a function.
@@ -370,14 +378,12 @@ impl Executor for ProcessExecutor {
     }
 
     async fn snapshot(&self, start: Start) -> Result<Snapshot, Fault> {
-        Ok(match self.keep_original(&start).await? {
-            Ok(()) => Snapshot::On,
-            Err(why) => Snapshot::Off(why),
-        })
+        self.keep_original(&start).await
     }
 
     fn forget(&self, version: &VersionId) {
         self.snapshots.forget(version);
+        self.prewarm.look_again();
     }
 }
 

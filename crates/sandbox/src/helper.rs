@@ -31,7 +31,6 @@ use nix::{
 use crate::{
     Status,
     cgroup::{self, Cgroups},
-    copy,
     init::{self, Jail},
     landlock::Landlock,
     namespaces::{FORK_FLAGS, Identities, SLOTS_MAX},
@@ -39,6 +38,7 @@ use crate::{
     probe, rootfs,
     seccomp::Filters,
     spec::{Assignment, Mount, Spec},
+    stem::{Born, Stem},
     sys::{self, Forked},
     wire::{self, Failure, Last, Order, Reply, Request, Start, Step},
 };
@@ -127,6 +127,8 @@ struct Init {
     lifeline: OwnedFd,
     /// The platform's number for the sandbox; blanks have none.
     id: Option<u64>,
+    /// Of a template that has been copied.
+    stem: Option<Stem>,
 }
 
 impl Helper {
@@ -205,9 +207,9 @@ impl Helper {
                 }
             }
             Request::Assign { id, assignment } => self.assign(id, assignment),
-            Request::Copy { id, template, spec, message } => {
+            Request::Copy { id, template, spec } => {
                 self.last_spawn = Some(Instant::now());
-                match self.copy(id, template, spec, message, &descriptors) {
+                match self.copy(id, template, spec, &descriptors) {
                     Ok(pid) => {
                         let init = &self.inits[&pid];
                         let started = Reply::Started { id, gauges: self.jail.cgroups.gauges(init.slot) };
@@ -252,7 +254,7 @@ impl Helper {
         }
     }
 
-    /// Gives an unassigned sandbox the rest of its orders. One that has ended meanwhile has nobody to answer.
+    /// Gives an unassigned sandbox, or a copy's, the rest of its orders. One that has ended meanwhile has nobody to answer.
     fn assign(&mut self, id: u64, assignment: Box<Assignment>) {
         let Some(init) = self.inits.values().find(|init| init.id == Some(id)) else { return };
         let (order, trees) = match open_sources(&assignment.mounts) {
@@ -266,29 +268,15 @@ impl Helper {
     }
 
     /// Makes an init for a copy, inside its template's namespaces, and gives both inits their orders.
-    fn copy(
-        &mut self,
-        id: u64,
-        template: u64,
-        spec: Box<Spec>,
-        message: String,
-        descriptors: &[OwnedFd],
-    ) -> Result<pid_t, Failure> {
+    fn copy(&mut self, id: u64, template: u64, spec: Box<Spec>, descriptors: &[OwnedFd]) -> Result<pid_t, Failure> {
         let [control, namespaces @ ..] = descriptors else {
             return Err(Failure::Invalid("a copy was asked for without a control socket".to_owned()));
         };
         let trees = open_sources(&spec.mounts)?;
         let (theirs, ours) = wire::pair().step("socket between inits")?;
         let slot = self.slots.pop_front().ok_or(Failure::Full(self.inits.len()))?;
-        let born = self.jail.cgroups.open_doors(slot).and_then(|doors| {
-            let template = self.inits.values().find(|init| init.id == Some(template));
-            let template = template.ok_or_else(|| Failure::Invalid("the template has ended".to_owned()))?;
-            let given: Vec<_> = std::iter::once(&theirs).chain(&doors).map(AsFd::as_fd).collect();
-            wire::send(template.lifeline.as_fd(), &Order::Copy, &given).step("give the template its orders")?;
-            copy::fork_init(&self.jail, slot, namespaces)
-        });
-        let (pid, pidfd, lifeline) = match born {
-            Ok(born) => born,
+        let (pid, pidfd, lifeline) = match self.bear(template, slot, &theirs, namespaces) {
+            Ok(Born { pid, pidfd, lifeline }) => (pid, pidfd, lifeline),
             Err(failure) => {
                 // Its groups may be there by now.
                 self.lingering.push(slot);
@@ -296,10 +284,27 @@ impl Helper {
             }
         };
         let given: Vec<_> = [control, &ours].into_iter().chain(&trees).map(AsFd::as_fd).collect();
-        let sent = wire::send(lifeline.as_fd(), &Order::BecomeCopy { spec, message }, &given);
-        self.inits.insert(pid, Init { slot, pidfd, lifeline, id: Some(id) });
+        let sent = wire::send(lifeline.as_fd(), &Order::BecomeCopy { spec }, &given);
+        self.inits.insert(pid, Init { slot, pidfd, lifeline, id: Some(id), stem: None });
         // One that has ended meanwhile is reaped, which answers whoever waits for it.
         sent.or(Ok(())).map(|()| pid)
+    }
+
+    /// Has the init of a copy forked, and the template's told of it, over `theirs`. A stem that cannot do it is replaced for the
+    /// next one.
+    fn bear(&mut self, template: u64, slot: u32, theirs: &OwnedFd, namespaces: &[OwnedFd]) -> Result<Born, Failure> {
+        let doors = self.jail.cgroups.open_doors(slot)?;
+        let template = self.inits.values_mut().find(|init| init.id == Some(template));
+        let template = template.ok_or(libc::ESRCH).map_err(io::Error::from_raw_os_error).step("find the template")?;
+        let given: Vec<_> = std::iter::once(theirs).chain(&doors).map(AsFd::as_fd).collect();
+        wire::send(template.lifeline.as_fd(), &Order::Copy, &given).step("give the template its orders")?;
+        let stem = match template.stem.take() {
+            Some(stem) => stem,
+            None => Stem::start(&self.jail, namespaces)?,
+        };
+        let born = stem.bear(&self.jail, slot, &doors)?;
+        template.stem = Some(stem);
+        Ok(born)
     }
 
     fn fork_init(&mut self) -> Result<pid_t, Failure> {
@@ -324,7 +329,7 @@ impl Helper {
                 return Err(failure);
             }
         };
-        let init = Init { slot, pidfd, lifeline: ours, id: None };
+        let init = Init { slot, pidfd, lifeline: ours, id: None, stem: None };
         let mapped = self.jail.identities.write(pid, slot).and_then(|()| {
             fcntl(&init.lifeline, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).step("lifeline")?;
             wire::send(init.lifeline.as_fd(), &Order::Mapped, &[]).step("wake the init")

@@ -4,17 +4,7 @@
 //! would join them is looked for here: connections become dead ends, files of the package are opened anew, and anything
 //! else is a reason not to copy at all.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    os::{
-        fd::{AsRawFd, BorrowedFd},
-        unix::fs::{MetadataExt, PermissionsExt, symlink},
-    },
-    path::{Path, PathBuf},
-};
-
-use crate::wire::{Failure, Step};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 /// What becomes of a descriptor in a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,24 +23,31 @@ pub(crate) struct Holdings {
     /// By number; standard input, output and error are not among them. With whether an `exec` closes it.
     pub(crate) descriptors: BTreeMap<u32, (Fate, bool)>,
     pub(crate) directory: String,
-    has_tmp: bool,
+    /// Whether it has left anything in `/tmp`.
+    pub(crate) has_tmp: bool,
 }
 
 /// Where a path that can be written lies.
 const WRITABLE: [&str; 2] = ["/tmp", "/dev/shm"];
 
 impl Holdings {
-    /// Looks at a stopped guest. The error says why it cannot be copied.
-    pub(crate) fn of(pid: libc::pid_t) -> Result<Self, String> {
-        let cannot = |error: io::Error| format!("it cannot be looked at: {error}");
-        let others = fs::read_dir("/proc").map_err(cannot)?.flatten().filter(|entry| {
+    /// Whether a guest, stopped or not, is the only process in its sandbox. The error says why it cannot be copied.
+    pub(crate) fn is_alone(pid: libc::pid_t) -> Result<(), String> {
+        let processes = fs::read_dir("/proc").map_err(|error| format!("it cannot be looked at: {error}"))?;
+        let others = processes.flatten().filter(|entry| {
             let number = entry.file_name().to_str().and_then(|name| name.parse::<libc::pid_t>().ok());
             number.is_some_and(|number| number != 1 && number != pid)
         });
         match others.count() {
-            0 => {}
-            count => return Err(format!("it has left {count} processes running")),
+            0 => Ok(()),
+            count => Err(format!("it has left {count} processes running")),
         }
+    }
+
+    /// Looks at a stopped guest. The error says why it cannot be copied.
+    pub(crate) fn of(pid: libc::pid_t) -> Result<Self, String> {
+        let cannot = |error: io::Error| format!("it cannot be looked at: {error}");
+        Self::is_alone(pid)?;
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
         let threads = field(&read("status").map_err(cannot)?, "Threads:").unwrap_or(0);
         if threads != 1 {
@@ -89,15 +86,6 @@ impl Holdings {
             check_tmp(Path::new("/tmp"))?;
         }
         Ok(Self { descriptors, directory, has_tmp })
-    }
-
-    /// Copies what it left in `/tmp` to another one. Nothing of its runs meanwhile.
-    pub(crate) fn copy_tmp(&self, to: BorrowedFd<'_>) -> Result<(), Failure> {
-        if !self.has_tmp {
-            return Ok(());
-        }
-        copy_directory(Path::new("/tmp"), &PathBuf::from(format!("/proc/self/fd/{}", to.as_raw_fd())))
-            .step("copy the template's /tmp")
     }
 }
 
@@ -154,28 +142,6 @@ fn check_tmp(directory: &Path) -> Result<(), String> {
         } else if !kind.is_symlink() {
             return Err(format!("{} is neither a file nor a directory", path.display()));
         }
-    }
-    Ok(())
-}
-
-fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let about = fs::symlink_metadata(&source)?;
-        if about.file_type().is_symlink() {
-            symlink(fs::read_link(&source)?, &target)?;
-            continue;
-        }
-        if about.is_dir() {
-            fs::create_dir(&target)?;
-            copy_directory(&source, &target)?;
-        } else {
-            io::copy(&mut fs::File::open(&source)?, &mut fs::File::create_new(&target)?)?;
-        }
-        let times = fs::FileTimes::new().set_accessed(about.accessed()?).set_modified(about.modified()?);
-        fs::File::open(&target)?.set_times(times)?;
-        fs::set_permissions(&target, fs::Permissions::from_mode(about.mode() & 0o7777))?;
     }
     Ok(())
 }

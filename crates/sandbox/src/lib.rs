@@ -29,11 +29,13 @@ mod rootfs;
 mod sandbox;
 mod seccomp;
 mod spec;
+mod stem;
 mod sys;
 mod template;
 #[cfg_attr(not(target_arch = "x86_64"), path = "untraceable.rs")]
 mod tracee;
 mod transfer;
+mod tree;
 mod unassigned;
 mod wire;
 

@@ -207,23 +207,25 @@ impl Spawner {
     }
 
     /// Builds a sandbox whose guest is a copy of `template`'s at the moment it was stopped: with its memory and its
-    /// `/tmp`, but without its connections, and in namespaces, cgroups and under limits of its own. The copy goes on with
-    /// reading from its standard input, where it finds `message`. The command and the environment of `spec` are those
-    /// of the template, whatever it says; so are the size of `/tmp` and the limits on processes and files.
+    /// `/tmp`, but without its connections, and in namespaces, cgroups and under limits of its own. The copy stays stopped
+    /// until its assignment. Then it goes on with reading from its standard input, where it finds the message. The command
+    /// and the environment of `spec` are those of the template, whatever it says; so are the size of `/tmp` and the limits on
+    /// processes and files.
     ///
     /// The end of the template's sandbox ends its copies.
     ///
     /// # Errors
     /// As [`Spawner::spawn`], but for [`Error::Exec`]; [`Error::Invalid`] also where the template has no room for another
-    /// copy or has ended.
-    pub async fn spawn_copy(&self, template: &Template, spec: Spec, message: String) -> Result<Sandbox, Error> {
+    /// copy, or where its guest holds more than a copy can be told about.
+    pub async fn spawn_copy(&self, template: &Template, spec: Spec) -> Result<Unassigned, Error> {
         spec.check()?;
         if !spec.companions.programs.is_empty() || spec.root.is_some() {
             return Err(Error::Invalid("a copy has neither companions nor a root of its own".to_owned()));
         }
+        let limits = spec.limits;
         let (id_of_template, shared, namespaces) = template.parts();
-        let request = |id, spec| Request::Copy { id, template: id_of_template, spec, message };
-        self.ask(shared, spec, namespaces, request).await
+        let request = |id, spec| Request::Copy { id, template: id_of_template, spec };
+        Ok(Unassigned::new(self.ask(shared, spec, namespaces, request).await?, limits))
     }
 
     async fn begin(&self, spec: Spec, start: wire::Start) -> Result<Sandbox, Error> {

@@ -20,7 +20,7 @@ pub(crate) const SECURE_BITS: c_int = libc::SECBIT_NOROOT
     | libc::SECBIT_NO_CAP_AMBIENT_RAISE
     | libc::SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
-/// Numbers to try when emptying the bounding set; the kernel refuses those past its own last.
+/// Numbers to try when the kernel is asked for its last.
 const CAPABILITIES_MAX: c_ulong = 64;
 
 /// The core limit of the helper and of all that come from it. The kernel knows 1 as one that means no file and no
@@ -44,11 +44,8 @@ pub(crate) fn die_with_helper() -> Result<(), Failure> {
 pub(crate) fn drop_all() -> Result<(), Failure> {
     sys::prctl(libc::PR_SET_SECUREBITS, SECURE_BITS as c_ulong, 0).step("PR_SET_SECUREBITS")?;
     sys::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as c_ulong, 0).step("PR_CAP_AMBIENT_CLEAR_ALL")?;
-    for capability in 0..CAPABILITIES_MAX {
-        match sys::prctl(libc::PR_CAPBSET_DROP, capability, 0) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
-            other => other.step("PR_CAPBSET_DROP")?,
-        }
+    for capability in 0..capabilities() {
+        sys::prctl(libc::PR_CAPBSET_DROP, capability, 0).step("PR_CAPBSET_DROP")?;
     }
     sys::clear_capabilities().step("capset")?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).step("PR_SET_NO_NEW_PRIVS")?;

@@ -137,10 +137,11 @@ impl Vacant {
         [self.top.as_fd(), self.shared.as_fd(), self.tmp.as_fd()]
     }
 
-    /// One that came over a socket.
-    pub(crate) fn of_descriptors(descriptors: Vec<OwnedFd>) -> Option<Self> {
-        let [top, shared, tmp] = <[OwnedFd; 3]>::try_from(descriptors).ok()?;
-        Some(Self { top, shared, tmp })
+    /// One that came over a socket, with what came after it.
+    pub(crate) fn of_descriptors(descriptors: Vec<OwnedFd>) -> Option<(Self, impl Iterator<Item = OwnedFd>)> {
+        let mut descriptors = descriptors.into_iter();
+        let (top, shared, tmp) = (descriptors.next()?, descriptors.next()?, descriptors.next()?);
+        Some((Self { top, shared, tmp }, descriptors))
     }
 }
 
@@ -203,6 +204,14 @@ impl Root {
             }
         };
         self.attach(tmp, Path::new("tmp")).step("mount /tmp")
+    }
+
+    /// What is in `/tmp`, once that is mounted, to be looked at and no more.
+    pub(crate) fn view_of_tmp(&self) -> Result<OwnedFd, Failure> {
+        let view = sys::open_tree(self.top.as_fd(), c"tmp", false).step("a view of /tmp")?;
+        let attributes = attribute::RDONLY | attribute::NOSUID | attribute::NODEV | attribute::NOEXEC;
+        sys::set_mount_attributes(view.as_fd(), attributes, false).step("a view of /tmp")?;
+        Ok(view)
     }
 
     /// Changes the limits of `/tmp`, once this is the root. It stays the same mount, which rules about it may name.

@@ -222,7 +222,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// [`Error::Unfit`] says what about the guest, or the host, rules copying out; it may have been stopped all the same.
-    /// Others when the sandbox has ended.
+    /// Others when the sandbox has ended, or when it did not work this time.
     pub async fn stop(&self) -> Result<Template, Error> {
         let setup = |source| Error::Setup { step: "stop the guest".to_owned(), source };
         if let Some(count) = self.started.freezer.as_ref().and_then(Freezer::threads)
@@ -237,6 +237,7 @@ impl Sandbox {
                 match control.receive().await.map_err(setup)? {
                     Some((Report::Stopped, namespaces)) => break namespaces,
                     Some((Report::Unfit(why), _)) => return Err(Error::Unfit(why)),
+                    Some((Report::Failed(failure), _)) => return Err(failure.into()),
                     // Answers a caller who stopped waiting.
                     Some(_) => {}
                     None => return Err(setup(io::ErrorKind::NotConnected.into())),

@@ -1,7 +1,7 @@
 //! System calls that neither the standard library nor nix offers, each behind a safe function.
 //!
 //! Nothing here decides anything; names and arguments follow the manual pages. Constants the C library crate
-//! lacks come from the kernel's `linux/mount.h` and `linux/capability.h`.
+//! lacks come from the kernel's `linux/mount.h`, `linux/capability.h` and `linux/ptrace.h`.
 #![allow(unsafe_code, reason = "system calls without a safe wrapper anywhere else; each block says why it is sound")]
 
 use std::{
@@ -32,6 +32,7 @@ const FSCONFIG_SET_STRING: c_uint = 1;
 const FSCONFIG_CMD_CREATE: c_uint = 6;
 pub(crate) const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+const PTRACE_GET_RSEQ_CONFIGURATION: c_uint = 0x420f;
 const LANDLOCK_CREATE_RULESET_VERSION: c_uint = 1;
 const LANDLOCK_RULE_PATH_BENEATH: c_uint = 1;
 
@@ -183,6 +184,25 @@ pub(crate) fn pidfd_open(pid: pid_t) -> io::Result<OwnedFd> {
 pub(crate) fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: takes descriptors as numbers, and flags.
     own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })
+}
+
+/// Where a traced process has registered its restartable sequences, the bytes of that, and its signature; address 0 where it
+/// has none.
+pub(crate) fn traced_rseq(pid: pid_t) -> io::Result<(u64, u32, u32)> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Configuration {
+        address: u64,
+        size: u32,
+        signature: u32,
+        flags: u32,
+        padding: u32,
+    }
+    let mut found = Configuration::default();
+    let size = mem::size_of::<Configuration>();
+    // SAFETY: the kernel writes no more than the size that it is given, into a structure that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, PTRACE_GET_RSEQ_CONFIGURATION, pid, size, &raw mut found) })?;
+    Ok((found.address, found.size, found.signature))
 }
 
 /// A detached copy of the mount tree at `path`, with what is mounted below it when `recursive`.

@@ -5,17 +5,20 @@
 //! sandbox inside this one's namespaces. This one has the guest fork, and makes the child, which has not run an
 //! instruction of its own, join that sandbox's cgroups and namespaces, fork once more into the pid namespace, take its
 //! input and output, put a dead end in place of every connection, give up the privileges that joining a user namespace
-//! brings, and enter the ordinary filter. Only then it goes on.
+//! brings, and enter the ordinary filter. There it stays stopped until its own init, which has given up its privileges
+//! then, has it go on.
 //!
 //! This init has no capabilities either, and gives them up before the guest starts: it may trace its guest, being the
 //! same user, and what the guest's filter leaves to a tracer is the joining of namespaces.
+//!
+//! Nothing here waits for a sandbox or copies a file: what takes a copy's time is its own init's work.
 //!
 //! Invariants: no instruction of an author's runs in a copy before all of that is done, and a step that fails ends
 //! the copy; this init ends when the platform or the helper lets go, or the guest ends without having been stopped.
 
 use std::{
     fs,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     thread,
     time::Duration,
 };
@@ -38,7 +41,7 @@ use crate::{
     seccomp::Role,
     spec::Spec,
     sys,
-    tracee::{Refusal, Stopped},
+    tracee::{Copy, Refusal, Stopped},
     transfer::transfer,
     wire::{self, Ask, Failure, Order, Report, Step, Twin},
 };
@@ -61,6 +64,7 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let vacant = (0..COPIES_MAX).map(|_| Vacant::make(spec.tmp_bytes_max)).collect::<Result<Vec<_>, _>>()?;
     let listeners = blank.furnish(jail, spec, trees)?;
+    let tmp = blank.root.view_of_tmp()?;
     privileges::drop_all()?;
     jail.filters.install(Role::Tracer).step("seccomp")?;
     skip_a_number()?;
@@ -70,7 +74,7 @@ pub(crate) fn run(
     let early = Early { input, filters: &jail.filters, role: Role::Template, vacant: &vacant };
     let guest = blank.start(jail, spec, Some(&early), &listeners, sockets.control)?;
     drop((early, listeners));
-    let mut template = Template { jail, guest: guest.pid, state: State::Running, vacant, twins: Vec::new() };
+    let mut template = Template { jail, guest: guest.pid, state: State::Running, tmp, vacant, twins: Vec::new() };
     drop(guest);
     template.serve(&children, sockets);
     Ok(())
@@ -89,6 +93,8 @@ struct Template<'a> {
     jail: &'a Jail,
     guest: pid_t,
     state: State,
+    /// To be read by the inits of copies.
+    tmp: OwnedFd,
     /// Where copies can live.
     vacant: Vec<Vacant>,
     twins: Vec<Other>,
@@ -104,9 +110,50 @@ enum State {
 /// A copy's init, as its template's knows it.
 struct Other {
     socket: OwnedFd,
-    /// Files to join its groups with; used up by the copying.
-    doors: Vec<OwnedFd>,
-    copy: Option<pid_t>,
+    copy: Progress,
+}
+
+/// How far a copy is.
+enum Progress {
+    /// Its sandbox is being built, whose groups it joins through these files.
+    Awaited(Vec<OwnedFd>),
+    /// There and stopped.
+    Held(Box<Copy>),
+    Runs(pid_t),
+}
+
+impl Progress {
+    fn pid(&self) -> Option<pid_t> {
+        match self {
+            Self::Awaited(_) => None,
+            Self::Held(copy) => Some(copy.pid()),
+            Self::Runs(pid) => Some(*pid),
+        }
+    }
+}
+
+/// Why a guest has not been stopped.
+enum Unstopped {
+    /// It cannot be copied, whenever it is tried.
+    Unfit(String),
+    /// It did not work this time.
+    Failed(Failure),
+}
+
+impl From<Failure> for Unstopped {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<String> for Unstopped {
+    fn from(why: String) -> Self {
+        Self::Unfit(why)
+    }
+}
+
+fn failed(step: &str, errno: i32) -> Failure {
+    Failure::Setup { step: step.to_owned(), errno }
 }
 
 impl Template<'_> {
@@ -121,7 +168,8 @@ impl Template<'_> {
                 Err(_) => return,
             }
             let ready: Vec<bool> = events.iter().map(|event| event.any().unwrap_or(true)).collect();
-            // First, while the places are those that were asked about; from the last, since one that has gone is taken out.
+            // First, while the places are those that were asked about; from the last, since the last one takes the place of
+            // one that is taken out.
             for index in (3..ready.len()).rev().filter(|index| ready[*index]) {
                 self.hear(index - 3);
             }
@@ -151,8 +199,11 @@ impl Template<'_> {
                     return false;
                 }
                 self.state = State::Useless;
-            } else if let Some(index) = self.twins.iter().position(|twin| twin.copy == Some(pid)) {
+            } else if let Some(index) = self.twins.iter().position(|twin| twin.copy.pid() == Some(pid)) {
                 let twin = self.twins.swap_remove(index);
+                if let Progress::Held(copy) = twin.copy {
+                    copy.forget();
+                }
                 // One that has gone needs not be told.
                 let _ = wire::send(twin.socket.as_fd(), &Twin::Ended(status), &[]);
             }
@@ -168,9 +219,13 @@ impl Template<'_> {
                     let namespaces: Vec<_> = namespaces.iter().map(AsFd::as_fd).collect();
                     wire::send(control.as_fd(), &Report::Stopped, &namespaces)
                 }
-                Err(why) => {
+                Err(unstopped) => {
                     self.state = State::Useless;
-                    wire::send(control.as_fd(), &Report::Unfit(why), &[])
+                    let report = match unstopped {
+                        Unstopped::Unfit(why) => Report::Unfit(why),
+                        Unstopped::Failed(failure) => Report::Failed(failure),
+                    };
+                    wire::send(control.as_fd(), &report, &[])
                 }
             },
             Ok(Some((Ask::Connect { number, port }, _))) => return init::connect_for(control, number, port),
@@ -185,19 +240,26 @@ impl Template<'_> {
     }
 
     /// Stops the guest and looks at it. Returns the namespaces that copies' inits are made in.
-    fn stop(&mut self) -> Result<[OwnedFd; 2], String> {
-        let words = |failure: Failure| crate::Error::from(failure).to_string();
+    fn stop(&mut self) -> Result<[OwnedFd; 2], Unstopped> {
         if !matches!(self.state, State::Running) {
-            return Err("it has been stopped before".to_owned());
+            return Err("it has been stopped before".to_owned().into());
         }
-        Stopped::seize(self.guest).map_err(words)?;
+        Stopped::seize(self.guest).map_err(|failure| match failure {
+            Failure::Setup { errno: libc::EPERM, .. } => Unstopped::Unfit("nobody may be traced here".to_owned()),
+            Failure::Invalid(why) => Unstopped::Unfit(why),
+            failure => Unstopped::Failed(failure),
+        })?;
         let mut looks = 0..LOOKS_MAX;
         let stopped = loop {
             match Stopped::stop(self.guest) {
                 Ok(stopped) => break stopped,
-                Err(Refusal::Never(failure)) => return Err(words(failure)),
+                Err(Refusal::Never(failure)) => {
+                    // What it has started may be what keeps it from stopping.
+                    Holdings::is_alone(self.guest)?;
+                    return Err(failure.into());
+                }
                 Err(Refusal::NotYet) => {
-                    looks.next().ok_or("it does not wait for its message")?;
+                    looks.next().ok_or_else(|| failed("wait for the guest to read its message", libc::ETIMEDOUT))?;
                     thread::sleep(PAUSE);
                 }
             }
@@ -206,7 +268,7 @@ impl Template<'_> {
         self.state = State::Stopped(Box::new(stopped), holdings);
         let open = |name: &str| fs::File::open(format!("/proc/self/ns/{name}")).map(OwnedFd::from);
         let opened = open("user").and_then(|user| Ok([user, open("pid")?]));
-        opened.map_err(|error| format!("its namespaces cannot be opened: {error}"))
+        Ok(opened.step("open the template's namespaces")?)
     }
 
     /// Obeys the helper. `false` when it has let go.
@@ -214,44 +276,64 @@ impl Template<'_> {
         let Ok(Some((Order::Copy, descriptors))) = wire::receive::<Order>(lifeline.as_fd()) else { return false };
         let mut descriptors = descriptors.into_iter();
         let Some(socket) = descriptors.next() else { return false };
-        let room = match (&self.state, self.vacant.pop()) {
-            (State::Stopped(_, holdings), Some(vacant)) => holdings.copy_tmp(vacant.tmp()).map(|()| vacant),
-            (State::Stopped(..), None) => Err(Failure::Invalid("the template has no room for another copy".to_owned())),
-            _ => Err(Failure::Invalid("the template has not been stopped".to_owned())),
+        let sent = match self.find_room() {
+            Ok((vacant, tmp)) => {
+                let given: Vec<_> = vacant.descriptors().into_iter().chain(tmp).collect();
+                wire::send(socket.as_fd(), &Twin::Room, &given)
+            }
+            Err(failure) => {
+                // One that has gone ends this exchange by itself.
+                let _ = wire::send(socket.as_fd(), &Twin::Failed(failure), &[]);
+                return true;
+            }
         };
-        // One that has gone ends this exchange by itself.
-        let _ = match &room {
-            Ok(vacant) => wire::send(socket.as_fd(), &Twin::Room, &vacant.descriptors()),
-            Err(failure) => wire::send(socket.as_fd(), &Twin::Failed(failure.clone()), &[]),
-        };
-        if room.is_ok() {
-            self.twins.push(Other { socket, doors: descriptors.collect(), copy: None });
+        if sent.is_ok() {
+            self.twins.push(Other { socket, copy: Progress::Awaited(descriptors.collect()) });
         }
         true
     }
 
-    /// Takes a word from a copy's init: it is ready, or gone.
+    /// A place for one more copy, and where to read what the guest has left in `/tmp`, if anything.
+    fn find_room(&mut self) -> Result<(Vacant, Option<BorrowedFd<'_>>), Failure> {
+        let State::Stopped(_, holdings) = &self.state else {
+            return Err(failed("copy a guest that has not been stopped, or has ended", libc::ESRCH));
+        };
+        let vacant = self.vacant.pop();
+        let vacant = vacant.ok_or_else(|| Failure::Invalid("the template has no room for another copy".to_owned()))?;
+        Ok((vacant, holdings.has_tmp.then(|| self.tmp.as_fd())))
+    }
+
+    /// Takes a word from a copy's init: it is ready, or the copy may go on, or it is gone.
     fn hear(&mut self, index: usize) {
-        let heard = wire::receive::<Twin>(self.twins[index].socket.as_fd());
-        let (Ok(Some((Twin::Ready, descriptors))), None) = (heard, self.twins[index].copy) else {
-            // With its end that of the copy has come, if there is one; it is reaped as nobody's.
-            self.twins.swap_remove(index);
-            return;
-        };
-        let doors = std::mem::take(&mut self.twins[index].doors);
-        let copied = match &self.state {
-            State::Stopped(stopped, holdings) => transfer(self.jail, stopped, holdings, &doors, &descriptors),
-            _ => Err(Failure::Invalid("the template has ended".to_owned())),
-        };
-        let word = match copied {
-            Ok((pid, inner)) => {
-                self.twins[index].copy = Some(pid);
-                Twin::Copied { pid: inner }
+        // Whoever is not put back is gone, and with it a copy that has not run.
+        let Other { socket, copy } = self.twins.swap_remove(index);
+        let heard = wire::receive::<Twin>(socket.as_fd());
+        let done = match (heard, copy) {
+            (Ok(Some((Twin::Ready, descriptors))), Progress::Awaited(doors)) => self.copy(&doors, &descriptors),
+            (Ok(Some((Twin::Release, _))), Progress::Held(copy)) => {
+                copy.release().map(|pid| (Progress::Runs(pid), Twin::Released))
             }
-            Err(failure) => Twin::Failed(failure),
+            // With its end that of the copy has come, if that runs; it is reaped as nobody's.
+            _ => return,
         };
-        if wire::send(self.twins[index].socket.as_fd(), &word, &[]).is_err() || matches!(word, Twin::Failed(_)) {
-            self.twins.swap_remove(index);
+        // Who has gone meanwhile is heard of.
+        match done {
+            Ok((copy, word)) => {
+                let _ = wire::send(socket.as_fd(), &word, &[]);
+                self.twins.push(Other { socket, copy });
+            }
+            Err(failure) => {
+                let _ = wire::send(socket.as_fd(), &Twin::Failed(failure), &[]);
+            }
         }
+    }
+
+    /// Makes a copy, in the sandbox that it is given.
+    fn copy(&self, doors: &[OwnedFd], given: &[OwnedFd]) -> Result<(Progress, Twin), Failure> {
+        let State::Stopped(stopped, holdings) = &self.state else {
+            return Err(failed("copy a guest that has ended", libc::ESRCH));
+        };
+        let (copy, inner) = transfer(self.jail, stopped, holdings, doors, given)?;
+        Ok((Progress::Held(Box::new(copy)), Twin::Copied { pid: inner }))
     }
 }

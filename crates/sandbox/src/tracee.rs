@@ -4,14 +4,20 @@
 //! Whoever the guest is, none of its own instructions runs meanwhile: it is stopped before and after, its signals are
 //! held back, and the page is private to it (looked up in its memory map, not believed).
 //!
-//! Invariant: a call that fails ends the table there; whoever asked is told which one it was.
+//! A process cannot enter a pid namespace, only have a child born there. So a copy is the child of a *vehicle*: a process
+//! that has the guest's memory, as `vfork(2)` gives it, joins whatever is to be joined, and is gone when it has forked.
+//!
+//! Invariants: a call that fails ends the table there, and whoever asked is told which one it was; a vehicle runs calls
+//! of ours and nothing else, one at a time.
 
 use std::{
     fs, io,
     io::{IoSlice, IoSliceMut},
+    thread,
+    time::Duration,
 };
 
-use libc::c_long;
+use libc::{PTRACE_EVENT_FORK, PTRACE_EVENT_STOP, PTRACE_EVENT_VFORK, c_long};
 use nix::{
     sys::{
         ptrace::{self, Options},
@@ -22,11 +28,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::wire::{Failure, Step};
-
-/// What `ptrace(2)` reports; constants of `linux/ptrace.h`.
-const EVENT_FORK: i32 = 1;
-const EVENT_SECCOMP: i32 = 7;
+use crate::{
+    sys,
+    wire::{Failure, Step},
+};
 
 /// The page's parts: instructions, table, data. Bytes from its beginning.
 const TABLE: u64 = 0x400;
@@ -52,6 +57,11 @@ const WORKER: [u8; 51] = [
 /// Most signals that may come before one call has been made.
 const SIGNALS_MAX: usize = 1000;
 
+/// How often, and how many times, it is looked whether a guest has stopped. One in the middle of `vfork(2)` does not before
+/// its child lets it.
+const PAUSE: Duration = Duration::from_millis(1);
+const LOOKS_MAX: usize = 3000;
+
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
 /// One call: its number and arguments.
@@ -73,6 +83,31 @@ pub(crate) struct Stopped {
     pid: Pid,
     /// As it will be when it goes on: about to read again.
     resume: Registers,
+    page: u64,
+    restartable: Restartable,
+}
+
+/// What becomes of a guest's restartable sequences (`rseq(2)`), which the C library registers and a vehicle loses.
+#[derive(Debug, Clone, Copy)]
+enum Restartable {
+    None,
+    Registered {
+        address: u64,
+        size: u32,
+        signature: u32,
+    },
+    /// The kernel does not say. Then vehicles are forked, and lose nothing.
+    Unknown,
+}
+
+impl Restartable {
+    fn of(pid: Pid) -> Self {
+        match sys::traced_rseq(pid.as_raw()) {
+            Ok((0, ..)) => Self::None,
+            Ok((address, size, signature)) => Self::Registered { address, size, signature },
+            Err(_) => Self::Unknown,
+        }
+    }
 }
 
 /// Why a guest is not where it can be stopped.
@@ -97,16 +132,35 @@ enum Stop {
     Event(i32),
 }
 
+/// Waits until a process stops that has nothing of its own to do: it makes calls of ours.
 fn wait(pid: Pid) -> Result<Stop, Failure> {
+    look(pid, WaitPidFlag::empty())?.ok_or_else(|| failed("follow a guest"))
+}
+
+/// What has stopped a process; nothing where it runs and `flags` say not to wait.
+fn look(pid: Pid, flags: WaitPidFlag) -> Result<Option<Stop>, Failure> {
     loop {
-        return match waitpid(pid, Some(WaitPidFlag::__WALL)) {
-            Ok(WaitStatus::Stopped(_, signal)) => Ok(Stop::Signal(signal)),
-            Ok(WaitStatus::PtraceEvent(_, _, event)) => Ok(Stop::Event(event)),
+        return match waitpid(pid, Some(WaitPidFlag::__WALL | flags)) {
+            Ok(WaitStatus::Stopped(_, signal)) => Ok(Some(Stop::Signal(signal))),
+            Ok(WaitStatus::PtraceEvent(_, _, event)) => Ok(Some(Stop::Event(event))),
+            Ok(WaitStatus::StillAlive) => Ok(None),
             Ok(_) => Err(failed("follow a guest, which has ended")),
             Err(nix::errno::Errno::EINTR) => continue,
             Err(error) => Err(errno(error, "follow a guest")),
         };
     }
+}
+
+/// Waits, not for ever, until a guest stops that has been asked to. Signals that were on their way are delivered.
+fn await_stop(pid: Pid) -> Result<(), Failure> {
+    for _ in 0..LOOKS_MAX {
+        match look(pid, WaitPidFlag::WNOHANG)? {
+            Some(Stop::Event(_)) => return Ok(()),
+            Some(Stop::Signal(signal)) => ptrace::cont(pid, signal).step("stop the guest")?,
+            None => thread::sleep(PAUSE),
+        }
+    }
+    Err(Failure::Setup { step: "stop the guest".to_owned(), errno: libc::ETIMEDOUT })
 }
 
 /// Steps over one call, up to where that stops it. Signals that come first are dropped: whoever they are for never runs.
@@ -116,6 +170,8 @@ fn step_over(pid: Pid, what: &str, expected: Stop) -> Result<(), Failure> {
         match wait(pid)? {
             stop if stop == expected => return Ok(()),
             Stop::Signal(signal) if signal != Signal::SIGTRAP => {}
+            // Somebody has sent it a signal to stop or to go on.
+            Stop::Event(PTRACE_EVENT_STOP) => {}
             _ => break,
         }
     }
@@ -133,17 +189,7 @@ impl Stopped {
         let pid = Pid::from_raw(pid);
         let never = |failure| Refusal::Never(failure);
         ptrace::interrupt(pid).step("stop the guest").map_err(never)?;
-        let mut signals = Vec::new();
-        loop {
-            match wait(pid).map_err(never)? {
-                Stop::Event(_) => break,
-                // It was on its way before; it is delivered when the guest goes on.
-                Stop::Signal(signal) => {
-                    signals.push(signal);
-                    ptrace::cont(pid, signal).step("stop the guest").map_err(never)?;
-                }
-            }
-        }
+        await_stop(pid).map_err(never)?;
         let registers = ptrace::getregs(pid).step("read the guest's registers").map_err(never)?;
         let is_reading = registers.orig_rax == libc::SYS_read as u64 && registers.rdi == 0;
         let before = registers.rip.wrapping_sub(SYSCALL.len() as u64);
@@ -153,32 +199,73 @@ impl Stopped {
             ptrace::cont(pid, None).step("let the guest go on").map_err(never)?;
             return Err(Refusal::NotYet);
         }
-        let options = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_EXITKILL;
+        let options = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_EXITKILL;
         ptrace::setoptions(pid, options).step("trace the guest").map_err(never)?;
         let resume = Registers { rip: before, rax: registers.orig_rax, orig_rax: END, ..registers };
-        Ok(Self { pid, resume })
+        let page = make_page(pid, resume).map_err(never)?;
+        Ok(Self { pid, resume, page, restartable: Restartable::of(pid) })
     }
 
     pub(crate) fn pid(&self) -> libc::pid_t {
         self.pid.as_raw()
     }
 
-    /// A copy of it, a child of this process's own.
-    pub(crate) fn copy(&self) -> Result<Copy, Failure> {
-        let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as u64;
+    /// Has a vehicle do something, a child of this process's own which is gone when that is done.
+    pub(crate) fn with_vehicle<T>(&self, work: impl FnOnce(Copy) -> Result<T, Failure>) -> Result<T, Failure> {
+        let what = "copy the guest";
+        let (sharing, event) = match self.restartable {
+            Restartable::Unknown => (0, PTRACE_EVENT_FORK),
+            _ => (libc::CLONE_VM | libc::CLONE_VFORK, PTRACE_EVENT_VFORK),
+        };
+        let flags = (libc::CLONE_PARENT | libc::SIGCHLD | sharing) as u64;
         let registers = Registers { rax: libc::SYS_clone as u64, rdi: flags, rsi: 0, ..self.resume };
         let registers = Registers { rdx: 0, r10: 0, r8: 0, ..registers };
-        ptrace::setregs(self.pid, registers).step("copy the guest")?;
-        step_over(self.pid, "copy the guest", Stop::Event(EVENT_FORK))?;
-        let child = ptrace::getevent(self.pid).step("copy the guest")?;
-        let copy = Copy::born(Pid::from_raw(child as i32), self.resume)?;
+        ptrace::setregs(self.pid, registers).step(what)?;
+        step_over(self.pid, what, Stop::Event(event))?;
+        let child = ptrace::getevent(self.pid).step(what)?;
+        let done = Copy::born(Pid::from_raw(child as i32), self.resume, self.page, 0).and_then(work);
         // To where the call returns, so that the next one begins like this one.
-        step_over(self.pid, "copy the guest", Stop::Signal(Signal::SIGTRAP))?;
-        Ok(copy)
+        step_over(self.pid, what, Stop::Signal(Signal::SIGTRAP))?;
+        done
+    }
+
+    /// What a copy has to call to have back what its vehicle had lost.
+    pub(crate) fn restoration(&self) -> Option<Call> {
+        match self.restartable {
+            Restartable::Registered { address, size, signature } => {
+                Some(Call::new(libc::SYS_rseq, [address, size.into(), 0, signature.into()]))
+            }
+            Restartable::None | Restartable::Unknown => None,
+        }
     }
 }
 
-/// A copy that has not run yet. Dropping it kills it.
+/// Makes the page that everything is called from, in a guest that has been stopped.
+fn make_page(pid: Pid, resume: Registers) -> Result<u64, Failure> {
+    let protection = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
+    let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+    let call = Call::new(libc::SYS_mmap, [0, PAGE_BYTES, protection, flags, u64::MAX, 0]);
+    let page = single(pid, resume, call)?;
+    // The instruction that made the call was the guest's own: whether there is such a page, the kernel says.
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).step("read the guest's memory map")?;
+    if !maps.lines().any(|line| is_private(line, page)) {
+        return Err(failed("make a page in the guest"));
+    }
+    write_memory(pid, page, &WORKER)?;
+    Ok(page)
+}
+
+/// One call by the instruction that a guest has stopped at.
+fn single(pid: Pid, resume: Registers, call: Call) -> Result<u64, Failure> {
+    let what = "call the kernel";
+    let Call(number, [rdi, rsi, rdx, r10, r8, r9]) = call;
+    let registers = Registers { rax: number as u64, rdi, rsi, rdx, r10, r8, r9, ..resume };
+    ptrace::setregs(pid, registers).step(what)?;
+    step_over(pid, what, Stop::Signal(Signal::SIGTRAP))?;
+    Ok(ptrace::getregs(pid).step(what)?.rax)
+}
+
+/// A vehicle, or a copy that has not run yet, and does not before [`Copy::release`]. Dropping it kills it.
 pub(crate) struct Copy {
     pid: Pid,
     resume: Registers,
@@ -198,8 +285,8 @@ impl Drop for Copy {
 }
 
 impl Copy {
-    fn born(pid: Pid, resume: Registers) -> Result<Self, Failure> {
-        let copy = Self { pid, resume, page: 0, used: 0, is_over: false };
+    fn born(pid: Pid, resume: Registers, page: u64, used: u64) -> Result<Self, Failure> {
+        let copy = Self { pid, resume, page, used, is_over: false };
         wait(pid)?;
         // From here on nothing but our own calls is made, so that the joining of namespaces may be let through.
         let options = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACESECCOMP | Options::PTRACE_O_EXITKILL;
@@ -209,20 +296,6 @@ impl Copy {
 
     pub(crate) fn pid(&self) -> libc::pid_t {
         self.pid.as_raw()
-    }
-
-    /// Makes the page that everything else is called from.
-    pub(crate) fn make_page(&mut self) -> Result<(), Failure> {
-        let protection = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u64;
-        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
-        let page = self.single(Call::new(libc::SYS_mmap, [0, PAGE_BYTES, protection, flags, u64::MAX, 0]))?;
-        // The instruction that made the call was the guest's own: whether there is such a page, the kernel says.
-        let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid)).step("read the copy's memory map")?;
-        if !maps.lines().any(|line| is_private(line, page)) {
-            return Err(failed("make a page in the copy"));
-        }
-        self.page = page;
-        self.write(page, &WORKER)
     }
 
     /// Puts bytes where the copy's calls can refer to them. Returns the address.
@@ -242,12 +315,7 @@ impl Copy {
     }
 
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Failure> {
-        let remote = [RemoteIoVec { base: address as usize, len: bytes.len() }];
-        match process_vm_writev(self.pid, &[IoSlice::new(bytes)], &remote) {
-            Ok(written) if written == bytes.len() => Ok(()),
-            Ok(_) => Err(failed("write the copy's memory")),
-            Err(error) => Err(errno(error, "write the copy's memory")),
-        }
+        write_memory(self.pid, address, bytes)
     }
 
     /// Has it make these calls. Returns what each returned, all of them no error.
@@ -255,7 +323,7 @@ impl Copy {
         match self.work(calls, what)? {
             (results, None) => Ok(results),
             (_, Some(child)) => {
-                drop(Copy::born(child, self.resume)?);
+                drop(Self::born(child, self.resume, self.page, self.used)?);
                 Err(failed(what))
             }
         }
@@ -264,8 +332,7 @@ impl Copy {
     /// Has it make these calls, the last of which forks, and is gone. Returns the child, which has not run yet.
     pub(crate) fn run_and_fork(mut self, calls: &[Call], what: &str) -> Result<Self, Failure> {
         let (_, child) = self.work(calls, what)?;
-        let mut child = Self::born(child.ok_or_else(|| failed(what))?, self.resume)?;
-        (child.page, child.used) = (self.page, self.used);
+        let child = Self::born(child.ok_or_else(|| failed(what))?, self.resume, self.page, self.used)?;
         kill(self.pid, Signal::SIGKILL).step(what)?;
         waitpid(self.pid, Some(WaitPidFlag::__WALL)).step(what)?;
         self.is_over = true;
@@ -291,12 +358,11 @@ impl Copy {
             ptrace::cont(self.pid, None).step(what)?;
             match wait(self.pid)? {
                 Stop::Signal(Signal::SIGTRAP) => break,
-                Stop::Event(EVENT_FORK) => {
+                Stop::Event(PTRACE_EVENT_FORK) => {
                     let child = ptrace::getevent(self.pid).step(what)?;
                     return Ok((Vec::new(), Some(Pid::from_raw(child as i32))));
                 }
                 // A namespace is being joined, as the table says.
-                Stop::Event(EVENT_SECCOMP) => {}
                 Stop::Event(_) => {}
                 Stop::Signal(Signal::SIGSEGV | Signal::SIGBUS | Signal::SIGILL | Signal::SIGSYS) => {
                     return Err(failed(what));
@@ -324,18 +390,14 @@ impl Copy {
         }
     }
 
-    /// One call by the instruction that the guest has stopped at.
-    fn single(&self, call: Call) -> Result<u64, Failure> {
-        let Call(number, [rdi, rsi, rdx, r10, r8, r9]) = call;
-        let registers = Registers { rax: number as u64, rdi, rsi, rdx, r10, r8, r9, ..self.resume };
-        ptrace::setregs(self.pid, registers).step("call the kernel")?;
-        step_over(self.pid, "call the kernel", Stop::Signal(Signal::SIGTRAP))?;
-        Ok(ptrace::getregs(self.pid).step("call the kernel")?.rax)
+    /// It has ended and been reaped: its number may be another's by now.
+    pub(crate) fn forget(mut self) {
+        self.is_over = true;
     }
 
     /// Takes the page away and lets it go, to read from its standard input.
     pub(crate) fn release(mut self) -> Result<libc::pid_t, Failure> {
-        self.single(Call::new(libc::SYS_munmap, [self.page, PAGE_BYTES]))?;
+        single(self.pid, self.resume, Call::new(libc::SYS_munmap, [self.page, PAGE_BYTES]))?;
         ptrace::setregs(self.pid, self.resume).step("let the copy go")?;
         ptrace::detach(self.pid, None).step("let the copy go")?;
         self.is_over = true;
@@ -361,6 +423,15 @@ fn read_memory(pid: Pid, address: u64, bytes: &mut [u8]) -> io::Result<()> {
     let remote = [RemoteIoVec { base: address as usize, len: length }];
     let read = process_vm_readv(pid, &mut [IoSliceMut::new(bytes)], &remote)?;
     if read == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+fn write_memory(pid: Pid, address: u64, bytes: &[u8]) -> Result<(), Failure> {
+    let remote = [RemoteIoVec { base: address as usize, len: bytes.len() }];
+    match process_vm_writev(pid, &[IoSlice::new(bytes)], &remote) {
+        Ok(written) if written == bytes.len() => Ok(()),
+        Ok(_) => Err(failed("write the guest's memory")),
+        Err(error) => Err(errno(error, "write the guest's memory")),
+    }
 }
 
 #[cfg(test)]

@@ -24,32 +24,32 @@ const HEADER_BYTES: usize = 16;
 /// Input and output, which come before the namespaces.
 const STREAMS: usize = 2;
 
-/// Makes a copy that joins groups through `doors`, and the sandbox whose input, output and namespaces are `given`.
-/// Returns its number here and in its own pid namespace.
+/// Makes a copy that joins groups through `doors`, and the sandbox whose input, output and namespaces are `given`. It stays
+/// stopped. With its number in its own pid namespace.
 pub(crate) fn transfer(
     jail: &Jail,
     stopped: &Stopped,
     holdings: &Holdings,
     doors: &[OwnedFd],
     given: &[OwnedFd],
-) -> Result<(pid_t, pid_t), Failure> {
-    let mut copy = stopped.copy()?;
-    copy.make_page()?;
-    let (pair, numbers) = hand_over(&mut copy, doors, given)?;
-    let (doors, given) = numbers.split_at(doors.len());
-    let [input, output] = [given[0], given[1]];
-    let zero = copy.place(b"0")?;
-    let mut calls: Vec<Call> = doors.iter().map(|door| Call::new(libc::SYS_write, [*door, zero, 1])).collect();
-    calls.extend(given[STREAMS..].iter().map(|namespace| Call::new(libc::SYS_setns, [*namespace, 0])));
-    calls.push(Call::new(libc::SYS_clone, [(libc::CLONE_PARENT | libc::SIGCHLD) as u64]));
-    let mut copy = copy.run_and_fork(&calls, "join the copy's sandbox")?;
-    settle(&mut copy, holdings, [input, output], pair[1])?;
+) -> Result<(Copy, pid_t), Failure> {
+    let (mut copy, pair, numbers) = stopped.with_vehicle(|mut vehicle| {
+        let (pair, numbers) = hand_over(&mut vehicle, doors, given)?;
+        let (doors, given) = numbers.split_at(doors.len());
+        let zero = vehicle.place(b"0")?;
+        let mut calls: Vec<Call> = doors.iter().map(|door| Call::new(libc::SYS_write, [*door, zero, 1])).collect();
+        calls.extend(given[STREAMS..].iter().map(|namespace| Call::new(libc::SYS_setns, [*namespace, 0])));
+        calls.push(Call::new(libc::SYS_clone, [(libc::CLONE_PARENT | libc::SIGCHLD) as u64]));
+        Ok((vehicle.run_and_fork(&calls, "join the copy's sandbox")?, pair, numbers))
+    })?;
+    let [input, output] = [numbers[doors.len()], numbers[doors.len() + 1]];
+    settle(&mut copy, holdings, [input, output], pair[1], stopped.restoration())?;
     let closed = numbers.iter().chain(&pair);
     let calls: Vec<Call> = closed.map(|number| Call::new(libc::SYS_close, [*number])).collect();
     copy.run(&calls, "close what the copy was handed")?;
     give_up_all(&mut copy, jail)?;
     let inner = inner_number(copy.pid()).ok_or_else(|| Failure::Invalid("the copy has no number".to_owned()))?;
-    Ok((copy.release()?, inner))
+    Ok((copy, inner))
 }
 
 /// Gives the copy descriptors of ours. Returns those of the socket they came over, whose other end is gone then,
@@ -83,7 +83,13 @@ fn hand_over(copy: &mut Copy, doors: &[OwnedFd], given: &[OwnedFd]) -> Result<([
 
 /// Gives it a session, input and output, puts something in place of what it must not share, and takes it to its working directory.
 /// `dead_end` is a socket whose other end will be closed.
-fn settle(copy: &mut Copy, holdings: &Holdings, [input, output]: [u64; 2], dead_end: u64) -> Result<(), Failure> {
+fn settle(
+    copy: &mut Copy,
+    holdings: &Holdings,
+    [input, output]: [u64; 2],
+    dead_end: u64,
+    restoration: Option<Call>,
+) -> Result<(), Failure> {
     let here = libc::AT_FDCWD as i64 as u64;
     let mut opened = Vec::new();
     for (number, (fate, closes)) in &holdings.descriptors {
@@ -97,7 +103,7 @@ fn settle(copy: &mut Copy, holdings: &Holdings, [input, output]: [u64; 2], dead_
     let onto = |from: u64, number: u32, closes: bool| {
         Call::new(libc::SYS_dup3, [from, number.into(), if closes { libc::O_CLOEXEC as u64 } else { 0 }])
     };
-    let mut calls = vec![Call::new(libc::SYS_setsid, [])];
+    let mut calls: Vec<Call> = restoration.into_iter().chain([Call::new(libc::SYS_setsid, [])]).collect();
     calls.extend([onto(input, 0, false), onto(output, 1, false), onto(output, 2, false)]);
     for ((_, number, closes, offset), fresh) in opened.iter().zip(&fresh) {
         calls.push(Call::new(libc::SYS_lseek, [*fresh, *offset, libc::SEEK_SET as u64]));

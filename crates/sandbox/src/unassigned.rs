@@ -6,7 +6,8 @@ use std::net::TcpListener;
 
 use crate::{Assignment, Error, Limits, Sandbox};
 
-/// A guest that waits for its assignment on its standard input. Dropping it kills all of it.
+/// A guest that waits for its assignment on its standard input, or is a copy of another and stopped there. Dropping it
+/// kills all of it.
 pub struct Unassigned {
     sandbox: Sandbox,
     limits: Limits,
@@ -37,8 +38,8 @@ impl Unassigned {
         self.sandbox.memory_bytes_max()
     }
 
-    /// Completes it: limits, `/tmp`, name, mounts; then its init drops its privileges and the guest gets the message.
-    /// Dropping the future kills it.
+    /// Completes it: limits, `/tmp`, name, mounts; then its init drops its privileges and the guest gets the message. The
+    /// `/tmp` of a copy keeps its size. Dropping the future kills it.
     ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::Setup`] or [`Error::HelperGone`]; the sandbox has ended then, or is about to.

@@ -42,17 +42,17 @@ impl Stopped {
         match self.0 {}
     }
 
-    pub(crate) fn copy(&self) -> Result<Copy, Failure> {
+    pub(crate) fn with_vehicle<T>(&self, _: impl FnOnce(Copy) -> Result<T, Failure>) -> Result<T, Failure> {
+        match self.0 {}
+    }
+
+    pub(crate) fn restoration(&self) -> Option<Call> {
         match self.0 {}
     }
 }
 
 impl Copy {
     pub(crate) fn pid(&self) -> pid_t {
-        match self.0 {}
-    }
-
-    pub(crate) fn make_page(&mut self) -> Result<(), Failure> {
         match self.0 {}
     }
 
@@ -69,6 +69,10 @@ impl Copy {
     }
 
     pub(crate) fn run_and_fork(self, _: &[Call], _: &str) -> Result<Self, Failure> {
+        match self.0 {}
+    }
+
+    pub(crate) fn forget(self) {
         match self.0 {}
     }
 

@@ -10,7 +10,8 @@ use std::{
 };
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, sendmsg,
+    socketpair,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -35,12 +36,12 @@ pub(crate) enum Request {
     /// With the init's end of a control socket. Answered by [`Reply::Started`] or [`Reply::Refused`], and
     /// after the former by [`Reply::Gone`] in the end.
     Spawn { id: u64, spec: Box<Spec>, start: Start },
-    /// For a sandbox started as [`Start::Unassigned`]; its init answers with [`Report::Assigned`] or
-    /// [`Report::Failed`].
+    /// For a sandbox started as [`Start::Unassigned`] or by [`Request::Copy`]; its init answers with
+    /// [`Report::Assigned`] or [`Report::Failed`].
     Assign { id: u64, assignment: Box<Assignment> },
-    /// A sandbox whose guest is a copy of `template`'s. With the init's end of a control socket, then the template's
-    /// user and pid namespaces. Answered as [`Request::Spawn`] is.
-    Copy { id: u64, template: u64, spec: Box<Spec>, message: String },
+    /// A sandbox whose guest is a copy of `template`'s, and goes on with its assignment. With the init's end of a control
+    /// socket, then the template's user and pid namespaces. Answered as [`Request::Spawn`] is.
+    Copy { id: u64, template: u64, spec: Box<Spec> },
     /// Answered by [`Reply::Probed`].
     Probe,
 }
@@ -94,17 +95,20 @@ pub(crate) struct Last {
 pub(crate) enum Order {
     /// The identity maps are written.
     Mapped,
-    /// First of all to the init of a copy. With the template's user and pid namespaces. Answered with its pidfd.
+    /// First of all to a template's stem. With the template's user and pid namespaces. Answered when it is in there.
     Nest,
+    /// To a stem: fork the init of a copy. With its lifeline, so many files to join its groups with, and those of these
+    /// settings. Answered with its pidfd.
+    Bear { doors: usize, settings: Vec<String> },
     /// What to become. With the control socket, then one mount tree for each of `spec.mounts`.
     Become { spec: Box<Spec>, start: Start },
-    /// The rest, for one that became [`Start::Unassigned`]. With one mount tree for each of its mounts.
+    /// The rest, for one that became [`Start::Unassigned`] or a copy's. With one mount tree for each of its mounts.
     Assign { assignment: Box<Assignment> },
     /// There is no rest: report this and end.
     Abandon(Failure),
     /// What to become, for one whose guest will be a copy. With the control socket, the socket to the template's init,
     /// then one mount tree for each of `spec.mounts`.
-    BecomeCopy { spec: Box<Spec>, message: String },
+    BecomeCopy { spec: Box<Spec> },
     /// To a template's init: with the socket to another whose guest will be a copy of this one's, and the files that a
     /// process writes `0` to in order to join its groups.
     Copy,
@@ -113,13 +117,18 @@ pub(crate) enum Order {
 /// Between the init of a template and that of a copy.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Twin {
-    /// From the template: where the copy will live. With the descriptors of a `Vacant`.
+    /// From the template: where the copy will live. With the descriptors of a `Vacant`, then a view of the template's
+    /// `/tmp` where that is not empty.
     Room,
     /// To the template: all is ready. With the guest's input and output, then its namespaces, the user namespace first.
     Ready,
-    /// From the template: the copy runs, and is this process there.
+    /// From the template: the copy is there and stopped, and is this process there.
     Copied { pid: i32 },
-    /// From the template: it does not.
+    /// To the template: the copy may go on.
+    Release,
+    /// From the template: it does.
+    Released,
+    /// From the template: there is no copy, or none any more.
     Failed(Failure),
     /// From the template: the copy has ended.
     Ended(Status),
@@ -133,7 +142,7 @@ pub(crate) enum Report {
     Ready,
     /// The assignment is in force and the guest has been told.
     Assigned,
-    /// It is not, and this was the last message.
+    /// What was asked for has failed; of a sandbox that was to be built or assigned this was the last message.
     Failed(Failure),
     /// With a socket on which `connect` was called.
     Connected { number: u64 },
@@ -143,7 +152,7 @@ pub(crate) enum Report {
     Begun,
     /// The guest will run no more and can be copied. With the user and the pid namespace.
     Stopped,
-    /// It cannot; the text says why.
+    /// It cannot, and never will; the text says why.
     Unfit(String),
 }
 
@@ -156,8 +165,8 @@ pub(crate) enum Ask {
     Begin,
     /// Send the command this signal, if it runs.
     Signal(i32),
-    /// Stop the guest of a template for good, so that it can be copied. Answered by [`Report::Stopped`] or
-    /// [`Report::Unfit`].
+    /// Stop the guest of a template for good, so that it can be copied. Answered by [`Report::Stopped`],
+    /// [`Report::Unfit`] or [`Report::Failed`].
     Stop,
 }
 
@@ -220,7 +229,15 @@ pub(crate) fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[Bo
 
 /// Receives one message with its descriptors; `None` when the other side has closed.
 pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+    // No larger than what is there: in a process just forked every page that is written is copied first.
+    let length = loop {
+        match recv(socket.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(nix::errno::Errno::ECONNRESET) => return Ok(None),
+            other => break other?,
+        }
+    };
+    let mut bytes = vec![0; length.clamp(1, MESSAGE_BYTES_MAX)];
     let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let message = loop {

@@ -1,6 +1,8 @@
-//! Divides a function's sandbox into what can be there before the function is known and what its assignment brings.
+//! Divides a function's sandbox into what can be there before the function is known and what its assignment brings; and
+//! a copy's into what can be there before its instance is.
 //!
-//! Pure. Invariant: nothing of the function, its account or its configuration is in the first part.
+//! Pure. Invariants: nothing of the function, its account or its configuration is in the first part of the one; nothing
+//! of the instance, its environment and credentials, in that of the other.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -8,7 +10,7 @@ use updraft_sandbox::{Mount, Spec};
 use updraft_types::Runtime;
 
 use super::{Assignment, Limits};
-use crate::environment::{self, LAYERS_ROOT, TASK_ROOT};
+use crate::environment::{self, INITIALIZATION_TYPE, LAYERS_ROOT, TASK_ROOT};
 
 /// Bounds an interpreter without a function; all are replaced by the function's.
 const MEMORY_BYTES_MAX: u64 = 256 << 20;
@@ -74,8 +76,30 @@ pub(crate) fn divide(spec: &Spec, runtime: Runtime, no_package: &Path) -> Option
     })
 }
 
+/// The parts of the sandbox of a copy, whose limits on processes and files are those of its original, `limits`.
+pub(crate) fn divide_copy(spec: &Spec, limits: Limits) -> Parts {
+    let mut told = spec.clone();
+    environment::set(&mut told.environment, INITIALIZATION_TYPE, "snap-start");
+    let limits = Limits { pids_max: limits.pids_max, open_files_max: limits.open_files_max, ..spec.limits };
+    Parts {
+        blank: Spec {
+            name: "unassigned".to_owned(),
+            environment: Vec::new(),
+            limits: Limits { cpu_weight: CPU_WEIGHT, ..limits },
+            ..spec.clone()
+        },
+        assignment: Assignment {
+            name: spec.name.clone(),
+            mounts: Vec::new(),
+            tmp_bytes_max: spec.tmp_bytes_max,
+            limits,
+            message: message(&told),
+        },
+    }
+}
+
 /// What a process that waits for its function, or to be restored, is told.
-pub(crate) fn message(spec: &Spec) -> String {
+fn message(spec: &Spec) -> String {
     let environment: BTreeMap<&str, &str> =
         spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     serde_json::json!({ "environment": environment, "directory": spec.directory }).to_string()
@@ -141,6 +165,24 @@ mod tests {
             let other = divide(&other, runtime, Path::new("/nothing")).unwrap();
             assert_eq!(serde_json::to_string(&other.blank).unwrap(), blank, "the same kind");
         }
+    }
+
+    #[test]
+    fn nothing_of_the_instance_is_in_what_becomes_its_sandbox() {
+        let runtime = Runtime::Python { minor: 12 };
+        let mut whole = spec(runtime, &[("AWS_SESSION_TOKEN", "own-token"), (INITIALIZATION_TYPE, "on-demand")]);
+        whole.name = "own-id".into();
+        let original = Limits { pids_max: 7, open_files_max: 8, memory_bytes_max: 1, ..Limits::default() };
+        let parts = divide_copy(&whole, original);
+        let blank = serde_json::to_string(&parts.blank).unwrap();
+        assert!(!blank.contains("own-"), "{blank}");
+        assert_eq!(parts.blank.mounts.len(), whole.mounts.len(), "its package is there");
+        assert_eq!(parts.assignment.name, "own-id");
+        assert!(parts.assignment.message.contains("own-token") && parts.assignment.message.contains("snap-start"));
+        assert!(!parts.assignment.message.contains("on-demand"));
+        let limits = Limits { pids_max: 7, open_files_max: 8, ..whole.limits };
+        assert_eq!(parts.assignment.limits, limits);
+        assert_eq!(parts.blank.limits, Limits { cpu_weight: CPU_WEIGHT, ..limits });
     }
 
     #[test]

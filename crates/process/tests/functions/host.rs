@@ -157,6 +157,15 @@ impl Deployed {
         self.layers.as_ref().map(|layers| layers.path().to_owned())
     }
 
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// A start whose output nobody reads.
+    pub(crate) fn start_of_nobody(&self) -> Start {
+        self.start_of(Lines::new())
+    }
+
     fn start_of(&self, output: Arc<Lines>) -> Start {
         let layers = self.layers.as_ref().map(|layers| layers.path().into());
         Start { layers, ..testing::start(self.function.clone(), self.package.path(), output) }

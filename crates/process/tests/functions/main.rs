@@ -15,6 +15,7 @@ mod nodejs;
 mod prewarmed;
 mod provided;
 mod python;
+mod snapshots;
 mod telemetry;
 mod web;
 mod wrapper;
@@ -58,6 +59,7 @@ fn main() {
         python::TESTS,
         web::TESTS,
         prewarmed::TESTS,
+        snapshots::TESTS,
         telemetry::TESTS,
         wrapper::TESTS,
     ]

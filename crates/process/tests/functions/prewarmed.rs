@@ -255,7 +255,7 @@ fn waiting_interpreters() -> Vec<i32> {
     found
 }
 
-fn ancestors(mut pid: i32) -> Vec<i32> {
+pub(crate) fn ancestors(mut pid: i32) -> Vec<i32> {
     let mut found = Vec::new();
     while pid > 1 {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

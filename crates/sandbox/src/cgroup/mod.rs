@@ -14,7 +14,10 @@ mod freezer;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::{fd::OwnedFd, unix::fs::FileExt},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::FileExt,
+    },
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -116,24 +119,41 @@ impl Cgroups {
     /// Makes the groups of a slot that are not there yet and moves the calling process into them. The settings stay open, to be
     /// written when the limits are known and our identity is gone.
     pub(crate) fn join(&self, slot: u32) -> Result<OpenLimits, Failure> {
+        for hierarchy in self.hierarchies.iter().filter(|hierarchy| hierarchy.version == Version::V1) {
+            let group = hierarchy.make_group(slot)?;
+            // The init has one thread. Moving the caller's thread alone spares the kernel a grace period, which it
+            // would spend holding the lock that making, freezing and thawing any group needs (since Linux 5.19).
+            fs::write(group.join("tasks"), "0").step(&format!("cgroup {}", group.display()))?;
+        }
+        self.open_limits(slot)
+    }
+
+    /// Opens the settings of a slot's groups, made where they are not there yet. They are the caller's, so whoever gets
+    /// them may write them.
+    pub(crate) fn open_limits(&self, slot: u32) -> Result<OpenLimits, Failure> {
         let mut open = OpenLimits { files: Vec::new() };
         for hierarchy in &self.hierarchies {
             let group = hierarchy.make_group(slot)?;
-            let step = format!("cgroup {}", group.display());
-            if hierarchy.version == Version::V1 {
-                // The init has one thread. Moving the caller's thread alone spares the kernel a grace period, which it
-                // would spend holding the lock that making, freezing and thawing any group needs (since Linux 5.19).
-                fs::write(group.join("tasks"), "0").step(&step)?;
-            }
             for setting in hierarchy.settings(&Limits::default()) {
                 match OpenOptions::new().write(true).open(group.join(setting.file)) {
                     Ok(file) => open.files.push((setting.file, file)),
                     Err(error) if setting.optional && error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error).step(&format!("{step}/{}", setting.file)),
+                    Err(error) => return Err(error).step(&format!("cgroup {}/{}", group.display(), setting.file)),
                 }
             }
         }
         Ok(open)
+    }
+
+    /// Settings that another process has opened, by their names. `None` when these are not of here.
+    pub(crate) fn opened(&self, names: &[String], files: impl ExactSizeIterator<Item = OwnedFd>) -> Option<OpenLimits> {
+        if names.len() != files.len() {
+            return None;
+        }
+        let settings: Vec<Setting> = self.hierarchies.iter().flat_map(|h| h.settings(&Limits::default())).collect();
+        let known = |name: &String| settings.iter().map(|setting| setting.file).find(|file| file == name);
+        let files = names.iter().zip(files).map(|(name, file)| Some((known(name)?, File::from(file))));
+        Some(OpenLimits { files: files.collect::<Option<_>>()? })
     }
 
     /// Writes a sandbox's limits, for the first time or anew.
@@ -219,6 +239,17 @@ pub(crate) fn read_number(file: &File) -> Option<u64> {
 /// The settings of one group, open for writing.
 pub(crate) struct OpenLimits {
     files: Vec<(&'static str, File)>,
+}
+
+impl OpenLimits {
+    /// In the order of [`OpenLimits::files`].
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.files.iter().map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    pub(crate) fn files(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.files.iter().map(|(_, file)| file.as_fd())
+    }
 }
 
 impl Hierarchy {

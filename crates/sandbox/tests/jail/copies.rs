@@ -1,6 +1,6 @@
 //! Sandboxes whose guests are copies of another's.
 
-use updraft_sandbox::{Error, Mount, Sandbox, Spawner, Spec, Status, Template};
+use updraft_sandbox::{Assignment, Error, Mount, Sandbox, Spawner, Spec, Status, Template, Unassigned};
 
 use crate::support::{
     Test, attempts, block_on, cgroup_name, cgroups, descendants, eventually, lines, open_directory, output_of, python,
@@ -11,10 +11,14 @@ use crate::support::{
 pub(crate) const OWN: &[(&str, Test)] = &[
     ("a_copy_sees_what_any_other_guest_does", copy_sees_what_any_other_guest_does),
     ("a_copy_has_the_memory_and_the_tmp_of_its_template", copy_has_the_memory_and_the_tmp),
+    ("a_copy_has_what_the_kernel_keeps_for_a_process", copy_has_what_the_kernel_keeps),
     ("files_are_opened_anew_and_connections_are_dead_ends", files_are_opened_anew),
     ("the_end_of_a_copy_is_told", end_of_a_copy_is_told),
     ("what_is_left_of_copies_and_templates_is_nothing", nothing_is_left),
     ("a_template_has_room_for_so_many", template_has_room_for_so_many),
+    ("one_that_does_not_wait_may_do_so_another_time", one_that_does_not_wait_may_do_so_another_time),
+    ("a_copy_made_ahead_waits_for_its_assignment", copy_made_ahead_waits),
+    ("a_template_whose_guest_is_gone_says_so", template_whose_guest_is_gone),
 ];
 
 pub(crate) const TESTS: &[(&str, Test)] = attempts! { copies:
@@ -23,6 +27,8 @@ pub(crate) const TESTS: &[(&str, Test)] = attempts! { copies:
     copies_do_not_reach_each_other_or_their_template,
     what_would_join_copies_is_not_copied,
     a_hostile_template_gains_nothing_by_being_copied,
+    a_copy_does_not_run_before_its_init_has_given_up_its_privileges,
+    what_a_copy_has_in_tmp_is_its_own_use,
 };
 
 /// Where a guest can be stopped.
@@ -39,9 +45,24 @@ async fn template(spawner: &Spawner, spec: &Spec) -> Result<Original, Error> {
     Ok(Original { template: sandbox.stop().await?, sandbox })
 }
 
+async fn ahead(spawner: &Spawner, original: &Original, spec: &Spec) -> Unassigned {
+    let spec = Spec { name: "unassigned".to_owned(), ..spec.clone() };
+    spawner.spawn_copy(&original.template, spec).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn assignment(spec: &Spec, name: &str, message: &str) -> Assignment {
+    Assignment {
+        name: name.to_owned(),
+        mounts: Vec::new(),
+        tmp_bytes_max: spec.tmp_bytes_max,
+        limits: spec.limits,
+        message: message.to_owned(),
+    }
+}
+
 async fn copy(spawner: &Spawner, original: &Original, spec: &Spec, name: &str, message: &str) -> Sandbox {
-    let spec = Spec { name: name.to_owned(), ..spec.clone() };
-    spawner.spawn_copy(&original.template, spec, message.to_owned()).await.unwrap_or_else(|error| panic!("{error}"))
+    let copied = ahead(spawner, original, spec).await.assign(assignment(spec, name, message)).await;
+    copied.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Of one copy of a template: its output, which ends with its end.
@@ -163,6 +184,33 @@ open("/tmp/a/own", "x").write(message)
         }
         drop(template);
     });
+}
+
+fn copy_has_what_the_kernel_keeps() {
+    // An alternate stack for signals, and restartable sequences, by which the C library knows the processor.
+    let script = format!(
+        r#"
+import ctypes, faulthandler, os
+libc = ctypes.CDLL(None)
+class Stack(ctypes.Structure):
+    _fields_ = [("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+def stack():
+    found = Stack()
+    libc.sigaltstack(None, ctypes.byref(found))
+    return found.address, found.flags, found.size
+faulthandler.enable()
+before = stack()
+{WAIT}
+print("stack", before == stack(), before[2] > 0)
+def on(processor):
+    os.sched_setaffinity(0, [processor])
+    return libc.sched_getcpu() == processor
+print("processors", all([on(processor) for processor in sorted(os.sched_getaffinity(0)) * 2]))
+"#
+    );
+    let output = ask_copy(&python(&script), "go");
+    let found = lines(&output);
+    assert_eq!((found["stack"], found["processors"]), ("True True", "True"), "{output}");
 }
 
 fn files_are_opened_anew() {
@@ -295,8 +343,83 @@ fn template_has_room_for_so_many() {
             let copied = copy(&spawner, &template, &spec, "one", "go").await;
             assert_eq!(copied.exited().await.status, Status::Code(0));
         }
-        let error = spawner.spawn_copy(&template.template, spec.clone(), String::new()).await.err().unwrap();
+        let error = spawner.spawn_copy(&template.template, spec.clone()).await.err().unwrap();
         assert!(matches!(&error, Error::Invalid(why) if why.contains("no room")), "{error}");
+    });
+}
+
+fn what_a_copy_has_in_tmp_is_its_own_use() {
+    const SIZE: u64 = 32 << 20;
+    let script = format!("import os, time\nopen('/tmp/large', 'wb').write(b'x' * {SIZE})\n{WAIT}\ntime.sleep(600)\n");
+    let spec = Spec { tmp_bytes_max: 2 * SIZE, ..python(&script) };
+    block_on(async {
+        let spawner = spawner();
+        let template = template(&spawner, &spec).await.unwrap_or_else(|error| panic!("{error}"));
+        let before = template.sandbox.memory_bytes_max();
+        if before == 0 {
+            eprintln!("SKIPPED what_a_copy_has_in_tmp_is_its_own_use: memory is not counted for this user here");
+            return;
+        }
+        let mut copies = Vec::new();
+        for name in ["a", "b", "c"] {
+            let copied = copy(&spawner, &template, &spec, name, "go").await;
+            assert!(copied.memory_bytes_max() >= SIZE, "{} of {SIZE}", copied.memory_bytes_max());
+            copies.push(copied);
+        }
+        let after = template.sandbox.memory_bytes_max();
+        assert!(after < before + SIZE / 2, "{before} before and {after} after");
+    });
+}
+
+fn copy_made_ahead_waits() {
+    let script = format!(
+        r#"
+import os, socket
+{WAIT}
+print(socket.gethostname(), open("/etc/hostname").read().strip(), message, flush=True)
+"#
+    );
+    let spec = python(&script);
+    block_on(async {
+        let spawner = spawner();
+        let template = template(&spawner, &spec).await.unwrap_or_else(|error| panic!("{error}"));
+        let (one, other) = (ahead(&spawner, &template, &spec).await, ahead(&spawner, &template, &spec).await);
+        assert!(one.is_alive() && other.is_alive());
+        // Larger than a pipe holds: it is read while it is written.
+        let message = "x".repeat(100_000);
+        let copied = one.assign(assignment(&spec, "mine", &message)).await.unwrap_or_else(|error| panic!("{error}"));
+        let output = output_of(&copied).await;
+        assert!(output.starts_with("mine mine xxx") && output.len() > 65_536, "{}", &output[..40.min(output.len())]);
+        assert_eq!(copied.exited().await.status, Status::Code(0));
+        // A copy that has never run goes without a trace, and so does one whose template goes.
+        drop(other);
+        let third = ahead(&spawner, &template, &spec).await;
+        drop(template);
+        third.ended().await;
+        assert!(!third.is_alive());
+    });
+}
+
+fn template_whose_guest_is_gone() {
+    let spec = python(&format!("import os, time\n{WAIT}\nprint('on', flush=True)\ntime.sleep(600)"));
+    block_on(async {
+        let spawner = spawner();
+        let template = template(&spawner, &spec).await.unwrap_or_else(|error| panic!("{error}"));
+        let copied = copy(&spawner, &template, &spec, "one", "go").await;
+        assert_eq!(crate::support::Lines::of(&copied).next().await, "on");
+        let held = ahead(&spawner, &template, &spec).await;
+        template.sandbox.signal(libc::SIGKILL).await.unwrap();
+        let error = loop {
+            match spawner.spawn_copy(&template.template, spec.clone()).await {
+                Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(2)).await,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::Setup { .. }), "{error}");
+        // What has been copied lives on.
+        assert!(copied.is_alive() && template.sandbox.is_alive());
+        let held = held.assign(assignment(&spec, "two", "go")).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(crate::support::Lines::of(&held).next().await, "on");
     });
 }
 
@@ -417,16 +540,17 @@ fn what_would_join_copies_is_not_copied() {
         ("os.mkfifo('/tmp/fifo')", "/tmp/fifo"),
         ("os.close(2)", "cannot be looked at"),
         ("import ctypes\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)", ""),
-        ("import time\ntime.sleep(600)", "does not wait"),
+        (
+            "import ctypes, time\nif ctypes.CDLL(None).syscall(56, 0x4000 | 17, 0, 0, 0, 0) == 0:\n    print('up', flush=True)\n    time.sleep(600)",
+            "run beside",
+        ),
     ];
     block_on(async {
         let spawner = spawner();
         for (script, why) in cases {
             let spec = python(&format!("import os\n{script}\nprint('up', flush=True)\n{WAIT}"));
             let sandbox = spawner.spawn_template(spec).await.unwrap();
-            if !why.contains("wait") {
-                assert_eq!(crate::support::Lines::of(&sandbox).next().await, "up", "{script}");
-            }
+            assert_eq!(crate::support::Lines::of(&sandbox).next().await, "up", "{script}");
             match sandbox.stop().await.map(drop).err() {
                 // An ordinary user may have no groups to count processes by; the init counts what it can see.
                 Some(Error::Unfit(reason)) => assert!(
@@ -436,6 +560,17 @@ fn what_would_join_copies_is_not_copied() {
                 other => panic!("{script}: {other:?}"),
             }
         }
+    });
+}
+
+fn one_that_does_not_wait_may_do_so_another_time() {
+    block_on(async {
+        let sandbox = spawner().spawn_template(python("import time\ntime.sleep(600)")).await.unwrap();
+        let error = sandbox.stop().await.map(drop).err().unwrap();
+        assert!(
+            matches!(&error, Error::Setup { source, .. } if source.kind() == std::io::ErrorKind::TimedOut),
+            "{error}"
+        );
     });
 }
 
@@ -478,8 +613,49 @@ print("NEVER")
     block_on(async {
         let spawner = spawner();
         let template = template(&spawner, &spec).await.unwrap_or_else(|error| panic!("{error}"));
-        let error = spawner.spawn_copy(&template.template, spec.clone(), "go".to_owned()).await.err().unwrap();
+        let error = spawner.spawn_copy(&template.template, spec.clone()).await.err().unwrap();
         assert!(matches!(error, Error::Setup { .. } | Error::Invalid(_)), "{error}");
         assert_eq!(run(&spawner, python("")).await.0.status, Status::Code(0));
+    });
+}
+
+fn a_copy_does_not_run_before_its_init_has_given_up_its_privileges() {
+    let script = r#"
+import signal, time
+for number in (signal.SIGUSR1, signal.SIGALRM, signal.SIGCONT):
+    signal.signal(number, lambda number, frame: print("RAN", open("/etc/hostname").read().strip(), flush=True))
+message = b""
+while not message:
+    message = os.read(0, 65536)
+print("message", message.decode(), flush=True)
+"#;
+    let spec = attempts(script);
+    block_on(async {
+        let spawner = spawner();
+        let template = template(&spawner, &spec).await.unwrap_or_else(|error| panic!("{error}"));
+        let held = ahead(&spawner, &template, &spec).await;
+        let status_of = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |status: &str, name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_default().split_whitespace().last().unwrap_or_default().to_owned()
+        };
+        // The copy is number 2 of its namespace, its template's guest number 3 of its own.
+        let is_held = |pid: &u32| field(&status_of(pid), "NSpid") == "2" && status_of(pid).contains("State:\tt");
+        let copies: Vec<u32> = descendants(std::process::id()).into_iter().filter(is_held).collect();
+        let [copied] = copies[..] else { panic!("{copies:?}") };
+        let status = status_of(&copied);
+        for (name, value) in [("CapEff", "0000000000000000"), ("CapBnd", "0000000000000000"), ("Seccomp", "2")] {
+            assert_eq!(field(&status, name), value, "{status}");
+        }
+        for signal in [libc::SIGUSR1, libc::SIGALRM, libc::SIGCONT] {
+            let signal = nix::sys::signal::Signal::try_from(signal).unwrap();
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(copied as i32), signal).unwrap();
+        }
+        assert!(is_held(&copied), "{}", status_of(&copied));
+        let copied = held.assign(assignment(&spec, "assigned", "go")).await.unwrap_or_else(|error| panic!("{error}"));
+        let output = output_of(&copied).await;
+        assert!(output.ends_with("message go\n"), "{output}");
+        // What handlers saw was a sandbox with its name.
+        assert!(output.lines().filter(|line| line.starts_with("RAN")).all(|line| line == "RAN assigned"), "{output}");
     });
 }
