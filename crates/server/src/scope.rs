@@ -38,7 +38,7 @@ pub(crate) struct Act<'a> {
     pub(crate) owner: &'a AccountId,
     /// The resource's own policy.
     pub(crate) policy: Option<&'a Document>,
-    /// Condition keys of the service, beside the global ones.
+    /// Condition keys of the service, beside the global ones; one with several values stands there once for each.
     pub(crate) keys: &'a [(&'a str, &'a str)],
 }
 
@@ -112,10 +112,15 @@ impl<'a> Scope<'a> {
         })
     }
 
-    /// The root user in its own account, where nothing can deny it anything.
+    /// The root user in its own account, where nothing denies it anything.
     fn needs_no_policy(&self, act: &Act<'_>) -> bool {
-        let is_own = *act.owner == self.caller.account;
-        self.caller.principal == Principal::Root && is_own && act.policy.is_none() && self.session_policies().is_empty()
+        let is_denied = act.policy.is_some_and(Document::has_deny);
+        self.is_root_of(act.owner) && !is_denied && self.session_policies().is_empty()
+    }
+
+    /// Whether the caller is an account's root user.
+    pub(crate) fn is_root_of(&self, account: &AccountId) -> bool {
+        self.caller.principal == Principal::Root && self.caller.account == *account
     }
 
     fn session_policies(&self) -> &[Arc<Document>] {
@@ -187,8 +192,9 @@ impl<'a> Scope<'a> {
         if let Some(source) = terms.and_then(|terms| terms.source_identity.as_ref()) {
             context = context.with("aws:SourceIdentity", source.as_str());
         }
-        for (key, value) in act.keys {
-            context = context.with(key, *value);
+        for (key, _) in act.keys {
+            let of_key = act.keys.iter().filter(|(other, _)| other.eq_ignore_ascii_case(key));
+            context.set(key, of_key.map(|(_, value)| (*value).to_owned()));
         }
         context
     }
