@@ -127,6 +127,11 @@ impl<'a> Scope<'a> {
         self.session.as_ref().map_or(&[], |session| session.policies.as_slice())
     }
 
+    /// Whether the caller's credentials are GetSessionToken's: they neither make nor renew any.
+    pub(crate) fn is_token_session(&self) -> bool {
+        self.session.is_some() && matches!(self.caller.principal, Principal::Root | Principal::User { .. })
+    }
+
     /// What the caller's session was made with; `None` for who has none.
     pub(crate) fn terms(&self) -> Option<&Terms> {
         self.session.as_ref().map(|session| &session.terms)
@@ -151,11 +156,11 @@ impl<'a> Scope<'a> {
 
     /// The condition keys of one act (source: IAM user guide, «AWS global condition context keys»).
     fn context(&self, act: &Act<'_>) -> Context {
-        self.context_of(&self.caller, self.terms(), act)
+        self.context_of(&self.caller, self.session.as_ref(), act)
     }
 
-    fn context_of(&self, caller: &Caller, terms: Option<&Terms>, act: &Act<'_>) -> Context {
-        let now = Timestamp::now();
+    fn context_of(&self, caller: &Caller, session: Option<&SessionBounds>, act: &Act<'_>) -> Context {
+        let (now, terms) = (Timestamp::now(), session.map(|session| &session.terms));
         let kind = match &caller.principal {
             Principal::Root => "Account",
             Principal::User { .. } => "User",
@@ -191,6 +196,9 @@ impl<'a> Scope<'a> {
         }
         if let Some(source) = terms.and_then(|terms| terms.source_identity.as_ref()) {
             context = context.with("aws:SourceIdentity", source.as_str());
+        }
+        if let Some(session) = session {
+            context = context.with("aws:TokenIssueTime", session.issued_at.to_rfc3339());
         }
         for (key, _) in act.keys {
             let of_key = act.keys.iter().filter(|(other, _)| other.eq_ignore_ascii_case(key));
