@@ -27,7 +27,7 @@ pub use document::{Document, Effect, Kind, STATEMENTS_MAX, Version, bytes_max};
 pub use error::Error;
 pub use evaluate::{Decision, Found, Lacking, Policies, Policy, Request, ResourceRule, Source, decide};
 pub use explain::{Miss, NearMiss, near_misses};
-pub use principal::Principal;
+pub use principal::{Principal, is_principal};
 
 #[cfg(test)]
 mod tests;

@@ -137,12 +137,13 @@ impl Handle {
         .await
     }
 
-    /// Deletes an alias, with its URL and what is provisioned for it.
+    /// Deletes an alias, with its URL, its resource policy, its settings and what is provisioned for it.
     pub async fn delete_alias(&self, id: &FunctionId, name: &AliasName) -> Result<(), Error> {
         let (handle, id, name) = (self.clone(), id.clone(), name.clone());
         detached(async move {
             let _turn = handle.turn(&id).await;
             handle.catalog().alias(&id, &name).ok_or(Error::NotFound)?;
+            handle.forget_qualifier(&id, name.as_str()).await?;
             let deleted = handle.inner.store.aliases().delete(id.clone(), name.clone()).await;
             deleted.map_err(control::Error::from)?;
             handle.swap(&id, |catalog| catalog.without_alias(&id, &name));

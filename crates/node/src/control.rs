@@ -417,6 +417,20 @@ impl Handle {
         .await
     }
 
+    /// Forgets what is kept of a function under a qualifier that is to go: its resource policy and its settings. The caller has
+    /// the function's turn, and deletes the version or alias after: what comes by the same name later starts anew.
+    pub(crate) async fn forget_qualifier(&self, id: &FunctionId, qualifier: &str) -> Result<(), Error> {
+        let current = self.current(id, None)?;
+        let mut next = Function::clone(&current);
+        next.policies.remove(qualifier);
+        next.settings.event_invoke.remove(qualifier);
+        next.settings.runtime_management.remove(qualifier);
+        if next != *current {
+            self.replace(&current, next).await?;
+        }
+        Ok(())
+    }
+
     /// The zip a function runs.
     pub async fn read_code(&self, code: &Code) -> Result<Bytes, Error> {
         Ok(self.inner.shared.packages.read_zip(code).await?)

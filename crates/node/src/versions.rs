@@ -60,7 +60,8 @@ impl Handle {
         .await
     }
 
-    /// Deletes a published version; its running calls finish. Refused while an alias points at it.
+    /// Deletes a published version, with its resource policy and its settings; its running calls finish. Refused while an
+    /// alias points at it.
     pub async fn delete_version(&self, id: &FunctionId, number: u64) -> Result<(), Error> {
         let (handle, id) = (self.clone(), VersionId { function: id.clone(), version: Version::Number(number) });
         detached(async move {
@@ -72,6 +73,7 @@ impl Handle {
             if !aliases.is_empty() {
                 return Err(Error::Aliased(aliases));
             }
+            handle.forget_qualifier(&id.function, &number.to_string()).await?;
             handle.inner.store.versions().delete(id.clone()).await?;
             handle.swap(&id.function, |catalog| catalog.without_version(&id.function, number));
             handle.inner.pools.forget(&id);

@@ -111,10 +111,11 @@ async fn a_session_outlives_a_restart_and_ends_on_time_or_with_its_role() {
     node.handle.identity().create_role(draft("runner"), TRUST.into(), None, 3_600).await.unwrap();
     let snapshot = node.handle.identity().snapshot();
     let role = snapshot.members(&account()).role("runner").unwrap();
-    let ends = now().plus(Duration::from_secs(900));
+    let lifetime = Duration::from_secs(900);
+    let ends = now().plus(lifetime);
     let bounded = Terms { policy: Some(ALLOW.into()), ..Terms::default() };
-    let issued = node.handle.identity().issue_for_role(role, "s1", bounded, ends).unwrap();
-    let other = node.handle.identity().issue_for_role(role, "s1", Terms::default(), ends).unwrap();
+    let issued = node.handle.identity().issue_for_role(role, "s1", bounded, now(), lifetime).unwrap();
+    let other = node.handle.identity().issue_for_role(role, "s1", Terms::default(), now(), lifetime).unwrap();
     node.stop().await;
 
     let node = Node::start(directory.path()).await;
@@ -123,7 +124,8 @@ async fn a_session_outlives_a_restart_and_ends_on_time_or_with_its_role() {
     let held = open(now()).unwrap();
     assert_eq!(held.secret, issued.secret);
     assert_eq!(held.caller.arn(), "arn:aws:sts::111111111111:assumed-role/runner/s1");
-    assert_eq!(held.session.unwrap().policies.len(), 1);
+    let bounds = held.session.unwrap();
+    assert_eq!((bounds.policies.len(), bounds.issued_at, bounds.expires_at), (1, now(), ends));
     assert_eq!(open(ends).unwrap_err(), Unusable::Expired);
     // A token is its own key's alone, whole.
     let with = |token: Option<&str>| identity.credential(&issued.access_key_id, token, now()).unwrap_err();
@@ -144,9 +146,8 @@ async fn a_root_session_ends_with_its_account() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::start(directory.path()).await;
     let identity = node.handle.identity();
-    let ends = now().plus(Duration::from_secs(900));
     identity.create_account("tenant".into(), Some(account())).await.unwrap();
-    let issued = identity.issue_for_caller(&Caller::root(account()), ends).unwrap();
+    let issued = identity.issue_for_caller(&Caller::root(account()), now(), Duration::from_secs(900)).unwrap();
     let (key, _) = identity.create_key(account(), None).await.unwrap();
     let open = || identity.credential(&issued.access_key_id, Some(&issued.token), now());
     assert_eq!(open().unwrap().caller, Caller::root(account()));

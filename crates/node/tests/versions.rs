@@ -24,8 +24,9 @@ use updraft_node::{
 use updraft_store::Store;
 use updraft_types::{
     Fault, Function, FunctionId, Invocation, Payload, Qualifier, RequestId, Runtime, Version, VersionId, body,
-    function::{Configuration, LastUpdate, State},
+    function::{Configuration, LastUpdate, PolicyStatement, ResourcePolicy, State},
     invocation::{Context, LogTail},
+    settings::{EventInvoke, Settings, UpdateRuntimeOn},
     version::Additional,
 };
 
@@ -317,6 +318,41 @@ async fn a_deleted_version_takes_its_instances_and_its_code_with_it() {
     assert!(node.handle.catalog().version(&VersionId { function: id(), version: Version::Number(2) }).is_none());
     node.create(Publish::Yes).await;
     assert_eq!(node.invoke("3").await.unwrap(), "3 one latest", "not even by a function of the same name");
+    node.close().await;
+}
+
+/// Or whoever makes an alias of the same name would find it open to those whom the old one let in.
+#[tokio::test]
+async fn what_is_kept_by_a_name_goes_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path()).await;
+    node.create(Publish::Yes).await;
+    node.alias("live", 1, None).await.unwrap();
+    for qualifier in ["", "live", "1"] {
+        let statement = PolicyStatement { sid: "s".into(), text: "{}".into() };
+        let add = move |policy: &mut ResourcePolicy| policy.statements.push(statement);
+        node.handle.set_policy(&id(), qualifier, None, add).await.unwrap();
+        let set = move |settings: &mut Settings| {
+            settings.event_invoke.insert(qualifier.into(), EventInvoke::default());
+            settings.runtime_management.insert(qualifier.into(), UpdateRuntimeOn::FunctionUpdate);
+        };
+        node.handle.update_settings(&id(), set).await.unwrap();
+    }
+    let kept = || {
+        let function = node.handle.catalog().get(&id()).unwrap().clone();
+        let (policies, settings) = (&function.policies, &function.settings);
+        let names = |one: Vec<&String>| one.into_iter().cloned().collect::<Vec<_>>();
+        let all = [
+            policies.keys().collect(),
+            settings.event_invoke.keys().collect(),
+            settings.runtime_management.keys().collect(),
+        ];
+        all.map(names)
+    };
+    node.handle.delete_alias(&id(), &"live".parse().unwrap()).await.unwrap();
+    assert_eq!(kept(), [(); 3].map(|()| vec!["".to_owned(), "1".to_owned()]));
+    node.handle.delete_version(&id(), 1).await.unwrap();
+    assert_eq!(kept(), [(); 3].map(|()| vec!["".to_owned()]));
     node.close().await;
 }
 

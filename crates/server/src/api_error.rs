@@ -79,6 +79,12 @@ impl ApiError {
         }
     }
 
+    /// Credentials of GetSessionToken, where they are not taken.
+    pub(crate) fn invalid_token() -> Self {
+        let text = "The security token included in the request is invalid";
+        Self::new(StatusCode::FORBIDDEN, "InvalidClientTokenId", text)
+    }
+
     /// The platform's own failure: `text` goes to the log.
     pub(crate) fn internal(text: &str) -> Self {
         tracing::error!(error = text, "a request failed");

@@ -38,7 +38,7 @@ pub(crate) struct Act<'a> {
     pub(crate) owner: &'a AccountId,
     /// The resource's own policy.
     pub(crate) policy: Option<&'a Document>,
-    /// Condition keys of the service, beside the global ones.
+    /// Condition keys of the service, beside the global ones; one with several values stands there once for each.
     pub(crate) keys: &'a [(&'a str, &'a str)],
 }
 
@@ -112,14 +112,24 @@ impl<'a> Scope<'a> {
         })
     }
 
-    /// The root user in its own account, where nothing can deny it anything.
+    /// The root user in its own account, where nothing denies it anything.
     fn needs_no_policy(&self, act: &Act<'_>) -> bool {
-        let is_own = *act.owner == self.caller.account;
-        self.caller.principal == Principal::Root && is_own && act.policy.is_none() && self.session_policies().is_empty()
+        let is_denied = act.policy.is_some_and(Document::has_deny);
+        self.is_root_of(act.owner) && !is_denied && self.session_policies().is_empty()
+    }
+
+    /// Whether the caller is an account's root user.
+    pub(crate) fn is_root_of(&self, account: &AccountId) -> bool {
+        self.caller.principal == Principal::Root && self.caller.account == *account
     }
 
     fn session_policies(&self) -> &[Arc<Document>] {
         self.session.as_ref().map_or(&[], |session| session.policies.as_slice())
+    }
+
+    /// Whether the caller's credentials are GetSessionToken's: they neither make nor renew any.
+    pub(crate) fn is_token_session(&self) -> bool {
+        self.session.is_some() && matches!(self.caller.principal, Principal::Root | Principal::User { .. })
     }
 
     /// What the caller's session was made with; `None` for who has none.
@@ -146,11 +156,11 @@ impl<'a> Scope<'a> {
 
     /// The condition keys of one act (source: IAM user guide, «AWS global condition context keys»).
     fn context(&self, act: &Act<'_>) -> Context {
-        self.context_of(&self.caller, self.terms(), act)
+        self.context_of(&self.caller, self.session.as_ref(), act)
     }
 
-    fn context_of(&self, caller: &Caller, terms: Option<&Terms>, act: &Act<'_>) -> Context {
-        let now = Timestamp::now();
+    fn context_of(&self, caller: &Caller, session: Option<&SessionBounds>, act: &Act<'_>) -> Context {
+        let (now, terms) = (Timestamp::now(), session.map(|session| &session.terms));
         let kind = match &caller.principal {
             Principal::Root => "Account",
             Principal::User { .. } => "User",
@@ -187,8 +197,12 @@ impl<'a> Scope<'a> {
         if let Some(source) = terms.and_then(|terms| terms.source_identity.as_ref()) {
             context = context.with("aws:SourceIdentity", source.as_str());
         }
-        for (key, value) in act.keys {
-            context = context.with(key, *value);
+        if let Some(session) = session {
+            context = context.with("aws:TokenIssueTime", session.issued_at.to_rfc3339());
+        }
+        for (key, _) in act.keys {
+            let of_key = act.keys.iter().filter(|(other, _)| other.eq_ignore_ascii_case(key));
+            context.set(key, of_key.map(|(_, value)| (*value).to_owned()));
         }
         context
     }

@@ -2,7 +2,9 @@
 //!
 //! AssumeRole asks the role's trust policy, and the caller's own where that names the caller's account only, for each of its
 //! actions: `sts:AssumeRole`, `sts:TagSession` for tags, `sts:SetSourceIdentity` for a source identity. The others need no
-//! permission. MFA is not there and is answered 501, for a session without it would be another than was asked for.
+//! permission. Credentials of GetSessionToken may assume roles and ask whose they are, no more (source: the service model's
+//! documentation of GetSessionToken). MFA is not there and is answered 501, for a session without it would be another than was
+//! asked for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,6 +53,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "GetCallerIdentity" => identity(scope),
         "AssumeRole" => assume_role(scope, &form, now)?,
         "GetSessionToken" => session_token(scope, &form, now)?,
+        _ if scope.is_token_session() => return Err(ApiError::invalid_token()),
         "GetAccessKeyInfo" => key_info(&form)?,
         other => return Err(ApiError::not_implemented(&format!("STS's operation {other}"))),
     };
@@ -100,8 +103,8 @@ fn assume_role(scope: &Scope<'_>, form: &Form, now: Timestamp) -> Result<Xml, Ap
     }
     let packed = packed(&terms);
     let source_identity = terms.source_identity.clone();
-    let expires_at = now.plus(Duration::from_secs(u64::from(duration_s)));
-    let issued = scope.node.identity().issue_for_role(&role, &session, terms, expires_at).ok_or_else(|| {
+    let lifetime = Duration::from_secs(u64::from(duration_s));
+    let issued = scope.node.identity().issue_for_role(&role, &session, terms, now, lifetime).ok_or_else(|| {
         let text = "Packed size of session policies and tags exceeds the limit of what a session token holds.";
         ApiError::bad_request("PackedPolicyTooLarge", text)
     })?;
@@ -211,6 +214,14 @@ fn packed(terms: &Terms) -> Option<usize> {
 }
 
 fn session_token(scope: &Scope<'_>, form: &Form, now: Timestamp) -> Result<Xml, ApiError> {
+    let refused = || {
+        let text = "Cannot call GetSessionToken with session credentials";
+        ApiError::new(StatusCode::FORBIDDEN, "AccessDenied", text)
+    };
+    // Or it would renew itself for ever.
+    if scope.terms().is_some() {
+        return Err(refused());
+    }
     let mut checked = Checked::new(form);
     let duration_s = checked.number("DurationSeconds", 900, 129_600);
     checked.done()?;
@@ -218,11 +229,8 @@ fn session_token(scope: &Scope<'_>, form: &Form, now: Timestamp) -> Result<Xml, 
         Principal::Root => duration_s.unwrap_or(ROOT_S_MAX).min(ROOT_S_MAX),
         _ => duration_s.unwrap_or(43_200),
     };
-    let expires_at = now.plus(Duration::from_secs(u64::from(duration_s)));
-    let issued = scope.node.identity().issue_for_caller(&scope.caller, expires_at).ok_or_else(|| {
-        let text = "Cannot call GetSessionToken with session credentials";
-        ApiError::new(StatusCode::FORBIDDEN, "AccessDenied", text)
-    })?;
+    let lifetime = Duration::from_secs(u64::from(duration_s));
+    let issued = scope.node.identity().issue_for_caller(&scope.caller, now, lifetime).ok_or_else(refused)?;
     let mut xml = Xml::default();
     write(&mut xml, &issued);
     Ok(xml)

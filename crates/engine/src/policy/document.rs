@@ -127,6 +127,11 @@ impl Document {
         self.statements.is_empty()
     }
 
+    /// Whether one of its statements denies.
+    pub fn has_deny(&self) -> bool {
+        self.statements.iter().any(|statement| statement.effect == Effect::Deny)
+    }
+
     /// Each statement's Sid, in order; an empty one is none.
     pub fn sids(&self) -> impl Iterator<Item = Option<&str>> {
         self.statements.iter().map(|statement| statement.sid.as_deref())

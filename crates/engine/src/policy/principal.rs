@@ -180,6 +180,11 @@ impl Entry {
     }
 }
 
+/// Whether a `Principal` of this kind (`AWS`, `Service`, `Federated`) may have this value.
+pub fn is_principal(kind: &str, value: &str) -> bool {
+    Entry::parse(kind, value).is_some()
+}
+
 fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -27,6 +27,8 @@ pub struct Credential {
 /// What bounds a session beside its principal's policies.
 #[derive(Debug, Clone)]
 pub struct SessionBounds {
+    /// When it began.
+    pub issued_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
     /// The policies it was made with; one of them must allow, if there are any.
@@ -62,12 +64,12 @@ impl Identity {
                 return Err(Unusable::Expired);
             }
             let caller = session.caller(&snapshot).ok_or(Unusable::Unknown)?;
-            let terms = session.terms;
+            let (issued_at, expires_at, terms) = (session.issued_at, session.expires_at, session.terms);
             let own = terms.policy.iter().map(|text| stored(text, Kind::Identity, "a session policy"));
             // One that has been deleted since cannot be told from one that denies.
             let managed = |arn: &String| snapshot.managed(&caller.account, arn).unwrap_or_else(closed);
             let policies = own.chain(terms.policy_arns.iter().map(managed)).collect();
-            let bounds = SessionBounds { expires_at: session.expires_at, policies, terms };
+            let bounds = SessionBounds { issued_at, expires_at, policies, terms };
             return Ok(Credential { secret: session.secret.into(), caller, session: Some(bounds) });
         }
         let entry = snapshot.key(id).ok_or(Unusable::Unknown)?;

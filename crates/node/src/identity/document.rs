@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-pub use updraft_engine::policy::{Document, Error, Kind, bytes_max};
+pub use updraft_engine::policy::{Document, Error, Kind, bytes_max, is_principal};
 
 /// More than any document is, since each was bounded when it was stored.
 const STORED_CHARS_MAX: usize = 131_072;

@@ -75,6 +75,9 @@ pub(super) struct Session {
     account: AccountId,
     subject: Subject,
     pub(super) secret: String,
+    /// That of a token from before this was noted is older than any other.
+    #[serde(default)]
+    pub(super) issued_at: Timestamp,
     pub(super) expires_at: Timestamp,
     #[serde(flatten)]
     pub(super) terms: Terms,
@@ -172,18 +175,20 @@ impl Identity {
         role: &RoleEntry,
         session: &str,
         terms: Terms,
-        expires_at: Timestamp,
+        now: Timestamp,
+        lifetime: Duration,
     ) -> Option<Issued> {
         let subject = Subject::Role { name: role.name.clone(), id: role.id.clone(), session: session.to_owned() };
         let caller = Caller { account: role.account.clone(), principal: session_of(role, session) };
         let account = role.account.clone();
         let secret = ids::secret().expose().to_owned();
-        let issued = self.inner.sessions.issue(Session { account, subject, secret, expires_at, terms }, caller);
+        let session = Session { account, subject, secret, issued_at: now, expires_at: now.plus(lifetime), terms };
+        let issued = self.inner.sessions.issue(session, caller);
         (issued.token.len() <= TOKEN_CHARS_MAX).then_some(issued)
     }
 
     /// A session of a user or of an account's root user; `None` for who has none to give.
-    pub fn issue_for_caller(&self, caller: &Caller, expires_at: Timestamp) -> Option<Issued> {
+    pub fn issue_for_caller(&self, caller: &Caller, now: Timestamp, lifetime: Duration) -> Option<Issued> {
         let subject = match &caller.principal {
             Principal::Root => {
                 let account = self.snapshot().account(&caller.account).cloned();
@@ -194,7 +199,8 @@ impl Identity {
         };
         let account = caller.account.clone();
         let secret = ids::secret().expose().to_owned();
-        let session = Session { account, subject, secret, expires_at, terms: Terms::default() };
+        let (issued_at, expires_at, terms) = (now, now.plus(lifetime), Terms::default());
+        let session = Session { account, subject, secret, issued_at, expires_at, terms };
         Some(self.inner.sessions.issue(session, caller.clone()))
     }
 
@@ -208,7 +214,7 @@ impl Identity {
         if !is_own || !Snapshot::service_may_assume("lambda.amazonaws.com", role) {
             return None;
         }
-        self.issue_for_role(role, function.id.name.as_str(), Terms::default(), now.plus(FUNCTION_SESSION))
+        self.issue_for_role(role, function.id.name.as_str(), Terms::default(), now, FUNCTION_SESSION)
     }
 }
 

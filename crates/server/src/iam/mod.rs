@@ -2,7 +2,7 @@
 //!
 //! What an operation acts on is known before it runs ([`resource`]). What there is not here (instance profiles, login
 //! profiles, MFA devices, …) cannot be made: those operations are answered 501 by name. Lists of such things are empty, for
-//! there are none ([`nothing`]).
+//! there are none ([`nothing`]). Credentials of GetSessionToken are not taken: nothing that expires makes what does not.
 
 mod boundaries;
 mod failure;
@@ -47,6 +47,9 @@ struct Call<'a> {
 /// Answers one request.
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, ApiError> {
     let form = Form::read(head, &body.bytes)?;
+    if scope.is_token_session() {
+        return Err(ApiError::invalid_token());
+    }
     let action = format!("iam:{}", form.action());
     let keys = resource::keys(scope, &form);
     let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();

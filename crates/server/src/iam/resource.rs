@@ -13,35 +13,52 @@ pub(super) fn of(scope: &Scope<'_>, form: &Form) -> Vec<String> {
     let account = scope.account();
     let snapshot = scope.node.identity().snapshot();
     let members = snapshot.members(account);
-    let arn = |kind: &str, name: &str| {
-        let path = form.get("Path").unwrap_or("/");
-        format!("arn:aws:iam::{account}:{kind}{path}{name}")
+    // What is to be made has the path that is asked for, all else the one that it has.
+    let is_new = matches!(action, "CreateUser" | "CreateGroup" | "CreateRole" | "CreatePolicy");
+    let path = |kind: &str, name: &str| {
+        let path = match kind {
+            _ if is_new => form.get("Path").map(str::to_owned),
+            "user" => members.user(name).map(|user| user.path.clone()),
+            "group" => members.group(name).map(|group| group.path.clone()),
+            _ => members.role(name).map(|role| role.path.clone()),
+        };
+        path.unwrap_or_else(|| "/".to_owned())
     };
-    let role = |name: &str| members.role(name).map_or_else(|| arn("role", name), |role| role.arn());
-    let group = |name: &str| members.group(name).map_or_else(|| arn("group", name), |group| group.arn());
-    let user = |name: &str| members.user(name).map_or_else(|| arn("user", name), |user| user.arn());
+    let at = |kind: &str, path: &str, name: &str| format!("arn:aws:iam::{account}:{kind}{path}{name}");
+    let arn = |kind: &str, name: &str| at(kind, &path(kind, name), name);
+    // What is renamed or moved is asked for under what it is to be called, too.
+    let moved = |kind: &str, name: Option<&str>, new: &str| {
+        let (name, new_name, new_path) = (name?, form.get(new), form.get("NewPath"));
+        let new_path = match (new_path, new_name) {
+            (None, None) => return None,
+            (Some(new_path), _) => new_path.to_owned(),
+            (None, Some(_)) => path(kind, name),
+        };
+        Some(at(kind, &new_path, new_name.unwrap_or(name)))
+    };
     let everything = || "*".to_owned();
     if matches!(action, "ListRoles" | "ListUsers" | "ListPolicies" | "ListGroups") {
         return vec![everything()];
     }
     // Who puts users into groups is asked about the group.
     if action.contains("Group") && action != "ListGroupsForUser" {
-        let named = form.get("GroupName").map_or_else(everything, group);
-        let renamed = form.get("NewGroupName").filter(|_| action == "UpdateGroup").map(group);
-        return [named].into_iter().chain(renamed).collect();
+        let name = form.get("GroupName");
+        let named = name.map_or_else(everything, |name| arn("group", name));
+        let moved = moved("group", name.filter(|_| action == "UpdateGroup"), "NewGroupName");
+        return [named].into_iter().chain(moved).collect();
     }
     if action.contains("Role") {
-        return vec![form.get("RoleName").map_or_else(everything, role)];
+        return vec![form.get("RoleName").map_or_else(everything, |name| arn("role", name))];
     }
     if action.contains("User") || action.contains("AccessKey") {
         let own = || match &scope.caller.principal {
             Principal::User { .. } => scope.caller.arn(),
             _ => everything(),
         };
-        let named = form.get("UserName").map_or_else(own, user);
-        // A user that is renamed is asked for under both names.
-        let renamed = form.get("NewUserName").filter(|_| action == "UpdateUser").map(user);
-        return [named].into_iter().chain(renamed).collect();
+        let name = form.get("UserName");
+        let named = name.map_or_else(own, |name| arn("user", name));
+        let moved = moved("user", name.filter(|_| action == "UpdateUser"), "NewUserName");
+        return [named].into_iter().chain(moved).collect();
     }
     let policy = match action {
         "CreatePolicy" => form.get("PolicyName").map(|name| arn("policy", name)),
@@ -50,8 +67,8 @@ pub(super) fn of(scope: &Scope<'_>, form: &Form) -> Vec<String> {
     vec![policy.unwrap_or_else(everything)]
 }
 
-/// The condition keys of an operation: the permissions boundary that a user or role is to have, or has, and the policy that is
-/// attached or detached.
+/// The condition keys of an operation: the permissions boundary that a user or role is to have, where the operation sets it, or
+/// else has; and the policy that is attached or detached.
 pub(super) fn keys(scope: &Scope<'_>, form: &Form) -> Vec<(&'static str, String)> {
     let action = form.action();
     let snapshot = scope.node.identity().snapshot();
@@ -65,7 +82,12 @@ pub(super) fn keys(scope: &Scope<'_>, form: &Form) -> Vec<(&'static str, String)
             None
         }
     };
-    let boundary = form.get("PermissionsBoundary").map(str::to_owned).or_else(has);
+    let boundary = match action {
+        "CreateUser" | "CreateRole" | "PutUserPermissionsBoundary" | "PutRolePermissionsBoundary" => {
+            form.get("PermissionsBoundary").map(str::to_owned)
+        }
+        _ => has(),
+    };
     let policy = form.get("PolicyArn").filter(|_| action.starts_with("Attach") || action.starts_with("Detach"));
     let policy = policy.map(|arn| ("iam:PolicyARN", arn.to_owned()));
     boundary.map(|arn| ("iam:PermissionsBoundary", arn)).into_iter().chain(policy).collect()

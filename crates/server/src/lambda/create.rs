@@ -45,11 +45,11 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
     tags::violations(&tags, &mut violations);
     violations.check()?;
     let name = name::resolve_new(scope, &request.function_name.unwrap_or_default())?;
-    authorize::create(scope, &scope.id(name.clone()))?;
+    let arns = request.configuration.layers.clone().unwrap_or_default();
+    authorize::create(scope, &scope.id(name.clone()), &arns)?;
     authorize::pass_role(scope, request.configuration.role.as_deref().unwrap_or_default())?;
     let package = if request.package_type.as_deref() == Some("Image") { PackageType::Image } else { PackageType::Zip };
     tags::check_count(tags.len())?;
-    let arns = request.configuration.layers.clone().unwrap_or_default();
     let mut change = request.configuration.into_change()?;
     change.check_package(package, &arns)?;
     let (runtime, handler) = match (package, change.runtime, change.handler.take()) {

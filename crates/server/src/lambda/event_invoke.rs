@@ -145,18 +145,25 @@ pub(super) async fn set(
         check_destination(scope, &resolved, arn, &request)?;
     }
     let key = key(&resolved);
-    let before = latest.settings.event_invoke.get(&key).cloned();
-    let after = match (manner, before) {
-        (Manner::Replace, _) => request.apply(EventInvoke::default()),
-        (Manner::Amend, Some(before)) => request.apply(before),
-        (Manner::Amend, None) => return Err(missing(scope, &resolved)),
-    };
-    let shown = view(scope, &resolved, &key, &after);
-    let changed = scope.node.update_settings(&latest.id, move |settings| {
-        settings.event_invoke.insert(key, after);
+    if manner == Manner::Amend && !latest.settings.event_invoke.contains_key(&key) {
+        return Err(missing(scope, &resolved));
+    }
+    let changed = scope.node.update_settings(&latest.id, {
+        let key = key.clone();
+        // What there is counts when the change's turn has come; nothing, if it was deleted meanwhile.
+        move |settings| {
+            let before = match manner {
+                Manner::Replace => Some(EventInvoke::default()),
+                Manner::Amend => settings.event_invoke.get(&key).cloned(),
+            };
+            if let Some(before) = before {
+                settings.event_invoke.insert(key, request.apply(before));
+            }
+        }
     });
-    changed.await.map_err(|error| Error::change(error, &resolved.name, &resolved.arn(scope)))?;
-    Ok(respond::json(StatusCode::OK, &shown))
+    let changed = changed.await.map_err(|error| Error::change(error, &resolved.name, &resolved.arn(scope)))?;
+    let after = changed.settings.event_invoke.get(&key).ok_or_else(|| missing(scope, &resolved))?;
+    Ok(respond::json(StatusCode::OK, &view(scope, &resolved, &key, after)))
 }
 
 fn check_destination(scope: &Scope<'_>, resolved: &Resolved, arn: &str, request: &Request) -> Result<(), Error> {

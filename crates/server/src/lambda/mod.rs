@@ -8,6 +8,7 @@ pub(crate) mod authorize;
 mod code;
 mod code_signing;
 mod concurrency;
+mod condition_keys;
 mod configuration;
 mod create;
 mod delete;
@@ -87,7 +88,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     if operation.is_missing() {
         return Err(Error::not_implemented(operation.name));
     }
-    authorize::check(scope, operation, &parameters, &query)?;
+    authorize::check(scope, operation, &parameters, &query, body).await?;
     let [name, second, third] = parameters;
     match operation.name {
         "CreateFunction" => Box::pin(create::create(scope, body)).await,

@@ -33,6 +33,8 @@ pub(super) enum On {
     Function,
     /// The function, version or alias that the path's first parameter names, with the query's `Qualifier`.
     Version,
+    /// The function, version or alias that the path's first parameter names by its ARN; a query has no part in it.
+    Arn,
     /// The function that the request's body names.
     Body,
     /// The layer that the path's first parameter names.
@@ -85,7 +87,7 @@ const OPERATIONS: &[Operation] = &[
     of("DeleteFunctionUrlConfig", "DELETE", "2021-10-31/functions/*/url", None, On::Version, Full),
     of("DeleteLayerVersion", "DELETE", "2018-10-31/layers/*/versions/*", None, On::Layer, Full),
     of("DeleteProvisionedConcurrencyConfig", "DELETE", "2019-09-30/functions/*/provisioned-concurrency", None, On::Version, Full),
-    of("DeleteResourcePolicy", "DELETE", "2026-07-09/resource-policy/*", None, On::Version, Full),
+    of("DeleteResourcePolicy", "DELETE", "2026-07-09/resource-policy/*", None, On::Arn, Full),
     of("GetAccountSettings", "GET", "2016-08-19/account-settings", None, On::Account, Full),
     of("GetAlias", "GET", "2015-03-31/functions/*/aliases/*", None, On::Function, Full),
     of("GetCapacityProvider", "GET", "2025-11-30/capacity-providers/*", None, On::Account, Missing),
@@ -107,7 +109,7 @@ const OPERATIONS: &[Operation] = &[
     of("GetLayerVersionPolicy", "GET", "2018-10-31/layers/*/versions/*/policy", None, On::Layer, Full),
     of("GetPolicy", "GET", "2015-03-31/functions/*/policy", None, On::Version, Full),
     of("GetProvisionedConcurrencyConfig", "GET", "2019-09-30/functions/*/provisioned-concurrency", None, On::Version, Full),
-    of("GetResourcePolicy", "GET", "2026-07-09/resource-policy/*", None, On::Version, Full),
+    of("GetResourcePolicy", "GET", "2026-07-09/resource-policy/*", None, On::Arn, Full),
     of("GetRuntimeManagementConfig", "GET", "2021-07-20/functions/*/runtime-management-config", None, On::Version, Full),
     of("Invoke", "POST", "2015-03-31/functions/*/invocations", None, On::Version, Full),
     of("InvokeAsync", "POST", "2014-11-13/functions/*/invoke-async", None, On::Function, Full),
@@ -136,7 +138,7 @@ const OPERATIONS: &[Operation] = &[
     of("PutFunctionRecursionConfig", "PUT", "2024-08-31/functions/*/recursion-config", None, On::Function, Partial("loops that asynchronous events go round in are found; purely synchronous ones are not")),
     of("PutFunctionScalingConfig", "PUT", "2025-11-30/functions/*/function-scaling-config", None, On::Function, Missing),
     of("PutProvisionedConcurrencyConfig", "PUT", "2019-09-30/functions/*/provisioned-concurrency", None, On::Version, Full),
-    of("PutResourcePolicy", "PUT", "2026-07-09/resource-policy/*", None, On::Version, Partial("policies of Version 2012-10-17 only")),
+    of("PutResourcePolicy", "PUT", "2026-07-09/resource-policy/*", None, On::Arn, Partial("policies of Version 2012-10-17 only")),
     of("PutRuntimeManagementConfig", "PUT", "2021-07-20/functions/*/runtime-management-config", None, On::Version, Partial("the modes come to the same: interpreters are the host's. Manual pins to what the function runs on and to nothing else")),
     of("RemoveLayerVersionPermission", "DELETE", "2018-10-31/layers/*/versions/*/policy/*", None, On::Layer, Full),
     of("RemovePermission", "DELETE", "2015-03-31/functions/*/policy/*", None, On::Version, Full),

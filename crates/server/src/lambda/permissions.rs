@@ -6,7 +6,11 @@
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use updraft_types::{Body, function::PolicyStatement};
+use updraft_node::identity::document::{Document, Error as Unreadable, Kind, bytes_max, is_principal};
+use updraft_types::{
+    Body,
+    function::{PolicyStatement, ResourcePolicy},
+};
 
 use super::{
     name::{self, Pattern, Resolved},
@@ -16,10 +20,13 @@ use super::{
 };
 use crate::{body::Held, error::Error, respond, scope::Scope};
 
-/// Largest policy of one qualifier, bytes (source: Lambda's quotas).
-const POLICY_BYTES_MAX: usize = 20_480;
 const SID_PATTERN: &str = "([a-zA-Z0-9-_]+)";
 const ACTION_PATTERN: &str = r"(lambda:[*]|lambda:[a-zA-Z]+|[*])";
+const SOURCE_ARN_PATTERN: &str =
+    r"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)";
+const SOURCE_ARN_CHARS_MAX: usize = 10_000;
+const TOKEN_PATTERN: &str = r"[a-zA-Z0-9._\-]+";
+const ORGANIZATION_PATTERN: &str = "o-[a-z0-9]{10,32}";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -58,17 +65,23 @@ impl AddRequest {
             violations.pattern("action", action, action == "*" || of_lambda == "*" || is_name, ACTION_PATTERN);
         }
         if let Some(account) = &self.source_account {
-            let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-            violations.pattern("sourceAccount", account, is_account, r"\d{12}");
+            violations.pattern("sourceAccount", account, is_account(account), r"\d{12}");
         }
         if let Some(arn) = &self.source_arn {
-            violations.pattern("sourceArn", arn, is_arn(arn), r"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:.*");
+            violations.length_max("sourceArn", arn, SOURCE_ARN_CHARS_MAX);
+            violations.pattern("sourceArn", arn, is_arn(arn), SOURCE_ARN_PATTERN);
         }
         if let Some(auth) = &self.function_url_auth_type {
             violations.one_of("functionUrlAuthType", auth, &["NONE", "AWS_IAM"]);
         }
-        violations.length_max("eventSourceToken", self.event_source_token.as_deref().unwrap_or_default(), 256);
-        violations.length_max("principalOrgID", self.principal_org_id.as_deref().unwrap_or_default(), 34);
+        if let Some(token) = &self.event_source_token {
+            let is_token = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+            violations.length_max("eventSourceToken", token, 256);
+            violations.pattern("eventSourceToken", token, !token.is_empty() && is_token(token), TOKEN_PATTERN);
+        }
+        if let Some(organization) = &self.principal_org_id {
+            violations.pattern("principalOrgID", organization, is_organization(organization), ORGANIZATION_PATTERN);
+        }
         violations.check()
     }
 
@@ -113,26 +126,55 @@ impl AddRequest {
 }
 
 fn is_arn(text: &str) -> bool {
-    let parts: Vec<&str> = text.splitn(4, ':').collect();
-    matches!(parts[..], ["arn", partition, service, _]
-        if super::name::is_partition(partition) && !partition.is_empty()
-            && !service.is_empty() && service.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'))
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, service, region, account, rest] = parts[..] else { return false };
+    let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    partition.strip_prefix("aws").is_some_and(is_word)
+        && !service.is_empty()
+        && is_word(service)
+        && (region.is_empty() || name::is_region(region))
+        && (account.is_empty() || is_account(account))
+        && !rest.contains(['\n', '\r'])
 }
 
-/// A principal as a policy has it: anyone, an account, an ARN of IAM or STS, or an AWS service.
-fn principal(text: &str) -> Option<Value> {
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_organization(text: &str) -> bool {
+    let is_id = |id: &str| id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    text.strip_prefix("o-").is_some_and(|id| (10..=32).contains(&id.len()) && is_id(id))
+}
+
+/// A principal as a policy has it: anyone, an account, the ARN of a root user, a user, a role or a session, or an AWS service.
+pub(super) fn principal(text: &str) -> Option<Value> {
     if text == "*" {
         return Some(Value::from("*"));
     }
-    if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if is_account(text) {
         return Some(json!({ "AWS": format!("arn:aws:iam::{text}:root") }));
     }
-    if is_arn(text) && matches!(text.split(':').nth(2), Some("iam" | "sts")) {
-        return Some(json!({ "AWS": text }));
+    if text.starts_with("arn:") {
+        return is_principal("AWS", text).then(|| json!({ "AWS": text }));
     }
     let name = text.strip_suffix(".amazonaws.com")?;
     let is_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
     (!name.is_empty() && name.bytes().all(is_label)).then(|| json!({ "Service": text }))
+}
+
+/// Refuses a policy that could not be evaluated, or is too long: what is stored is always read.
+pub(super) fn check_policy(policy: &ResourcePolicy) -> Result<(), Error> {
+    let read = Document::parse(&policy.document(), Kind::Resource, bytes_max::RESOURCE);
+    read.map(drop).map_err(|error| unreadable(&error))
+}
+
+/// Why a text is no policy of a function.
+pub(super) fn unreadable(error: &Unreadable) -> Error {
+    match (error, error.detail()) {
+        (Unreadable::Size { max }, _) => Error::policy_too_long(*max),
+        (_, detail) if detail.is_empty() => Error::invalid_parameter(error.to_string()),
+        (_, detail) => Error::invalid_parameter(format!("{error} ({detail})")),
+    }
 }
 
 #[derive(Serialize)]
@@ -160,28 +202,29 @@ pub(super) async fn add(
     check_qualifier(scope, &resolved)?;
     let (sid, text) = (request.statement_id.unwrap_or_default(), statement.to_string());
     let current = function.policies.get(qualifier(&resolved));
-    if let Some(current) = current {
-        if current.statements.iter().any(|statement| statement.sid == sid) {
-            return Err(Error::statement_exists(&sid));
-        }
-        if current.document().len() + text.len() > POLICY_BYTES_MAX {
-            return Err(Error::policy_too_long(POLICY_BYTES_MAX));
-        }
+    if current.is_some_and(|policy| policy.statements.iter().any(|statement| statement.sid == sid)) {
+        return Err(Error::statement_exists(&sid));
     }
     let added = PolicyStatement { sid: sid.clone(), text: text.clone() };
+    let mut whole = current.cloned().unwrap_or_default();
+    whole.statements.push(added.clone());
+    check_policy(&whole)?;
     let changed = scope
         .node
         .set_policy(&function.id, qualifier(&resolved), request.revision_id.as_deref(), |policy| {
-            // One of the same name may have come in meanwhile: the first stays.
-            if !policy.statements.iter().any(|statement| statement.sid == added.sid) {
-                policy.statements.push(added);
+            // Others may have come in meanwhile, one of the same name, or as many as there may be: the first stay.
+            policy.statements.push(added);
+            if check_policy(policy).is_err() {
+                policy.statements.pop();
             }
         })
         .await
         .map_err(|error| Error::policy_change(error, &resolved.name, &resolved.arn(scope)))?;
-    let is_ours = |statement: &PolicyStatement| statement.sid == sid && statement.text == text;
-    if !changed.is_some_and(|policy| policy.statements.iter().any(is_ours)) {
-        return Err(Error::statement_exists(&sid));
+    let found = changed.iter().flat_map(|policy| &policy.statements).find(|statement| statement.sid == sid);
+    match found {
+        Some(found) if found.text == text => {}
+        Some(_) => return Err(Error::statement_exists(&sid)),
+        None => return Err(Error::policy_too_long(bytes_max::RESOURCE)),
     }
     Ok(respond::json(StatusCode::CREATED, &json!({ "Statement": text })))
 }
@@ -246,7 +289,15 @@ mod tests {
         for (text, expected) in [
             ("*", Some(json!("*"))),
             ("111111111111", Some(json!({ "AWS": "arn:aws:iam::111111111111:root" }))),
-            ("arn:aws:iam::1:user/ada", Some(json!({ "AWS": "arn:aws:iam::1:user/ada" }))),
+            ("arn:aws:iam::111111111111:root", Some(json!({ "AWS": "arn:aws:iam::111111111111:root" }))),
+            ("arn:aws:iam::111111111111:user/ada", Some(json!({ "AWS": "arn:aws:iam::111111111111:user/ada" }))),
+            ("arn:aws:iam::1:user/ada", None),
+            ("arn:aws:iam::111111111111:user/*", None),
+            ("arn:aws:iam::111111111111:user/", None),
+            ("arn:aws:iam::111111111111:group/all", None),
+            ("arn:aws:iam::111111111111:policy/p", None),
+            ("arn:aws:sts::111111111111:assumed-role/r", None),
+            ("arn:aws:sts::111111111111:federated-user/f", None),
             ("s3.amazonaws.com", Some(json!({ "Service": "s3.amazonaws.com" }))),
             ("invalid.nonaws.com", None),
             (".amazonaws.com", None),
@@ -296,6 +347,56 @@ mod tests {
         for (sid, action) in [("a.b", "*"), ("", "*"), ("s", "s3:Get"), ("s", "lambda:"), ("s", "lambda:Invoke*")] {
             assert!(request(sid, action).check().is_err(), "{sid} {action}");
         }
+        let with = |change: fn(&mut AddRequest)| {
+            let mut request = request("s", "*");
+            change(&mut request);
+            request.check()
+        };
+        for bad in [
+            (|request| request.event_source_token = Some("${aws".into())) as fn(&mut AddRequest),
+            |request| request.event_source_token = Some(String::new()),
+            |request| request.principal_org_id = Some("o-${aws:a}".into()),
+            |request| request.principal_org_id = Some("o-123456789".into()),
+            |request| request.source_arn = Some("arn:aws:s3".into()),
+            |request| request.source_arn = Some("arn:aws:s3:nowhere::bucket".into()),
+            |request| request.source_arn = Some(format!("arn:aws:s3:::{}", "b".repeat(SOURCE_ARN_CHARS_MAX))),
+        ] {
+            assert!(with(bad).is_err());
+        }
+        for good in [
+            (|request| request.event_source_token = Some("amzn1.ask-skill_x".into())) as fn(&mut AddRequest),
+            |request| request.principal_org_id = Some("o-1234567890".into()),
+            |request| request.source_arn = Some("arn:aws:events:us-east-1:111111111111:rule/a*".into()),
+        ] {
+            with(good).unwrap();
+        }
         assert!(AddRequest::default().check().is_err());
+    }
+
+    /// A variable without an end would make the whole policy one that nobody can read.
+    #[test]
+    fn what_could_not_be_evaluated_is_not_kept() {
+        let policy = |arns: &[&str]| {
+            let statement = |(at, arn): (usize, &&str)| {
+                let request = AddRequest {
+                    statement_id: Some(format!("s{at}")),
+                    action: Some("lambda:InvokeFunction".into()),
+                    principal: Some("s3.amazonaws.com".into()),
+                    source_arn: Some((*arn).to_owned()),
+                    ..AddRequest::default()
+                };
+                request.check().unwrap();
+                let text = request.statement("arn:aws:lambda:us-east-1:111111111111:function:f").unwrap().to_string();
+                PolicyStatement { sid: format!("s{at}"), text }
+            };
+            let statements = arns.iter().enumerate().map(statement).collect();
+            check_policy(&ResourcePolicy { statements, ..ResourcePolicy::default() })
+        };
+        policy(&["arn:aws:s3:::a", "arn:aws:s3:::${aws:username}"]).unwrap();
+        assert!(policy(&["arn:aws:s3:::${aws"]).is_err());
+        let long = format!("arn:aws:s3:::{}", "b".repeat(9_900));
+        policy(&[&long]).unwrap();
+        let told = policy(&[&long, &long, &long]).unwrap_err();
+        assert!(format!("{told:?}").contains("PolicyLengthExceeded"), "{told:?}");
     }
 }

@@ -6,11 +6,14 @@ use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use updraft_node::identity::document::{Document, Kind, bytes_max};
-use updraft_types::{Body, function::PolicyStatement};
+use updraft_types::{
+    Body,
+    function::{PolicyStatement, ResourcePolicy},
+};
 
 use super::{
     name::{self, Pattern, Resolved},
-    permissions::{check_qualifier, qualifier},
+    permissions::{check_policy, check_qualifier, qualifier, unreadable},
     query::Query,
     read_json,
     validate::Violations,
@@ -55,6 +58,9 @@ pub(super) async fn put(scope: &Scope<'_>, segment: &str, body: &Held) -> Result
     check_revision(&mut violations, request.revision_id.as_deref());
     violations.check()?;
     let (id, statements) = read(request.policy.as_deref().unwrap_or_default())?;
+    // As it will be written down, which may be longer by a few bytes.
+    let whole = ResourcePolicy { id, statements, ..ResourcePolicy::default() };
+    check_policy(&whole)?;
     if resolved.qualifier.as_deref() == Some("$LATEST") {
         return Err(Error::invalid_parameter("We currently do not support adding policies for $LATEST."));
     }
@@ -63,8 +69,8 @@ pub(super) async fn put(scope: &Scope<'_>, segment: &str, body: &Held) -> Result
     let changed = scope
         .node
         .set_policy(&function.id, qualifier(&resolved), request.revision_id.as_deref(), move |policy| {
-            policy.id = id;
-            policy.statements = statements;
+            policy.id = whole.id;
+            policy.statements = whole.statements;
         })
         .await
         .map_err(|error| Error::policy_change(error, &resolved.name, &resolved.arn(scope)))?
@@ -121,10 +127,7 @@ fn check_revision(violations: &mut Violations, revision: Option<&str>) {
 /// Checks a policy and takes it apart: its Id, and its statements as they are written.
 fn read(text: &str) -> Result<(Option<String>, Vec<PolicyStatement>), Error> {
     let refused = |what: &str| Error::invalid_parameter(what.to_owned());
-    Document::parse(text, Kind::Resource, bytes_max::RESOURCE).map_err(|error| match error.detail() {
-        detail if detail.is_empty() => refused(&error.to_string()),
-        detail => refused(&format!("{error} ({detail})")),
-    })?;
+    Document::parse(text, Kind::Resource, bytes_max::RESOURCE).map_err(|error| unreadable(&error))?;
     let parts: Parts<'_> = serde_json::from_str(text).map_err(|error| refused(&error.to_string()))?;
     if parts.version.as_deref() != Some(VERSION) {
         return Err(refused(&format!("The policy must be of Version {VERSION}.")));

@@ -14,6 +14,7 @@ use http::{Response, request::Parts};
 use updraft_node::{identity::Denied, logs::stored};
 use updraft_types::{Body, LogGroupId};
 
+use self::tags::By;
 use crate::{
     api_error::{ApiError, Protocol},
     aws_json::{self, Input, Rule},
@@ -59,9 +60,12 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         "GetLogEvents" => events::get(scope, input).await,
         "FilterLogEvents" => events::filter(scope, input).await,
         "StartLiveTail" => live::start(scope, input).await,
-        "TagResource" | "TagLogGroup" => tags::tag(scope, input).await,
-        "UntagResource" | "UntagLogGroup" => tags::untag(scope, input).await,
-        "ListTagsForResource" | "ListTagsLogGroup" => tags::list(scope, input).await,
+        "TagResource" => tags::tag(scope, input, By::Arn).await,
+        "TagLogGroup" => tags::tag(scope, input, By::Name).await,
+        "UntagResource" => tags::untag(scope, input, By::Arn).await,
+        "UntagLogGroup" => tags::untag(scope, input, By::Name).await,
+        "ListTagsForResource" => tags::list(scope, input, By::Arn).await,
+        "ListTagsLogGroup" => tags::list(scope, input, By::Name).await,
         other => Err(ApiError::not_implemented(&format!("CloudWatch Logs' {other}"))),
     }
 }

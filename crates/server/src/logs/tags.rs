@@ -23,9 +23,18 @@ pub(super) fn given(input: &mut Input) -> Result<Option<BTreeMap<String, String>
     input.map("tags", 1..=TAGS_MAX, &KEY, &VALUE)
 }
 
+/// How an operation names the group, and so which of a request's members count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// TagResource and those beside it: by `resourceArn`.
+    Arn,
+    /// TagLogGroup and those beside it, of earlier days: by `logGroupName`.
+    Name,
+}
+
 /// The group whose tags a request is about.
-fn group(scope: &Scope<'_>, input: &mut Input) -> Result<LogGroupId, ApiError> {
-    if input.has("logGroupName") {
+fn group(scope: &Scope<'_>, input: &mut Input, by: By) -> Result<LogGroupId, ApiError> {
+    if by == By::Name {
         return named(scope, input);
     }
     let arn = input.required_text("resourceArn", &GROUP_IDENTIFIER)?;
@@ -37,8 +46,8 @@ async fn present(scope: &Scope<'_>, group: &LogGroupId) -> Result<BTreeMap<Strin
     found.map(|group| group.tags).ok_or_else(|| not_found("group"))
 }
 
-pub(super) async fn tag(scope: &Scope<'_>, mut input: Input) -> Result<Response<Body>, ApiError> {
-    let group = group(scope, &mut input)?;
+pub(super) async fn tag(scope: &Scope<'_>, mut input: Input, by: By) -> Result<Response<Body>, ApiError> {
+    let group = group(scope, &mut input, by)?;
     let added = given(&mut input)?;
     if added.is_none() {
         input.missing("tags");
@@ -55,9 +64,9 @@ pub(super) async fn tag(scope: &Scope<'_>, mut input: Input) -> Result<Response<
     Ok(nothing())
 }
 
-pub(super) async fn untag(scope: &Scope<'_>, mut input: Input) -> Result<Response<Body>, ApiError> {
-    let group = group(scope, &mut input)?;
-    let name = if input.has("tags") { "tags" } else { "tagKeys" };
+pub(super) async fn untag(scope: &Scope<'_>, mut input: Input, by: By) -> Result<Response<Body>, ApiError> {
+    let group = group(scope, &mut input, by)?;
+    let name = if by == By::Name { "tags" } else { "tagKeys" };
     let removed = input.texts(name, 0..=TAGS_MAX, &KEY)?;
     if removed.is_none() {
         input.missing(name);
@@ -70,8 +79,8 @@ pub(super) async fn untag(scope: &Scope<'_>, mut input: Input) -> Result<Respons
     Ok(nothing())
 }
 
-pub(super) async fn list(scope: &Scope<'_>, mut input: Input) -> Result<Response<Body>, ApiError> {
-    let group = group(scope, &mut input)?;
+pub(super) async fn list(scope: &Scope<'_>, mut input: Input, by: By) -> Result<Response<Body>, ApiError> {
+    let group = group(scope, &mut input, by)?;
     input.finish()?;
     Ok(answer(&json!({ "tags": present(scope, &group).await? })))
 }

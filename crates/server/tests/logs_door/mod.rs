@@ -124,6 +124,20 @@ async fn groups_streams_and_events_are_made_by_hand() {
     ok(&platform, "UntagResource", json!({ "resourceArn": format!("{arn}:*"), "tagKeys": ["a", "none"] })).await;
     let tags = ok(&platform, "ListTagsForResource", json!({ "resourceArn": arn })).await;
     assert_eq!(tags, json!({ "tags": { "b": "2" } }));
+    // What an operation does not read does not say which group it is about.
+    ok(&platform, "CreateLogGroup", json!({ "logGroupName": "/other" })).await;
+    let both = json!({ "resourceArn": arn, "logGroupName": "/other", "tags": { "c": "3" } });
+    ok(&platform, "TagResource", both).await;
+    let (of_mine, of_other) = (json!({ "resourceArn": arn }), json!({ "logGroupName": "/other", "resourceArn": arn }));
+    let tags = ok(&platform, "ListTagsForResource", of_mine).await;
+    assert_eq!(tags, json!({ "tags": { "b": "2", "c": "3" } }));
+    assert_eq!(ok(&platform, "ListTagsLogGroup", of_other).await, json!({ "tags": {} }));
+    ok(&platform, "UntagLogGroup", json!({ "logGroupName": "/mine", "tags": ["c"], "tagKeys": ["b"] })).await;
+    assert_eq!(
+        ok(&platform, "ListTagsForResource", json!({ "resourceArn": arn })).await,
+        json!({ "tags": { "b": "2" } })
+    );
+    ok(&platform, "DeleteLogGroup", json!({ "logGroupName": "/other" })).await;
 
     let now = Timestamp::now().as_ms();
     let put = |events: Value| json!({ "logGroupName": "/mine", "logStreamName": "s", "logEvents": events });
