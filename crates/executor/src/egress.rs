@@ -6,6 +6,7 @@
 //! address of this very host is refused at the moment of connecting, whatever it is.
 
 mod grant;
+mod shares;
 
 use std::{
     io,
@@ -18,11 +19,15 @@ use async_trait::async_trait;
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 use updraft_types::egress::{Denial, Host, HostName, Policy, Why};
 
-pub use self::grant::{Config, Grant};
+pub use self::{
+    grant::{Config, Grant},
+    shares::{Place, Share, Shares},
+};
 
-/// Most lookups under way for one guest, and for all guests of the host together. The latter take a thread each.
+/// Most lookups under way for one guest.
 const GUEST_LOOKUPS_MAX: usize = 4;
-const HOST_LOOKUPS_MAX: usize = 64;
+/// Most lookups under way for all guests of the host together. They take a thread each.
+pub const HOST_LOOKUPS_MAX: usize = 64;
 /// Longest a lookup may take.
 const LOOKUP_MAX: Duration = Duration::from_secs(10);
 /// Longest one address is tried.
@@ -75,12 +80,13 @@ pub struct Dialer {
     policy: Policy,
     outside: Arc<dyn Outside>,
     lookups: Arc<Semaphore>,
+    share: Share,
 }
 
 impl Dialer {
-    /// Connects as far as `policy` allows.
-    pub fn new(policy: Policy, outside: Arc<dyn Outside>) -> Self {
-        Self { policy, outside, lookups: Arc::new(Semaphore::new(GUEST_LOOKUPS_MAX)) }
+    /// Connects as far as `policy` allows. `share` is what the guest's function has of all lookups.
+    pub fn new(policy: Policy, outside: Arc<dyn Outside>, share: Share) -> Self {
+        Self { policy, outside, lookups: Arc::new(Semaphore::new(GUEST_LOOKUPS_MAX)), share }
     }
 
     /// A connection to `host`. Takes some tens of seconds at the most; dropping the future gives up.
@@ -110,8 +116,15 @@ impl Dialer {
 
     async fn resolve(&self, name: &HostName) -> io::Result<Vec<IpAddr>> {
         let looking_up = async {
-            let _permit = self.lookups.acquire().await.map_err(io::Error::other)?;
-            self.outside.resolve(name).await
+            let own = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
+            let places = (own, self.share.take().await);
+            let (outside, name) = (self.outside.clone(), name.clone());
+            // A resolver goes on when nobody waits for it any more, and takes up its places until it is done.
+            let lookup = async move {
+                let _places = places;
+                outside.resolve(&name).await
+            };
+            tokio::spawn(lookup).await?
         };
         timeout(LOOKUP_MAX, looking_up).await?
     }
@@ -199,10 +212,13 @@ impl Outside for System {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
 
     use tokio::net::TcpListener;
-    use updraft_types::Egress;
+    use updraft_types::{Egress, FunctionId};
 
     use super::*;
 
@@ -235,6 +251,64 @@ mod tests {
         }
     }
 
+    fn share() -> Share {
+        let function = FunctionId { account: "000000000000".parse().unwrap(), name: "f".parse().unwrap() };
+        Shares::new(HOST_LOOKUPS_MAX).of(&function)
+    }
+
+    /// Answers no lookup before it is let to.
+    struct Slow {
+        begun: AtomicUsize,
+        answers: Semaphore,
+    }
+
+    #[async_trait]
+    impl Outside for Slow {
+        async fn resolve(&self, _: &HostName) -> io::Result<Vec<IpAddr>> {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+            self.answers.acquire().await.unwrap().forget();
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn is_own(&self, _: IpAddr) -> io::Result<bool> {
+            Ok(false)
+        }
+
+        async fn connect(&self, _: SocketAddr) -> io::Result<TcpStream> {
+            Err(io::ErrorKind::ConnectionRefused.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_was_given_up_keeps_its_place_until_the_resolver_is_done() {
+        let slow = Arc::new(Slow { begun: AtomicUsize::new(0), answers: Semaphore::new(0) });
+        let policy = Policy::new(Egress::allow(["*:*".parse().unwrap()]).unwrap(), [].into());
+        let dialer = Dialer::new(policy, slow.clone(), share());
+        let dial = || {
+            let dialer = dialer.clone();
+            tokio::spawn(async move { dialer.dial(&"a.example".parse().unwrap(), 80).await.map(drop) })
+        };
+        let begun = async |count| {
+            while slow.begun.load(Ordering::SeqCst) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        for given_up in (0..GUEST_LOOKUPS_MAX).map(|_| dial()).collect::<Vec<_>>() {
+            begun(GUEST_LOOKUPS_MAX).await;
+            given_up.abort();
+            assert!(given_up.await.unwrap_err().is_cancelled());
+        }
+        let late = dial();
+        // Time enough for what would be a lookup too many.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(slow.begun.load(Ordering::SeqCst), GUEST_LOOKUPS_MAX);
+        slow.answers.add_permits(GUEST_LOOKUPS_MAX + 1);
+        assert!(matches!(late.await.unwrap(), Err(Error::Unresolved { .. })));
+        begun(GUEST_LOOKUPS_MAX + 1).await;
+    }
+
     const RULES: &[&str] = &["*:*", "10.0.0.0/8:*", "192.0.2.0/24:*"];
 
     /// Dials with these answers in store (the last is given first); what came of it, and where it connected to.
@@ -248,7 +322,7 @@ mod tests {
         });
         let rules = RULES.iter().map(|rule| rule.parse().unwrap());
         let policy = Policy::new(Egress::allow(rules).unwrap(), [].into());
-        let dialed = Dialer::new(policy, fake.clone()).dial(&host.parse().unwrap(), port).await.map(drop);
+        let dialed = Dialer::new(policy, fake.clone(), share()).dial(&host.parse().unwrap(), port).await.map(drop);
         let connected = fake.connected.lock().unwrap().iter().map(ToString::to_string).collect();
         (dialed, connected)
     }

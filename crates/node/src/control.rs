@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -37,6 +37,9 @@ const TURNS: usize = 64;
 const COLLECT_INTERVAL: Duration = Duration::from_secs(2);
 /// How many rounds may find packages being added, before the next waits for its turn and new ones for it: ten minutes.
 const PATIENCE_ROUNDS: u32 = 300;
+/// Time between two tries to say that a change is in force, the first and the longest.
+const SETTLE_PAUSE_MIN: Duration = Duration::from_millis(250);
+const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// A function to be created. The door has checked the bounds of each field.
 #[derive(Debug, Clone)]
@@ -525,8 +528,14 @@ impl Handle {
         let hashed = zip.clone();
         let code = tokio::task::spawn_blocking(move || code_of(&hashed)).await;
         let code = code.map_err(|panic| Error::Internal(panic.to_string()))?;
-        self.inner.shared.packages.add(zip, &code).await?;
-        Ok(code)
+        match self.inner.shared.packages.add(zip, &code).await {
+            Ok(_) => Ok(code),
+            // It may be laid out although its zip could not be kept.
+            Err(error) => {
+                self.discard(code);
+                Err(error.into())
+            }
+        }
     }
 
     async fn prepare(&self, function: &Function) -> Result<(), Error> {
@@ -639,8 +648,15 @@ impl Handle {
                 }
             }
         }
-        if let Err(error) = self.replace(function, next).await {
-            tracing::error!(function = %function.id, %error, "settling a change");
+        // The next start goes on where this one stops.
+        let is_over = || self.inner.is_stopping.load(Ordering::Relaxed);
+        match insist(|| self.replace(function, next.clone()), is_over).await {
+            Ok(_) => {}
+            // Nobody else changes it in this turn: a try that was said to have failed has not.
+            Err(Unstored { error: Error::RevisionMismatch, tries }) if tries > 1 => {
+                self.publish(next);
+            }
+            Err(Unstored { error, .. }) => tracing::error!(function = %function.id, %error, "settling a change"),
         }
     }
 
@@ -715,7 +731,10 @@ impl Handle {
                 match self.inner.shared.packages.remove_unheld(&key).await {
                     Ok(packages::Removal::Done) => {}
                     Ok(packages::Removal::StillHeld) => self.inner.changes.garbage.lock().push(key),
-                    Err(error) => tracing::error!(%error, "removing a package"),
+                    Err(error) => {
+                        tracing::error!(%error, "removing a package; it is tried again");
+                        self.inner.changes.garbage.lock().push(key);
+                    }
                 }
             }
         }
@@ -726,6 +745,34 @@ impl Handle {
         let _gate = self.inner.changes.code_gate.write().await;
         let used = self.used_packages().await?;
         Ok(self.inner.shared.packages.sweep(|key| used.contains(key)).await?)
+    }
+}
+
+/// Why something was not stored, and after how many tries.
+#[derive(Debug)]
+struct Unstored {
+    error: Error,
+    tries: u32,
+}
+
+/// Tries until it is stored or refused for good, or all is over: a full disk, and what the store fails of, may pass.
+async fn insist<T, F: Future<Output = Result<T, Error>>>(
+    mut store: impl FnMut() -> F,
+    is_over: impl Fn() -> bool,
+) -> Result<T, Unstored> {
+    let mut pause = SETTLE_PAUSE_MIN;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match store().await {
+            Ok(stored) => return Ok(stored),
+            Err(error @ (Error::StorageFull | Error::Internal(_))) if !is_over() => {
+                tracing::error!(%error, tries, "a change cannot be settled yet");
+                tokio::time::sleep(pause).await;
+                pause = SETTLE_PAUSE_MAX.min(pause * 2);
+            }
+            Err(error) => return Err(Unstored { error, tries }),
+        }
     }
 }
 
@@ -794,5 +841,24 @@ impl From<DeleteError> for Error {
             DeleteError::Full => Error::StorageFull,
             error @ DeleteError::Internal(_) => Error::Internal(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_may_pass_is_tried_again_and_what_is_for_good_is_not() {
+        let answers = |answers: Vec<Result<(), Error>>| {
+            let mut answers = answers.into_iter();
+            move || std::future::ready(answers.next().expect("it was tried too often"))
+        };
+        let full = || Err(Error::StorageFull);
+        insist(answers(vec![full(), Err(Error::Internal("a moment".into())), Ok(())]), || false).await.unwrap();
+        let refused = insist(answers(vec![full(), Err(Error::RevisionMismatch)]), || false).await.unwrap_err();
+        assert!(matches!(refused, Unstored { error: Error::RevisionMismatch, tries: 2 }));
+        let over = insist(answers(vec![full()]), || true).await.unwrap_err();
+        assert!(matches!(over, Unstored { error: Error::StorageFull, tries: 1 }));
     }
 }

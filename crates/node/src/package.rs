@@ -2,7 +2,7 @@
 //!
 //! The bytes are untrusted. Refused: names that are absolute, climb with `..` or hold odd characters; links that
 //! leave the package; entries that are neither files, folders nor links; more bytes or entries than the limits,
-//! whatever the headers claim. Nothing outside the given folder is ever touched, and links are made last, so no
+//! whatever the headers claim, where folders count that names only imply. Nothing outside the given folder is ever touched, and links are made last, so no
 //! entry is ever written through one.
 
 use std::{
@@ -19,6 +19,8 @@ use zip::{ZipArchive, result::ZipError};
 const LINK_BYTES_MAX: u64 = 4_096;
 /// Longest entry name, bytes.
 const NAME_BYTES_MAX: usize = 4_096;
+/// Most parts of an entry's name.
+const DEPTH_MAX: usize = 128;
 
 /// Why a zip is refused. Texts are for the author; wordings in quotes below are AWS's.
 #[derive(Debug, thiserror::Error)]
@@ -101,21 +103,27 @@ pub(crate) fn unpack(zip: &[u8], folder: &Path) -> Result<(), Error> {
     if archive.len() > PACKAGE_ENTRIES_MAX {
         return Err(Error::TooManyEntries);
     }
+    // Whatever the umask: the guest is another user.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     let mut links = Vec::new();
     let mut bytes_left = UNZIPPED_BYTES_MAX;
+    let mut entries_left = EntriesLeft(PACKAGE_ENTRIES_MAX);
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index)?;
         let path = entry_path(entry.name_raw())?;
         let mode = entry.unix_mode().unwrap_or(0o644);
-        match EntryKind::of(entry.is_dir(), mode) {
-            EntryKind::Folder => make_folder(folder, &path)?,
+        let kind = EntryKind::of(entry.is_dir(), mode);
+        if let (EntryKind::File | EntryKind::Link, Some(parent)) = (&kind, path.parent()) {
+            make_folder(folder, parent, &mut entries_left)?;
+        }
+        match kind {
+            EntryKind::Folder => make_folder(folder, &path, &mut entries_left)?,
             EntryKind::File => {
-                if let Some(parent) = path.parent() {
-                    make_folder(folder, parent)?;
-                }
+                entries_left.spend()?;
                 bytes_left -= write_file(&mut entry, &folder.join(&path), mode, bytes_left)?;
             }
             EntryKind::Link => {
+                entries_left.spend()?;
                 let target = read_link_target(&mut entry, &path)?;
                 links.push((path, target));
             }
@@ -123,15 +131,22 @@ pub(crate) fn unpack(zip: &[u8], folder: &Path) -> Result<(), Error> {
         }
     }
     for (path, target) in links {
-        if let Some(parent) = path.parent() {
-            make_folder(folder, parent)?;
-        }
         symlink(target, folder.join(&path)).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => refused(&path, "it is there twice"),
             _ => error.into(),
         })?;
     }
     Ok(())
+}
+
+/// How many more files, links and folders may be made.
+struct EntriesLeft(usize);
+
+impl EntriesLeft {
+    fn spend(&mut self) -> Result<(), Error> {
+        self.0 = self.0.checked_sub(1).ok_or(Error::TooManyEntries)?;
+        Ok(())
+    }
 }
 
 enum EntryKind {
@@ -178,15 +193,26 @@ fn entry_path(name: &[u8]) -> Result<PathBuf, Error> {
             Component::ParentDir => return Err(refused(as_path, "its name leaves the package")),
         }
     }
+    if path.components().count() > DEPTH_MAX {
+        return Err(refused(as_path, "it lies too deep"));
+    }
     Ok(path)
 }
 
-fn make_folder(root: &Path, path: &Path) -> Result<(), Error> {
-    let mut full = root.to_owned();
+/// Makes a folder and those it is in, as far as they are not there. There are no links yet to be led astray by.
+fn make_folder(root: &Path, path: &Path, entries_left: &mut EntriesLeft) -> Result<(), Error> {
+    let mut full = root.join(path);
+    if fs::symlink_metadata(&full).is_ok_and(|metadata| metadata.is_dir()) {
+        return Ok(());
+    }
+    full = root.to_owned();
     for part in path.components() {
         full.push(part);
         match fs::create_dir(&full) {
-            Ok(()) => fs::set_permissions(&full, fs::Permissions::from_mode(0o755))?,
+            Ok(()) => {
+                entries_left.spend()?;
+                fs::set_permissions(&full, fs::Permissions::from_mode(0o755))?;
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !fs::symlink_metadata(&full)?.is_dir() {
                     return Err(refused(path, "a file and a folder have the same name"));
@@ -316,6 +342,41 @@ mod tests {
         let bytes = zip(&[("d", b"sub", 0o120_777), ("d/file", b"x", 0o100_644)]);
         let (_folder, result) = unpack_in_temp(&bytes);
         assert!(matches!(result, Err(Error::Entry { .. })), "{result:?}");
+    }
+
+    #[test]
+    fn links_beside_and_below_links_are_refused() {
+        for entries in [
+            [("d", &b"sub"[..], 0o120_777), ("d/link", b"x", 0o120_777)],
+            [("d/link", b"x", 0o120_777), ("d", b"sub", 0o120_777)],
+        ] {
+            let (_folder, result) = unpack_in_temp(&zip(&entries));
+            assert!(matches!(result, Err(Error::Entry { .. })), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn folders_that_names_only_imply_count_too_and_none_lies_too_deep() {
+        let deep = |top: usize, parts: usize| format!("{top}/{}", "d/".repeat(parts - 2));
+        let file = |top, parts| deep(top, parts) + "file";
+        let (folder, result) = unpack_in_temp(&zip(&[(&file(0, DEPTH_MAX), b"x", 0o100_644)]));
+        result.unwrap();
+        assert!(folder.path().join("package").join(file(0, DEPTH_MAX)).is_file());
+        let (_folder, result) = unpack_in_temp(&zip(&[(&file(0, DEPTH_MAX + 1), b"x", 0o100_644)]));
+        assert!(matches!(result, Err(Error::Entry { .. })), "{result:?}");
+        // Far fewer entries than are allowed, and a few folders more.
+        let names: Vec<String> = (0..=PACKAGE_ENTRIES_MAX / DEPTH_MAX).map(|top| file(top, DEPTH_MAX)).collect();
+        let entries: Vec<(&str, &[u8], u32)> = names.iter().map(|name| (&**name, &b"x"[..], 0o100_644)).collect();
+        let (_folder, result) = unpack_in_temp(&zip(&entries));
+        assert!(matches!(result, Err(Error::TooManyEntries)), "{result:?}");
+    }
+
+    #[test]
+    fn the_package_itself_is_everyones_to_read_whatever_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        unpack(&zip(&[("app.py", b"x", 0o100_600)]), folder.path()).unwrap();
+        assert_eq!(fs::metadata(folder.path()).unwrap().permissions().mode() & 0o777, 0o755);
     }
 
     #[test]

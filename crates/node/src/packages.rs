@@ -1,7 +1,7 @@
 //! Unpacked packages on disk, named by the content of their zip, shared by every function with equal code.
 //!
-//! A package is laid out beside its final name and renamed, so a folder that is there is whole. It is removed
-//! when nothing names it and no instance has it mounted; so are the joined layers of functions with several
+//! A package is laid out beside its final name and renamed, and loses that name before anything of it is removed, so
+//! a folder that is there is whole. It is removed when nothing names it and no instance has it mounted; so are the joined layers of functions with several
 //! (`layers`), whose names begin with `set-`, and container images (`images`), `image-`. The zip itself, or the layers of
 //! the image, are kept in the blob store; a folder that is missing after a restart is made again from there.
 
@@ -20,6 +20,9 @@ use updraft_store::Store;
 use updraft_types::function::Code;
 
 use crate::{images, package};
+
+/// What the name of a folder ends in that is not whole, or no longer.
+const PARTIAL: &str = ".partial";
 
 /// Why a package could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +103,7 @@ impl Packages {
         for entry in fs::read_dir(parent)?.chain(fs::read_dir(&folder)?) {
             let path = entry?.path();
             let is_stale = path != folder && path.parent() == Some(parent);
-            if is_stale || path.extension().is_some_and(|extension| extension == "partial") {
+            if is_stale || path.to_str().is_some_and(|path| path.ends_with(PARTIAL)) {
                 fs::remove_dir_all(&path)?;
             }
         }
@@ -151,7 +154,7 @@ impl Packages {
         let mut keys: Vec<String> = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(|error| internal(error.to_string()))? {
             let entry = entry.map_err(|error| internal(error.to_string()))?;
-            keys.extend(entry.file_name().into_string());
+            keys.extend(entry.file_name().into_string().ok().filter(|name| !name.ends_with(PARTIAL)));
         }
         for blob in self.store.blobs().list().await.map_err(|error| internal(error.to_string()))? {
             let zip = blob.strip_prefix("code-").and_then(|rest| rest.strip_suffix(".zip"));
@@ -162,9 +165,7 @@ impl Packages {
         keys.sort_unstable();
         keys.dedup();
         for key in keys.iter().filter(|key| !is_used(key)) {
-            if !self.held.lock().contains_key(key) {
-                self.remove(key).await?;
-            }
+            self.remove_unheld(key).await?;
         }
         Ok(())
     }
@@ -174,33 +175,43 @@ impl Packages {
         self.held.lock().get(key).is_some_and(|package| package.strong_count() > 0)
     }
 
-    /// Removes one package unless somebody holds it. The caller sees to it that none is being added meanwhile.
+    /// Removes one package unless somebody holds it. The caller sees to it that none is being added meanwhile, and tries
+    /// again after an error.
     pub(crate) async fn remove_unheld(&self, key: &str) -> Result<Removal, Error> {
-        if self.is_held(key) {
+        let doomed = self.folder.join(format!("{key}.removed{PARTIAL}"));
+        // What an earlier try has left of it.
+        remove_folder(doomed.clone()).await?;
+        if self.unname(key, &doomed)? == Removal::StillHeld {
             return Ok(Removal::StillHeld);
         }
-        self.remove(key).await?;
+        remove_folder(doomed).await?;
+        if let Some((account, digest)) = images::image_of(key) {
+            let deleted = self.store.images().delete(account, digest).await;
+            deleted.map_err(|error| Error::Internal(error.to_string()))?;
+        } else {
+            let deleted = self.store.blobs().delete(&blob_of(key)).await;
+            deleted.map_err(|error| Error::Internal(error.to_string()))?;
+        }
         Ok(Removal::Done)
+    }
+
+    /// Renames a package's folder, if it is there and nobody holds it; from then on nobody finds it, and who still writes
+    /// there by its name does not.
+    fn unname(&self, key: &str, doomed: &Path) -> Result<Removal, Error> {
+        let mut held = self.held.lock();
+        if held.get(key).is_some_and(|package| package.strong_count() > 0) {
+            return Ok(Removal::StillHeld);
+        }
+        held.remove(key);
+        match fs::rename(self.folder.join(key), doomed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Internal(error.to_string())),
+            _ => Ok(Removal::Done),
+        }
     }
 
     /// Whether `key` is the name of `code`, as handed to the predicate of [`Packages::sweep`].
     pub(crate) fn key(code: &Code) -> String {
         key_of(code)
-    }
-
-    async fn remove(&self, key: &str) -> Result<(), Error> {
-        self.held.lock().remove(key);
-        let folder = self.folder.join(key);
-        run_blocking(move || match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Internal(error.to_string())),
-            _ => Ok(()),
-        })
-        .await?;
-        if let Some((account, digest)) = images::image_of(key) {
-            let deleted = self.store.images().delete(account, digest).await;
-            return deleted.map_err(|error| Error::Internal(error.to_string()));
-        }
-        self.store.blobs().delete(&blob_of(key)).await.map_err(|error| Error::Internal(error.to_string()))
     }
 
     pub(crate) fn find(&self, key: &str) -> Option<Arc<Package>> {
@@ -230,7 +241,7 @@ impl Packages {
         if let Some(package) = self.find(key) {
             return Ok(package);
         }
-        let partial = self.folder.join(format!("{key}.{}.partial", uuid::Uuid::new_v4().simple()));
+        let partial = self.folder.join(format!("{key}.{}{PARTIAL}", uuid::Uuid::new_v4().simple()));
         let whole = self.folder.join(key);
         run_blocking(move || {
             let result =
@@ -256,5 +267,71 @@ pub(crate) async fn run_blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(panic) => Err(Error::Internal(panic.to_string())),
+    }
+}
+
+async fn remove_folder(folder: PathBuf) -> Result<(), Error> {
+    run_blocking(move || match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::Internal(error.to_string())),
+        _ => Ok(()),
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::{Cursor, Write},
+        os::fd::AsRawFd,
+    };
+
+    use super::*;
+
+    const LIMITS: updraft_image::unpack::Limits = updraft_image::unpack::Limits { bytes_max: 0, entries_max: 0 };
+
+    async fn packages(directory: &Path) -> Packages {
+        let store = Store::open(updraft_store::Config { directory: directory.to_owned() }).await.unwrap();
+        Packages::open(&directory.join("packages"), store, LIMITS).unwrap()
+    }
+
+    fn zip() -> Bytes {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        writer.start_file("app.py", zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(b"x").unwrap();
+        writer.finish().unwrap().into_inner().into()
+    }
+
+    #[tokio::test]
+    async fn what_is_being_removed_has_lost_its_name_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let packages = packages(directory.path()).await;
+        let (code, key) = (code_of(&zip()), key_of(&code_of(&zip())));
+        let package = packages.add(zip(), &code).await.unwrap();
+        assert_eq!(packages.remove_unheld(&key).await.unwrap(), Removal::StillHeld);
+        let open = File::open(&package.folder).unwrap();
+        drop(package);
+        // What an earlier try, or whoever was killed while trying, has left is no obstacle.
+        fs::create_dir_all(packages.folder.join(format!("{key}.removed.partial/lib"))).unwrap();
+        assert_eq!(packages.remove_unheld(&key).await.unwrap(), Removal::Done);
+        assert!(packages.find(&key).is_none() && packages.read_zip(&code).await.is_err());
+        assert_eq!(fs::read_dir(&packages.folder).unwrap().count(), 0);
+        let last = fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd())).unwrap();
+        assert!(last.to_str().unwrap().contains(".removed.partial"), "{last:?}");
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_removed_to_its_end_is_cleared_and_never_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let packages = packages(directory.path()).await;
+        let (code, key) = (code_of(&zip()), key_of(&code_of(&zip())));
+        drop(packages.add(zip(), &code).await.unwrap());
+        let remains = packages.folder.join(format!("{key}.removed.partial"));
+        fs::create_dir(&remains).unwrap();
+        packages.sweep(|used| used == key).await.unwrap();
+        assert!(remains.is_dir() && packages.find(&key).is_some(), "what is no package was taken for one");
+        let Packages { store, .. } = packages;
+        let packages = Packages::open(&directory.path().join("packages"), store, LIMITS).unwrap();
+        assert!(!remains.exists() && packages.find(&key).is_some());
     }
 }

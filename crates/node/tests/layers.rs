@@ -257,6 +257,25 @@ async fn what_nothing_names_is_swept_also_after_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn code_that_cannot_be_kept_is_not_left_laid_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::open(directory.path()).await;
+    let (blobs, aside) = (directory.path().join("blobs"), directory.path().join("aside"));
+    std::fs::rename(&blobs, &aside).unwrap();
+    std::fs::write(&blobs, "no folder").unwrap();
+    let failed = node.create("f", &[]).await;
+    assert!(matches!(failed, Err(control::Error::Internal(_))), "{failed:?}");
+    let failed = node.publish("a", &[("a", "a")]).await;
+    assert!(matches!(failed, Err(layers::Error::Change(control::Error::Internal(_)))), "{failed:?}");
+    std::fs::remove_file(&blobs).unwrap();
+    std::fs::rename(&aside, &blobs).unwrap();
+    node.until("what was laid out is swept", || node.laid_out() == 0).await;
+    node.create("f", &[]).await.unwrap();
+    assert_eq!(node.laid_out(), 1);
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn layers_that_cannot_go_with_a_function_are_refused_and_leave_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::open(directory.path()).await;

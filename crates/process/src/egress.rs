@@ -6,7 +6,7 @@
 //! asks `executor::egress` for a connection and copies between the two (`relay`, `proxy`). TLS goes through as it is.
 //!
 //! Invariants: nothing is connected to but through the dialer, which has the rules; connections, buffers and
-//! notes are bounded; all of it ends with the sandbox.
+//! notes are bounded, connections also by function, so that none takes what others need; all of it ends with the sandbox.
 
 mod endpoint;
 mod notes;
@@ -26,9 +26,9 @@ use tokio::{
 };
 use updraft_executor::{
     Guest,
-    egress::{Dialer, Error, Outside},
+    egress::{Dialer, Error, HOST_LOOKUPS_MAX, Outside, Share, Shares},
 };
-use updraft_types::egress::Host;
+use updraft_types::{FunctionId, egress::Host};
 
 pub use self::endpoint::Endpoint;
 pub(crate) use self::plan::Plan;
@@ -37,9 +37,12 @@ pub use updraft_executor::egress::{Config, Grant};
 
 /// Most connections of one instance at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 128;
-/// Most connections of all instances at once, and the part of the platform's descriptors they may take at two each.
+/// Most connections of all instances at once, to the outside and to the platform's door each.
 const HOST_CONNECTIONS_MAX: usize = 2048;
-const DESCRIPTORS_PART: u64 = 4;
+/// The parts of the platform's descriptors that those to the outside may take at two each, and those to the door, where
+/// another is the door's own end.
+const OUTWARD_PART: u64 = 4;
+const ENDPOINT_PART: u64 = 8;
 /// How long a connection may carry nothing either way: as long as clouds' address translators wait.
 const IDLE_MAX: Duration = Duration::from_secs(350);
 /// How long a guest may take to say what it wants of the proxy.
@@ -49,25 +52,36 @@ const ASK_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Gate {
     outside: Arc<dyn Outside>,
-    connections: Arc<Semaphore>,
     endpoint: Option<Endpoint>,
+    shares: Arc<AllShares>,
+}
+
+/// Of what a function has only a share.
+struct AllShares {
+    lookups: Shares,
+    /// Connections to the outside, and to the platform's door for guests.
+    outward: Shares,
+    endpoint: Shares,
 }
 
 impl Gate {
     /// For all instances of the host.
     pub(crate) fn new(config: &Config, endpoint: Option<Endpoint>) -> Self {
-        Self {
-            outside: config.outside.clone(),
-            connections: Arc::new(Semaphore::new(host_connections_max())),
-            endpoint,
-        }
+        let [outward, to_endpoint] = [OUTWARD_PART, ENDPOINT_PART].map(host_connections_max);
+        Self::with(config.outside.clone(), endpoint, outward, to_endpoint)
+    }
+
+    fn with(outside: Arc<dyn Outside>, endpoint: Option<Endpoint>, outward_max: usize, endpoint_max: usize) -> Self {
+        let lookups = Shares::new(HOST_LOOKUPS_MAX);
+        let shares = AllShares { lookups, outward: Shares::new(outward_max), endpoint: Shares::new(endpoint_max) };
+        Self { outside, endpoint, shares: Arc::new(shares) }
     }
 }
 
 /// Fewer where this process may not open many files: its doors must not be what runs out of them.
-fn host_connections_max() -> usize {
+fn host_connections_max(part: u64) -> usize {
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
-    let ours = usize::try_from(soft / DESCRIPTORS_PART / 2).unwrap_or(usize::MAX);
+    let ours = usize::try_from(soft / part / 2).unwrap_or(usize::MAX);
     ours.clamp(1, HOST_CONNECTIONS_MAX)
 }
 
@@ -78,21 +92,23 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Serves the listeners of a plan, in its order. Call inside a Tokio runtime.
+    /// Serves the listeners of a plan, in its order, for an instance of `function`. Call inside a Tokio runtime.
     pub(crate) fn start(
         plan: Plan,
         listeners: Vec<StdListener>,
         gate: &Gate,
+        function: &FunctionId,
         guest: Arc<dyn Guest>,
     ) -> io::Result<Self> {
         let totals = Arc::new(Totals::default());
         let desk = Arc::new(Desk {
-            dialer: Dialer::new(plan.policy().clone(), gate.outside.clone()),
+            dialer: Dialer::new(plan.policy().clone(), gate.outside.clone(), gate.shares.lookups.of(function)),
             notes: Notes::new(guest),
             totals: totals.clone(),
             plan,
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            host_connections: gate.connections.clone(),
+            outward: gate.shares.outward.of(function),
+            to_endpoint: gate.shares.endpoint.of(function),
             endpoint: gate.endpoint.clone(),
         });
         let mut accepting = JoinSet::new();
@@ -123,7 +139,8 @@ struct Desk {
     notes: Notes,
     totals: Arc<Totals>,
     connections: Arc<Semaphore>,
-    host_connections: Arc<Semaphore>,
+    outward: Share,
+    to_endpoint: Share,
     endpoint: Option<Endpoint>,
 }
 
@@ -168,22 +185,24 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
                 _ = connections.join_next(), if !connections.is_empty() => {}
             }
         };
-        // One connection waits here and the next ones in the kernel's queue; neither semaphore is ever closed.
+        // What the guest connected to is the address at this end.
+        let Ok(local) = stream.local_addr() else { continue };
+        let way = desk.plan.way(local);
+        let share = if matches!(way, Way::Endpoint) { &desk.to_endpoint } else { &desk.outward };
+        // One connection waits here and the next ones in the kernel's queue; the semaphore is never closed.
         let Ok(permit) = desk.connections.clone().acquire_owned().await else { return };
-        let Ok(host_permit) = desk.host_connections.clone().acquire_owned().await else { return };
+        let place = share.take().await;
         let desk = desk.clone();
         connections.spawn(async move {
-            serve(stream, &desk).await;
-            drop((permit, host_permit));
+            serve(stream, way, &desk).await;
+            drop((permit, place));
         });
     }
 }
 
-async fn serve(stream: TcpStream, desk: &Arc<Desk>) {
+async fn serve(stream: TcpStream, way: Way, desk: &Arc<Desk>) {
     let _ = stream.set_nodelay(true);
-    // What the guest connected to is the address at this end.
-    let Ok(local) = stream.local_addr() else { return };
-    match desk.plan.way(local) {
+    match way {
         Way::Proxy => proxy::serve(stream, desk).await,
         Way::Endpoint => match desk.knock().await {
             Ok(door) => carry_for(stream, door, desk, endpoint::IDLE_MAX).await,

@@ -447,7 +447,7 @@ impl ProcessExecutor {
         let outward = std::mem::take(&mut sandbox.listeners);
         let platform = |what: &str, error| Fault::Platform { reason: format!("cannot {what}: {error}") };
         let egress = (!plan.is_empty())
-            .then(|| egress::Forwarder::start(plan, outward, &self.gate, start.guest.clone()))
+            .then(|| egress::Forwarder::start(plan, outward, &self.gate, &start.function.id, start.guest.clone()))
             .transpose()
             .map_err(|error| platform("serve a sandbox's egress", error))?;
         let telemetry = Arc::new(Telemetry::new(start.function.configuration.logging.format));

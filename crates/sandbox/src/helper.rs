@@ -78,7 +78,10 @@ pub fn run_helper_if_asked() {
 fn run() -> io::Result<()> {
     let socket = detach()?;
     let Some((Request::Begin { cgroup_name }, _)) = wire::receive(socket.as_fd())? else { return Ok(()) };
-    let cgroups = Cgroups::prepare(&cgroup_name);
+    let cgroups = match Cgroups::prepare(&cgroup_name) {
+        Ok(cgroups) => cgroups,
+        Err(why) => return wire::send(socket.as_fd(), &Reply::Occupied { why }, &[]),
+    };
     wire::send(socket.as_fd(), &Reply::Ready { missing: cgroups.missing() }, &[])
         .inspect_err(|_| cgroups.remove_directories())?;
     let landlock = Landlock::of_host().ok();
@@ -192,8 +195,13 @@ impl Helper {
 
     /// Takes one request. `false` when the platform is gone.
     fn answer(&mut self) -> io::Result<bool> {
-        let Ok(Some((request, descriptors))) = wire::receive(self.socket.as_fd()) else { return Ok(false) };
+        let Ok(Some(message)) = wire::receive_as_came(self.socket.as_fd()) else { return Ok(false) };
+        let wire::Message { value: request, descriptors, is_cut } = message;
         match request {
+            Request::Spawn { id, .. } | Request::Copy { id, .. } if is_cut => {
+                let failure = Failure::Setup { step: "take a request's descriptors".to_owned(), errno: libc::EMFILE };
+                wire::send(self.socket.as_fd(), &Reply::Refused { id, failure }, &[])?;
+            }
             Request::Spawn { id, spec, start } => {
                 let Some(control) = descriptors.into_iter().next() else { return Ok(false) };
                 self.last_spawn = Some(Instant::now());

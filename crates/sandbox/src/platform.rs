@@ -39,7 +39,7 @@ use crate::{
     sandbox::{Expected, Sandbox, Template},
     spec::SPEC_BYTES_MAX,
     sys,
-    wire::{self, Failure, Gauges, Last, Reply, Request},
+    wire::{self, Failure, Gauges, Last, Message, Reply, Request},
 };
 
 /// How long the helper may take to come up; it may have leftovers to kill.
@@ -69,7 +69,8 @@ pub enum Require {
 #[derive(Clone)]
 pub struct Spawner {
     config: Arc<Config>,
-    current: Arc<Mutex<Arc<Shared>>>,
+    /// Held while a helper that is gone is replaced.
+    current: Arc<tokio::sync::Mutex<Arc<Shared>>>,
 }
 
 /// One helper. Ends the reader, and with it the helper, when the last spawner and sandbox are gone.
@@ -155,17 +156,24 @@ impl Spawner {
     pub fn start(config: Config) -> Result<Self, Error> {
         crate::spec::check_name(&config.cgroup_name)?;
         let shared = Shared::start(&config)?;
-        Ok(Self { config: Arc::new(config), current: Arc::new(Mutex::new(Arc::new(shared))) })
+        Ok(Self { config: Arc::new(config), current: Arc::new(tokio::sync::Mutex::new(Arc::new(shared))) })
     }
 
-    /// The helper, started anew if the last one is gone; then this blocks for some milliseconds.
-    fn helper(&self) -> Result<Arc<Shared>, Error> {
-        let mut current = self.current.lock();
-        if current.link.books.lock().closed {
-            *current = Arc::new(Shared::start(&self.config)?);
-            tracing::warn!("another sandbox helper was started");
+    /// The helper, started anew if the last one is gone. That takes as long as its sandboxes take to die.
+    async fn helper(&self) -> Result<Arc<Shared>, Error> {
+        let mut current = Arc::clone(&self.current).lock_owned().await;
+        if !current.link.is_closed() {
+            return Ok(Arc::clone(&current));
         }
-        Ok(Arc::clone(&current))
+        let config = Arc::clone(&self.config);
+        // Goes on with its turn when nobody waits any more: two helpers at once would clear away each other's groups.
+        let replacing = tokio::task::spawn_blocking(move || {
+            let shared = Arc::new(Shared::start(&config)?);
+            tracing::warn!("another sandbox helper was started");
+            *current = Arc::clone(&shared);
+            Ok(shared)
+        });
+        replacing.await.map_err(|panic| Error::Start(io::Error::other(panic)))?
     }
 
     /// Builds a sandbox and starts its command. Returns once the command is executing. Dropping the future
@@ -230,7 +238,7 @@ impl Spawner {
 
     async fn begin(&self, spec: Spec, start: wire::Start) -> Result<Sandbox, Error> {
         spec.check()?;
-        self.ask(self.helper()?, spec, &[], |id, spec| Request::Spawn { id, spec, start }).await
+        self.ask(self.helper().await?, spec, &[], |id, spec| Request::Spawn { id, spec, start }).await
     }
 
     /// Asks a helper for a sandbox and waits until its guest runs.
@@ -286,12 +294,14 @@ impl Drop for Entry<'_> {
 /// Passes on what the helper says until it ends, then settles everything that is open.
 async fn read_replies(link: Arc<Link>, mut child: tokio::process::Child) {
     loop {
-        let received = link.socket.async_io(Interest::READABLE, |socket| wire::receive::<Reply>(socket.as_fd())).await;
-        match received {
-            Ok(Some((reply, descriptors))) => link.take(reply, descriptors),
+        let receive = |socket: &OwnedFd| wire::receive_as_came::<Reply>(socket.as_fd());
+        match link.socket.async_io(Interest::READABLE, receive).await {
+            Ok(Some(message)) => link.take(message),
             Ok(None) => break,
             Err(error) => {
                 tracing::error!(%error, "the sandbox helper does not make sense");
+                // The socket stays open as long as somebody has a sandbox.
+                let _ = child.start_kill();
                 break;
             }
         }
@@ -320,18 +330,35 @@ impl Link {
 
     async fn send(&self, request: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Error> {
         let send = |socket: &OwnedFd| wire::send_bytes(socket.as_fd(), request, descriptors);
-        self.socket.async_io(Interest::WRITABLE, send).await.map_err(|_| {
-            // Whoever asks next starts another, even before the reader has noticed.
-            self.close();
-            Error::HelperGone
+        self.socket.async_io(Interest::WRITABLE, send).await.map_err(|error| match error.raw_os_error() {
+            Some(libc::EPIPE | libc::ECONNRESET) => {
+                // Whoever asks next starts another, even before the reader has noticed.
+                self.close();
+                Error::HelperGone
+            }
+            // Too many descriptors on their way, or too little memory: of no concern to those who have a sandbox.
+            _ => Error::Setup { step: "ask the sandbox helper".to_owned(), source: error },
         })
     }
 
-    fn take(&self, reply: Reply, descriptors: Vec<OwnedFd>) {
+    fn is_closed(&self) -> bool {
+        self.books.lock().closed
+    }
+
+    fn take(&self, message: Message<Reply>) {
+        let Message { value: reply, descriptors, is_cut } = message;
         let mut books = self.books.lock();
         match reply {
             Reply::Started { id, gauges } => {
-                let Some(pidfd) = descriptors.into_iter().next() else { return };
+                let Some(pidfd) = descriptors.into_iter().next() else {
+                    // Whoever asked drops the control socket then, which ends the sandbox.
+                    if let Some(answer) = books.asked.remove(&id) {
+                        let errno = if is_cut { libc::EMFILE } else { libc::EPROTO };
+                        let step = "take a sandbox's pidfd".to_owned();
+                        let _ = answer.send(Err(Failure::Setup { step, errno }));
+                    }
+                    return;
+                };
                 let (last, seen) = watch::channel(None);
                 let pidfd = Arc::new(pidfd);
                 let freezer = gauges.freezer.clone();
@@ -352,7 +379,7 @@ impl Link {
                     alive.last.send_replace(Some(last));
                 }
             }
-            Reply::Ready { .. } | Reply::Probed { .. } => {}
+            Reply::Ready { .. } | Reply::Occupied { .. } | Reply::Probed { .. } => {}
         }
     }
 
@@ -373,8 +400,20 @@ impl Link {
     }
 }
 
-/// Starts the helper and greets it, blocking.
+/// Starts the helper and greets it, blocking. One that finds its predecessor's sandboxes still dying is tried again.
 fn start_helper(cgroup_name: &str) -> io::Result<(tokio::process::Child, OwnedFd, Missing)> {
+    let until = Instant::now() + START_TIMEOUT;
+    loop {
+        match try_helper(cgroup_name) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < until => {
+                tracing::warn!(%error, "the sandbox helper is started once more");
+            }
+            other => return other,
+        }
+    }
+}
+
+fn try_helper(cgroup_name: &str) -> io::Result<(tokio::process::Child, OwnedFd, Missing)> {
     let (command, socket) = prepare_helper()?;
     let child = tokio::process::Command::from(command).spawn()?;
     let missing = greet(&socket, cgroup_name)?;
@@ -413,6 +452,52 @@ pub(crate) fn greet(socket: &OwnedFd, cgroup_name: &str) -> io::Result<Missing> 
     }
     match wire::receive(socket.as_fd())? {
         Some((Reply::Ready { missing }, _)) => Ok(missing),
+        Some((Reply::Occupied { why }, _)) => Err(io::Error::new(io::ErrorKind::ResourceBusy, why)),
         _ => Err(io::Error::other("it ended at once; does main call run_helper_if_asked first?")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> (Link, OwnedFd) {
+        let (ours, theirs) = wire::pair().unwrap();
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let socket = sys::watch(ours).unwrap();
+        (Link { socket, number: AtomicU64::new(0), books: Mutex::default() }, theirs)
+    }
+
+    fn started(id: u64) -> Reply {
+        Reply::Started { id, gauges: Gauges::default() }
+    }
+
+    #[tokio::test]
+    async fn a_sandbox_whose_pidfd_there_is_no_room_for_is_refused_to_its_asker_alone() {
+        let (link, _helper) = link();
+        let (answer, answered) = oneshot::channel();
+        let (other_answer, mut other) = oneshot::channel();
+        let _entries = (Entry::new(&link, 1, answer).unwrap(), Entry::new(&link, 2, other_answer).unwrap());
+        link.take(Message { value: started(1), descriptors: Vec::new(), is_cut: true });
+        let Ok(Err(Failure::Setup { errno, .. })) = answered.await else { panic!("it was not refused") };
+        assert_eq!(errno, libc::EMFILE);
+        assert!(other.try_recv().is_err() && !link.is_closed());
+        // Anything but a process: what is dropped is killed.
+        let pidfd = nix::fcntl::open("/dev/null", OFlag::O_RDONLY, nix::sys::stat::Mode::empty()).unwrap();
+        link.take(Message { value: started(2), descriptors: vec![pidfd], is_cut: false });
+        assert!(matches!(other.await, Ok(Ok(_))));
+    }
+
+    #[tokio::test]
+    async fn only_a_helper_that_is_gone_is_given_up() {
+        let (link, helper) = link();
+        // What no datagram can hold.
+        let refused = link.send(&vec![b' '; 64 << 20], &[]).await;
+        assert!(matches!(refused, Err(Error::Setup { .. })), "{refused:?}");
+        assert!(!link.is_closed());
+        link.send(b"{}", &[]).await.unwrap();
+        drop(helper);
+        assert!(matches!(link.send(b"{}", &[]).await, Err(Error::HelperGone)));
+        assert!(link.is_closed());
     }
 }

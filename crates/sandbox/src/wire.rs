@@ -1,7 +1,8 @@
 //! Messages between the platform, its helper and the inits: one JSON value a datagram on Unix
 //! `SOCK_SEQPACKET` sockets, descriptors beside it (SCM_RIGHTS).
 //!
-//! Invariant: a message is taken whole or refused; a descriptor that arrives is owned at once, so none leaks.
+//! Invariant: a message is taken whole or refused; a descriptor that arrives is owned at once, so none leaks. What
+//! came whole but for its descriptors, because the receiver has no room for them, can be told from what makes no sense.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -62,6 +63,8 @@ pub(crate) enum Start {
 pub(crate) enum Reply {
     /// The helper is up; names the limits this host cannot hold, and why.
     Ready { missing: Vec<(String, String)> },
+    /// What a predecessor left has not died yet, so the helper ends; another may be luckier.
+    Occupied { why: String },
     /// An init is on its way and will report on its control socket. With its pidfd.
     Started { id: u64, gauges: Gauges },
     /// Nothing was started.
@@ -227,8 +230,24 @@ pub(crate) fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[Bo
     Ok(())
 }
 
-/// Receives one message with its descriptors; `None` when the other side has closed.
+/// One message as it came.
+pub(crate) struct Message<T> {
+    pub(crate) value: T,
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// Whether descriptors are missing: the receiving process may not open so many files.
+    pub(crate) is_cut: bool,
+}
+
+/// Receives one message with its descriptors, all of them; `None` when the other side has closed.
 pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    match receive_as_came(socket)? {
+        Some(message) if message.is_cut => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        message => Ok(message.map(|message| (message.value, message.descriptors))),
+    }
+}
+
+/// Receives one message with those of its descriptors that there is room for; `None` when the other side has closed.
+pub(crate) fn receive_as_came<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<Message<T>>> {
     // No larger than what is there: in a process just forked every page that is written is copied first.
     let length = loop {
         match recv(socket.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC) {
@@ -247,20 +266,39 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result
             other => break other?,
         }
     };
+    let (length, flags) = (message.bytes, message.flags);
+    let is_cut = flags.contains(MsgFlags::MSG_CTRUNC);
     let mut descriptors = Vec::new();
-    for rights in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(raw) = rights {
-            descriptors.extend(sys::own_received(raw));
+    if is_cut {
+        descriptors.extend(sys::own_received(rights_in(&space)));
+    } else {
+        for rights in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(raw) = rights {
+                descriptors.extend(sys::own_received(raw));
+            }
         }
     }
-    let (length, flags) = (message.bytes, message.flags);
-    if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message or its descriptors were cut off"));
+    if flags.contains(MsgFlags::MSG_TRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message was cut off"));
     }
     if length == 0 {
         return Ok(None);
     }
-    Ok(Some((serde_json::from_slice(&bytes[..length])?, descriptors)))
+    Ok(Some(Message { value: serde_json::from_slice(&bytes[..length])?, descriptors, is_cut }))
+}
+
+/// The descriptors in what `recvmsg` wrote to a zeroed buffer of control messages: of those that were cut off, `nix` lets
+/// nobody have the rest. There is one such message at the most, since nothing but descriptors is ever sent.
+fn rights_in(space: &[u8]) -> Vec<RawFd> {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    const LENGTH: usize = size_of::<usize>();
+    let number = |at: usize| space.get(at..at + 4).map(|four| i32::from_ne_bytes(four.try_into().expect("four bytes")));
+    let length = space.first_chunk::<LENGTH>().map_or(0, |length| usize::from_ne_bytes(*length));
+    let kind = (number(LENGTH), number(LENGTH + 4));
+    if length < HEADER || length > space.len() || kind != (Some(libc::SOL_SOCKET), Some(libc::SCM_RIGHTS)) {
+        return Vec::new();
+    }
+    (HEADER..length).step_by(4).filter_map(number).collect()
 }
 
 #[cfg(test)]
@@ -296,5 +334,26 @@ mod tests {
         assert!(receive::<Ask>(theirs.as_fd()).is_err());
         send_bytes(ours.as_fd(), &vec![b' '; MESSAGE_BYTES_MAX + 1], &[]).unwrap();
         assert_eq!(receive::<Ask>(theirs.as_fd()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_message_that_came_without_all_its_descriptors_is_told_from_nonsense_and_none_of_them_leaks() {
+        let (ours, theirs) = pair().unwrap();
+        let ask = Ask::Connect { number: 7, port: 80 };
+        let (reader, writer) = std::io::pipe().unwrap();
+        // More than there is room for, with the padding, looks like more than may be opened.
+        let many = DESCRIPTORS_MAX + 4;
+        send(ours.as_fd(), &ask, &vec![writer.as_fd(); many]).unwrap();
+        let message = receive_as_came::<Ask>(theirs.as_fd()).unwrap().unwrap();
+        assert_eq!((message.value, message.is_cut), (ask, true));
+        assert!((DESCRIPTORS_MAX..many).contains(&message.descriptors.len()), "{}", message.descriptors.len());
+        drop((message.descriptors, writer));
+        assert_eq!(File::from(OwnedFd::from(reader)).read(&mut [0]).unwrap(), 0, "a descriptor has leaked");
+
+        let (_reader, writer) = std::io::pipe().unwrap();
+        send(ours.as_fd(), &Ask::Begin, &vec![writer.as_fd(); many]).unwrap();
+        assert_eq!(receive::<Ask>(theirs.as_fd()).unwrap_err().raw_os_error(), Some(libc::EMFILE));
+        send(ours.as_fd(), &Ask::Begin, &[]).unwrap();
+        assert_eq!(receive::<Ask>(theirs.as_fd()).unwrap().unwrap().0, Ask::Begin);
     }
 }

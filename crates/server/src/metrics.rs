@@ -34,7 +34,11 @@ fn write(text: &mut String, node: &Node) -> fmt::Result {
     page.sample("updraft_functions", "", node.functions)?;
     page.family("updraft_memory_reserved_bytes", "gauge", "Sum of the memory sizes of all instances.")?;
     page.sample("updraft_memory_reserved_bytes", "", node.memory.memory_mb * MEGABYTE)?;
-    page.family("updraft_memory_prewarmed_bytes", "gauge", "Memory of interpreters that have no function yet, and of copies that have no instance.")?;
+    page.family(
+        "updraft_memory_prewarmed_bytes",
+        "gauge",
+        "Memory of interpreters that have no function yet, and of copies that have no instance.",
+    )?;
     page.sample("updraft_memory_prewarmed_bytes", "", node.spare_memory_mb * MEGABYTE)?;
     page.family("updraft_memory_limit_bytes", "gauge", "What the node may hold of both.")?;
     page.sample("updraft_memory_limit_bytes", "", node.memory.memory_mb_max * MEGABYTE)?;

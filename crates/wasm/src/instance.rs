@@ -113,7 +113,7 @@ impl WasmInstance {
             component,
             variables: environment::variables(&start.function, &start.log_stream, region),
             guest: start.guest.clone(),
-            client: Arc::new(gate.client(start.function.configuration.egress.as_ref(), start.guest.clone())),
+            client: Arc::new(gate.client(&start.function, start.guest.clone())),
             memory_mb: start.function.configuration.memory_mb,
             memory_peak: Arc::default(),
         };

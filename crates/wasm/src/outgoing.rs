@@ -33,16 +33,16 @@ use tokio_rustls::{
 };
 use updraft_executor::{
     Guest,
-    egress::{Config, Dialer, Error as DialError, Outside},
+    egress::{self, Config, Dialer, Error as DialError, HOST_LOOKUPS_MAX, Outside, Share, Shares},
 };
 use updraft_types::{
-    Egress,
+    Function,
     egress::{Denial, Host},
 };
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, io::TokioIo};
 
-/// Most connections of one instance at once, and of all of them; further requests wait.
+/// Most connections of one instance at once, and of all of them, of which a function has its share; further requests wait.
 const CONNECTIONS_MAX: usize = 32;
 const HOST_CONNECTIONS_MAX: usize = 512;
 /// Longest until a request can be sent, with the wait for its turn, and unless the guest asks for less.
@@ -57,7 +57,8 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Gate {
     egress: Config,
     tls: TlsConnector,
-    connections: Arc<Semaphore>,
+    connections: Shares,
+    lookups: Shares,
 }
 
 impl Gate {
@@ -74,18 +75,19 @@ impl Gate {
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let connections = Arc::new(Semaphore::new(HOST_CONNECTIONS_MAX));
-        Ok(Self { egress, tls: Arc::new(config).into(), connections })
+        let [connections, lookups] = [HOST_CONNECTIONS_MAX, HOST_LOOKUPS_MAX].map(Shares::new);
+        Ok(Self { egress, tls: Arc::new(config).into(), connections, lookups })
     }
 
-    /// The way out of a guest whose function says `said`.
-    pub(crate) fn client(&self, said: Option<&Egress>, guest: Arc<dyn Guest>) -> Client {
+    /// The way out of a guest of this function.
+    pub(crate) fn client(&self, function: &Function, guest: Arc<dyn Guest>) -> Client {
         let outside: Arc<dyn Outside> = self.egress.outside.clone();
+        let policy = self.egress.policy(function.configuration.egress.as_ref());
         Client {
-            dialer: Dialer::new(self.egress.policy(said), outside),
+            dialer: Dialer::new(policy, outside, self.lookups.of(&function.id)),
             tls: self.tls.clone(),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            host_connections: self.connections.clone(),
+            host_connections: self.connections.of(&function.id),
             guest,
         }
     }
@@ -96,9 +98,11 @@ pub(crate) struct Client {
     dialer: Dialer,
     tls: TlsConnector,
     connections: Arc<Semaphore>,
-    host_connections: Arc<Semaphore>,
+    host_connections: Share,
     guest: Arc<dyn Guest>,
 }
+
+type Permits = (OwnedSemaphorePermit, egress::Place);
 
 /// An answer from outside, and what keeps its connection going.
 pub(crate) type Answer = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
@@ -162,19 +166,13 @@ impl Client {
         Ok((answer, worker))
     }
 
-    /// A place among the instance's connections and one among the host's; neither semaphore is ever closed.
-    async fn permits(&self) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), Error> {
-        let own = self.connections.clone().acquire_owned().await;
-        let host = self.host_connections.clone().acquire_owned().await;
-        own.ok().zip(host.ok()).ok_or(Error::ConnectionLimitReached)
+    /// A place among the instance's connections, whose semaphore is never closed, and one among the host's.
+    async fn permits(&self) -> Result<Permits, Error> {
+        let own = self.connections.clone().acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
+        Ok((own, self.host_connections.take().await))
     }
 
-    async fn connect(
-        &self,
-        place: &Place,
-        permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
-        mut call: OfCall,
-    ) -> Result<Connected, Error> {
+    async fn connect(&self, place: &Place, permits: Permits, mut call: OfCall) -> Result<Connected, Error> {
         let stream = self.dialer.dial(&place.host, place.port).await.map_err(|error| self.told(&error))?;
         // Without it small writes would wait for acknowledgements; a socket that refuses still works.
         let _ = stream.set_nodelay(true);

@@ -24,6 +24,14 @@ struct Running {
     at: SocketAddr,
 }
 
+fn id(name: &str) -> FunctionId {
+    FunctionId { account: "000000000000".parse().unwrap(), name: name.parse().unwrap() }
+}
+
+fn gate(world: Arc<World>, endpoint: Option<Endpoint>) -> Gate {
+    Gate::with(world, endpoint, HOST_CONNECTIONS_MAX, HOST_CONNECTIONS_MAX)
+}
+
 /// A forwarder for these rules. `proxy` says what the guest's listener is; otherwise it is that of `a.example` at
 /// whatever port it got.
 async fn start(rules: &[&str], proxy: bool) -> Running {
@@ -38,10 +46,9 @@ async fn start(rules: &[&str], proxy: bool) -> Running {
         plan.proxy = Some(at);
     }
     let world = World::new(NAMES);
-    let connections = Arc::new(Semaphore::new(HOST_CONNECTIONS_MAX));
-    let gate = Gate { outside: world.clone(), connections, endpoint: None };
+    let gate = gate(world.clone(), None);
     let log = Lines::new();
-    let forwarder = Forwarder::start(plan, vec![listener], &gate, log.clone()).unwrap();
+    let forwarder = Forwarder::start(plan, vec![listener], &gate, &id("f"), log.clone()).unwrap();
     Running { forwarder, world, log, at }
 }
 
@@ -130,8 +137,8 @@ async fn a_refusal_is_a_reset_and_a_line_in_the_log() {
     running.at = listener.local_addr().unwrap();
     let rule = format!("a.example:{}", running.at.port()).parse().unwrap();
     let plan = Plan::new(Policy::new(Egress::allow([rule]).unwrap(), [].into()), 9001);
-    let gate = Gate { outside: world.clone(), connections: Arc::new(Semaphore::new(1)), endpoint: None };
-    let _forwarder = Forwarder::start(plan, vec![listener], &gate, running.log.clone()).unwrap();
+    let gate = Gate::with(world.clone(), None, 1, 1);
+    let _forwarder = Forwarder::start(plan, vec![listener], &gate, &id("f"), running.log.clone()).unwrap();
     let mut guest = TcpStream::connect(running.at).await.unwrap();
     let error = guest.read(&mut [0]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
@@ -396,10 +403,9 @@ async fn what_connects_to_the_endpoint_reaches_the_door_for_guests_and_nothing_b
     let mut plan = Plan::new(Policy::new(Egress::none(), [].into()), 9001).with_endpoint();
     plan.endpoint = Some(at);
     let endpoint = Endpoint::default();
-    let connections = Arc::new(Semaphore::new(HOST_CONNECTIONS_MAX));
-    let gate = Gate { outside: World::new(NAMES), connections, endpoint: Some(endpoint.clone()) };
+    let gate = gate(World::new(NAMES), Some(endpoint.clone()));
     let log = Lines::new();
-    let _forwarder = Forwarder::start(plan, vec![listener], &gate, log.clone()).unwrap();
+    let _forwarder = Forwarder::start(plan, vec![listener], &gate, &id("f"), log.clone()).unwrap();
 
     let mut early = TcpStream::connect(at).await.unwrap();
     let mut bytes = Vec::new();
@@ -418,4 +424,51 @@ async fn what_connects_to_the_endpoint_reaches_the_door_for_guests_and_nothing_b
     bytes.clear();
     guest.read_to_end(&mut bytes).await.unwrap();
     assert_eq!((&asked, bytes.as_slice()), (b"ask", &b"answer"[..]));
+}
+
+#[tokio::test]
+async fn a_function_takes_no_more_than_its_share_of_the_hosts_connections_nor_any_of_its_endpoint() {
+    let world = World::new(NAMES);
+    let (endpoint, door) = (Endpoint::default(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    endpoint.announce(door.local_addr().unwrap());
+    let gate = Gate::with(world.clone(), Some(endpoint), 8, 8);
+    let outside = world.place("9.9.9.9:443").await;
+    // One listener for `a.example`, another for the endpoint.
+    let instance = |function: &str| {
+        let listeners = ["127.0.0.1:0", "127.0.0.1:0"].map(|at| StdListener::bind(at).unwrap());
+        listeners.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());
+        let [proxy, inside] = listeners.each_ref().map(|listener| match listener.local_addr().unwrap() {
+            SocketAddr::V4(at) => at,
+            SocketAddr::V6(_) => panic!("an IPv4 address was asked for"),
+        });
+        let egress = Egress::allow(["a.example:443".parse().unwrap()]).unwrap();
+        let mut plan = Plan::new(Policy::new(egress, [].into()), 9001).with_endpoint();
+        (plan.proxy, plan.endpoint) = (Some(proxy), Some(inside));
+        let forwarder = Forwarder::start(plan, listeners.into(), &gate, &id(function), Lines::new()).unwrap();
+        (forwarder, proxy, inside)
+    };
+    // The share of a function is a quarter of eight, whatever the number of its instances.
+    let greedy = [instance("greedy"), instance("greedy"), instance("greedy")];
+    let mut held = Vec::new();
+    for (_, proxy, _) in &greedy {
+        let mut guest = TcpStream::connect(proxy).await.unwrap();
+        guest.write_all(b"CONNECT a.example:443 HTTP/1.1\r\n\r\n").await.unwrap();
+        held.push(guest);
+    }
+    for _ in 0..2 {
+        let (stream, _) = outside.accept().await.unwrap();
+        held.push(stream);
+    }
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(world.connected(), 2);
+    // It still reaches the platform's door.
+    held.push(TcpStream::connect(greedy[0].2).await.unwrap());
+    held.push(door.accept().await.unwrap().0);
+    // Others have what they always had.
+    let other = instance("other");
+    let mut guest = TcpStream::connect(other.1).await.unwrap();
+    guest.write_all(b"CONNECT a.example:443 HTTP/1.1\r\n\r\n").await.unwrap();
+    assert!(head(&mut guest).await.starts_with("HTTP/1.1 200"));
 }

@@ -18,7 +18,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::FileExt,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -52,8 +52,9 @@ struct Hierarchy {
 
 impl Cgroups {
     /// Finds the hierarchies this process may use, kills and removes what a predecessor left there, and makes
-    /// the directories. What cannot be used ends up in [`Cgroups::missing`].
-    pub(crate) fn prepare(name: &str) -> Self {
+    /// the directories. What cannot be used ends up in [`Cgroups::missing`]. What can, but is still taken up by what a
+    /// predecessor left, is an error: sandboxes without their limits would be the alternative.
+    pub(crate) fn prepare(name: &str) -> Result<Self, String> {
         let Found { places, mut missing } = find::find(name);
         let mut hierarchies = Vec::new();
         for place in places {
@@ -62,15 +63,22 @@ impl Cgroups {
                 controllers: place.controllers.clone(),
                 directory: place.own.join(name),
             };
-            match hierarchy.remove_leftovers().and_then(|()| place.make(name)) {
+            let why = |error: &io::Error| format!("{}: {error}", hierarchy.directory.display());
+            let cleared = hierarchy.remove_leftovers();
+            if let Err(error) = &cleared
+                && error.kind() == io::ErrorKind::ResourceBusy
+            {
+                return Err(why(error));
+            }
+            match cleared.and_then(|()| place.make(name)) {
                 Ok(()) => hierarchies.push(hierarchy),
                 Err(error) => {
-                    let why = format!("{}: {error}", hierarchy.directory.display());
+                    let why = why(&error);
                     missing.extend(place.controllers.into_iter().map(|controller| (controller, why.clone())));
                 }
             }
         }
-        Self { hierarchies, missing }
+        Ok(Self { hierarchies, missing })
     }
 
     /// The limits that cannot be held here, with the reason. Accounting alone is not a limit.
@@ -283,24 +291,32 @@ impl Hierarchy {
         let groups: Vec<PathBuf> = groups.filter(|path| path.is_dir()).collect();
         let until = Instant::now() + LEFTOVERS_TIMEOUT;
         for group in groups {
-            loop {
-                let members = fs::read_to_string(group.join("cgroup.procs"))?;
-                for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
-                    // One that has ended in between is what we want.
-                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
-                }
-                if self.holds(Controller::Freezer) && self.version == Version::V1 {
-                    let (file, [_, thaw]) = self.version.freezer();
-                    fs::write(group.join(file), thaw)?;
-                }
-                match fs::remove_dir(&group) {
-                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => {
-                        thread::sleep(Duration::from_millis(5));
-                    }
-                    other => break other?,
-                }
+            match self.empty_and_remove(&group, until) {
+                // Its own helper, which is ending, was faster.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {}
+                other => other?,
             }
         }
         Ok(())
+    }
+
+    fn empty_and_remove(&self, group: &Path, until: Instant) -> io::Result<()> {
+        loop {
+            let members = fs::read_to_string(group.join("cgroup.procs"))?;
+            for pid in members.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
+                // One that has ended in between is what we want.
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+            }
+            if self.holds(Controller::Freezer) && self.version == Version::V1 {
+                let (file, [_, thaw]) = self.version.freezer();
+                fs::write(group.join(file), thaw)?;
+            }
+            match fs::remove_dir(group) {
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                other => return other,
+            }
+        }
     }
 }
