@@ -584,7 +584,7 @@ ran = []
 for number in range(1, 32):
     if number not in (9, 19):
         signal.signal(number, lambda number, frame: ran.append(number))
-signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
 message = b""
 while not message:
     try:
