@@ -224,12 +224,16 @@ def test_no_statement_voids_the_policy_it_is_added_to(own, others, function):
         {"Principal": "arn:aws:iam::1:root"},
         {"Principal": f"arn:aws:sts::{ACCOUNT}:assumed-role/r"},
         {"Principal": "s3.amazonaws.com", "SourceArn": "arn:aws:s3:::${aws"},
+    ]
+    against_the_model = [
         {"Principal": "s3.amazonaws.com", "SourceArn": "arn:aws:s3:nowhere::b"},
         {"Principal": "*", "EventSourceToken": "${aws"},
         {"Principal": "*", "PrincipalOrgID": "o-$$$$$$$$$$"},
     ]
     for more in bad:
         refused("InvalidParameterValueException", aws.add_permission, StatementId="bad", **more, **on)
+    for more in against_the_model:
+        refused("ValidationException", aws.add_permission, StatementId="bad", **more, **on)
     refused("ResourceNotFoundException", aws.get_policy, FunctionName=function)
     aws.add_permission(StatementId="them", Principal=others.account, **on)
     assert called(user, arn(function)) == arn(function)
