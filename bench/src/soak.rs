@@ -141,6 +141,8 @@ impl Soak {
 
 /// Soaks the platform for `duration`.
 pub(crate) fn run(site: &Site, duration: Duration, scratch: &Path) -> Result<Soak> {
+    // As it is now: the sources may change under a load that goes on for an hour.
+    let revision = machine::revision(&site.repository);
     let platform = Platform::start_with(site, scratch, &[("UPDRAFT_KEEP_ALIVE_S", "2")])?;
     let functions: Vec<_> =
         (0..).zip(MIX).map(|(number, (name, kind, ..))| Function { name: name.to_owned(), kind, number }).collect();
@@ -167,7 +169,7 @@ pub(crate) fn run(site: &Site, duration: Duration, scratch: &Path) -> Result<Soa
     own.expect_nothing()?;
     Ok(Soak {
         recorded_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        revision: machine::revision(&site.repository),
+        revision,
         seconds: duration.as_secs(),
         answers,
         redeployed,
