@@ -4,6 +4,7 @@
 //! standard output one JSON document (or one a line for logs) and nothing else.
 
 use std::{
+    fmt::Display,
     io::{self, IsTerminal, Write},
     time::Duration,
 };
@@ -18,6 +19,11 @@ pub struct Output {
     json: bool,
     interactive: bool,
     progress: MultiProgress,
+}
+
+/// Writes a line to standard error. What goes there may lie on a full disk, which is no reason to end.
+pub fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 impl Output {
@@ -69,14 +75,14 @@ impl Output {
     /// Says on standard error what was done. Quiet with `--json`.
     pub fn note(&self, text: impl AsRef<str>) {
         if !self.json {
-            self.progress.suspend(|| eprintln!("{}", text.as_ref()));
+            self.progress.suspend(|| say(text.as_ref()));
         }
     }
 
     /// Says on standard error what the user should know. Never quiet.
     pub fn warn(&self, text: impl AsRef<str>) {
         let label = paint("warning:", Stream::Stderr, Style::new().yellow().bold());
-        self.progress.suspend(|| eprintln!("{label} {}", text.as_ref()));
+        self.progress.suspend(|| say(format_args!("{label} {}", text.as_ref())));
     }
 
     /// Begins a step of unknown length: a spinner on a terminal, a line elsewhere.

@@ -8,6 +8,8 @@ use std::{fmt, io, process::ExitCode};
 
 use owo_colors::{OwoColorize, Stream};
 
+use crate::output::say;
+
 /// Exit codes, documented in `docs/cli.md` and under `updraft --help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -98,25 +100,25 @@ pub fn report(error: &anyhow::Error) {
     }
     let label = |text: &'static str| format!("{:>5}:", text);
     let Some(problem) = find(error) else {
-        eprintln!(
+        say(format_args!(
             "{} {error:#}",
             label("error").if_supports_color(Stream::Stderr, |text| text.red().bold().to_string())
-        );
+        ));
         return;
     };
     if let Some(detail) = &problem.detail {
-        eprintln!("{}", detail.trim_end());
+        say(detail.trim_end());
     }
-    eprintln!(
+    say(format_args!(
         "{} {}",
         label("error").if_supports_color(Stream::Stderr, |text| text.red().bold().to_string()),
         problem.what
-    );
+    ));
     if let Some(why) = &problem.why {
-        eprintln!("{} {why}", label("why").if_supports_color(Stream::Stderr, |text| text.dimmed().to_string()));
+        say(format_args!("{} {why}", label("why").if_supports_color(Stream::Stderr, |text| text.dimmed().to_string())));
     }
     if let Some(next) = &problem.next {
-        eprintln!("{} {next}", label("try").if_supports_color(Stream::Stderr, |text| text.cyan().to_string()));
+        say(format_args!("{} {next}", label("try").if_supports_color(Stream::Stderr, |text| text.cyan().to_string())));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Read},
+    io::{self, Read, Write},
 };
 
 use owo_colors::{Stream, Style};
@@ -13,7 +13,7 @@ use super::client;
 use crate::{
     cli,
     client::lambda::{InvocationType, Invoked},
-    output::{Output, paint, stdout_is_terminal},
+    output::{Output, paint, say, stdout_is_terminal},
     problem::{Exit, Problem},
 };
 
@@ -27,10 +27,10 @@ pub fn run(arguments: &cli::Invoke, output: &Output) -> anyhow::Result<()> {
         output.document(&to_json(&invoked))?;
     } else {
         if let Some(tail) = &invoked.log_tail {
-            eprint!("{}", paint(tail, Stream::Stderr, Style::new().dimmed()));
+            let _ = write!(io::stderr(), "{}", paint(tail, Stream::Stderr, Style::new().dimmed()));
         }
         match &invoked.function_error {
-            Some(_) => eprintln!("{}", readable(&invoked.payload, true)),
+            Some(_) => say(readable(&invoked.payload, true)),
             None if how == InvocationType::Event => {
                 output.note(format!(
                     "accepted; its request id is {}",

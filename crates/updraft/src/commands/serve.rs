@@ -12,7 +12,7 @@ use crate::{
     cli,
     config::{Config, Mode},
     logging,
-    output::{Output, paint},
+    output::{Output, paint, say},
     platform::Platform,
     problem::{Exit, Problem},
 };
@@ -33,7 +33,8 @@ pub fn run(arguments: cli::Serve, output: &Output) -> anyhow::Result<()> {
             ),
             (Authentication::Required, Some(_)) => {}
         }
-        output.line(format!("listening on {}://{}", platform.scheme(), platform.local_addr()))?;
+        // Whoever reads it waits for it; that nobody can is no reason not to serve.
+        let _ = output.line(format!("listening on {}://{}", platform.scheme(), platform.local_addr()));
         Box::pin(platform.run(stop.first())).await.map_err(stopped)
     })
 }
@@ -76,7 +77,7 @@ impl StopSignals {
     pub async fn first(mut self) {
         self.next().await;
         if std::io::stderr().is_terminal() {
-            eprintln!("{}", paint("stopping; once more to stop at once", Stream::Stderr, Style::new().dimmed()));
+            say(paint("stopping; once more to stop at once", Stream::Stderr, Style::new().dimmed()));
         } else {
             tracing::info!("stopping");
         }

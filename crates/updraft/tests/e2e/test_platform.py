@@ -156,6 +156,27 @@ def test_a_full_disk_loses_nothing(folder):
         )
 
 
+def test_a_log_that_cannot_be_written_ends_nothing(folder):
+    """As on a disk that is full: what the platform says is lost, and it serves on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    platform = Platform(folder / "data", listen=address, environment={"UPDRAFT_LOG": "debug"})
+    platform.log_path = pathlib.Path("/dev/full")
+    platform.process = platform.spawn()
+    platform.url = f"http://{address}"
+    try:
+        wait_until(platform.is_healthy, "it serves")
+        platform.create("told", zip_of({"app.py": CODE.format(which=1)}))
+        assert platform.invoke("told").expect_ok() == 1
+        platform.process.terminate()
+        assert platform.process.wait(DEADLINE_S) == 0
+    finally:
+        if platform.process.poll() is None:
+            platform.process.kill()
+            platform.process.wait()
+
+
 def fill_and_recover(platform):
     client, made = platform.client(), []
     for number in range(40):
