@@ -4,6 +4,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -12,6 +13,8 @@ from harness import BINARY, Platform
 
 
 def pytest_configure(config):
+    # A shell ignores it for what it runs in the background, and what tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not os.access(BINARY, os.X_OK):
         raise pytest.UsageError(f"{BINARY} is not there; build it with `cargo build`, or point UPDRAFT_BIN at it")
 

@@ -200,16 +200,18 @@ def cargo_lambda(platform, folder, built):
         source = CLIENTS / "rust" / file
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / file)
     program = pathlib.Path(sys.executable).with_name("cargo-lambda")
+    # It writes its archive beside the binary, where another test may be reading one.
+    binary = shutil.copy(built / "page", folder / "page")
 
     def cargo_lambda(*arguments):
         return "\n".join(run([program, "lambda", *arguments], platform, cwd=folder))
 
     def deploy(*arguments):
-        command = ["deploy", "--binary-path", built / "page", "--output-format", "json", *arguments]
+        command = ["deploy", "--binary-path", binary, "--output-format", "json", *arguments]
         printed = cargo_lambda(*command)
         return json.loads(printed[printed.index("{") :])
 
-    cargo_lambda.deploy = deploy
+    cargo_lambda.deploy, cargo_lambda.binary = deploy, binary
     return cargo_lambda
 
 
@@ -282,7 +284,7 @@ def test_cargo_lambda_makes_a_role_and_sets_retention(platform, client, name, ca
 @pytest.mark.slow
 def test_cargo_lambda_publishes_a_layer(platform, client, name, cargo_lambda):
     """An extension is a layer: its program goes into extensions/."""
-    cargo_lambda("deploy", "--binary-path", REPOSITORY / "target/clients/rust/debug/page", "--extension", name)
+    cargo_lambda("deploy", "--binary-path", cargo_lambda.binary, "--extension", name)
     versions = client.list_layer_versions(LayerName=name)["LayerVersions"]
     assert [one["Version"] for one in versions] == [1]
     assert "provided.al2023" in versions[0]["CompatibleRuntimes"]
