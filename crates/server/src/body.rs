@@ -14,10 +14,10 @@ use updraft_types::{Body, BoxError, Fault, body::fault_of, limits::PAYLOAD_BYTES
 /// What one unit of the budget stands for, bytes.
 const UNIT_BYTES: usize = 1 << 10;
 
-/// Most bytes of a refused body that are taken and thrown away.
-const DISCARD_BYTES_MAX: u64 = 256 << 20;
 /// Slowest that a body may come on the whole, bytes a second, beside the one pause it may make.
 const RATE_MIN: usize = 16 << 10;
+/// Most bytes of a refused body that are taken and thrown away.
+const DISCARD_BYTES_MAX: u64 = 256 << 20;
 /// Longest pause within a body that is thrown away.
 const DISCARD_PAUSE_MAX: Duration = Duration::from_secs(2);
 

@@ -21,7 +21,7 @@ use std::{
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use updraft_executor::Rejected;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -30,8 +30,8 @@ use crate::{Config, component, engine::Platform, host::Host};
 
 /// Components compiled at once; each compilation uses all processors already.
 const COMPILATIONS_MAX: usize = 2;
-/// Components loaded at once, which is mapping a file after reading the component.
-const LOADS_MAX: usize = 16;
+/// Components loaded at once, which is mapping a file after reading the component into memory.
+const LOADS_MAX: usize = 4;
 
 /// Why a cache directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,25 +82,27 @@ impl Cache {
         if let Some(component) = self.loaded.lock().get(&key) {
             return Ok(component);
         }
-        let loaded = self.at_most(&self.loads, package, handler, Disk::loaded).await?;
-        let component = match loaded {
+        let permit = permit_of(&self.loads).await;
+        if let Some(component) = self.loaded.lock().get(&key) {
+            return Ok(component);
+        }
+        let component = match self.blocking(permit, package, handler, Disk::loaded).await? {
             Some(component) => component,
-            None => self.at_most(&self.compilations, package, handler, Disk::get).await?,
+            None => self.blocking(permit_of(&self.compilations).await, package, handler, Disk::get).await?,
         };
         self.loaded.lock().put(key, component.clone());
         Ok(component)
     }
 
-    /// Does `work` where blocking does no harm, as one of as many as there are permits. It keeps its own until it has ended,
-    /// whether or not anybody still waits for it.
-    async fn at_most<T: Send + 'static>(
+    /// Does `work` where blocking does no harm. It keeps its permit until it has ended, whether or not anybody still waits
+    /// for it.
+    async fn blocking<T: Send + 'static>(
         &self,
-        permits: &Arc<Semaphore>,
+        permit: OwnedSemaphorePermit,
         package: &Path,
         handler: &str,
         work: fn(&Disk, &Path, &str) -> Result<T, Rejected>,
     ) -> Result<T, Rejected> {
-        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
         let (disk, package, handler) = (self.disk.clone(), package.to_owned(), handler.to_owned());
         let doing = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -111,6 +113,10 @@ impl Cache {
             Rejected("the compiler gave up on this component".into())
         })?
     }
+}
+
+async fn permit_of(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    semaphore.clone().acquire_owned().await.expect("the semaphore is never closed")
 }
 
 /// The components kept loaded, the least recently used evicted first.
