@@ -27,6 +27,8 @@ const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1
                              SignedHeaders=host;x-amz-date, Signature=0";
 /// How long a function may take until it is active.
 const ACTIVE_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long the instances of a deleted function may take until they have ended.
+const ENDED_TIME_MAX: Duration = Duration::from_secs(60);
 /// Clients that deploy at once.
 const DEPLOYERS: usize = 4;
 
@@ -197,6 +199,26 @@ impl<'a> Platform<'a> {
         let path = format!("/2015-03-31/functions/{function}");
         let request = http1::request("DELETE", &path, self.address(), &[("authorization", AUTHORIZATION)], b"");
         Client::connect(self.address())?.send(&request)?.expect(204).map(drop)
+    }
+
+    /// The memory reserved by instances, those that are being ended among them, bytes.
+    pub(crate) fn reserved_bytes(&self) -> Result<u64> {
+        let request = http1::request("GET", "/metrics", self.address(), &[], b"");
+        let reply = Client::connect(self.address())?.send(&request)?.expect(200)?;
+        let page = String::from_utf8(reply.body)?;
+        let value = page.lines().find_map(|line| line.strip_prefix("updraft_memory_reserved_bytes "));
+        Ok(value.context("no updraft_memory_reserved_bytes in /metrics")?.parse()?)
+    }
+
+    /// Deletes a function and waits until its instances have ended, so that no more than this is reserved.
+    pub(crate) fn vacate(&self, function: &str, reserved_bytes_max: u64) -> Result<()> {
+        self.delete(function)?;
+        let deadline = Instant::now() + ENDED_TIME_MAX;
+        while self.reserved_bytes()? > reserved_bytes_max {
+            ensure!(Instant::now() < deadline, "instances of {function} are still there");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     fn target(&self, request: Vec<u8>, kind: Kind) -> Target {

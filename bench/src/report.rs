@@ -118,7 +118,6 @@ fn write_targets(text: &mut String, results: &Results) -> std::fmt::Result {
     for target in targets::of(results) {
         let side = match target.side {
             Side::AtLeast => "≥",
-            Side::Above => ">",
             Side::AtMost => "≤",
             Side::Below => "<",
         };

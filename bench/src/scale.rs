@@ -33,12 +33,12 @@ const FLOOD_CONNECTIONS: usize = 100;
 /// Pause between two calls of the quiet function.
 const QUIET_PAUSE: Duration = Duration::from_millis(5);
 /// Instances started at once.
-pub(crate) const INSTANCES: usize = 100;
+const INSTANCES: usize = 100;
 /// Pause before that, so that the round before is no longer another function at work: beside one a function grows more
 /// slowly while the processors are busy.
-pub(crate) const CALM: Duration = Duration::from_secs(3);
+const CALM: Duration = Duration::from_secs(3);
 /// How long each of them holds its call, so that none can serve two.
-pub(crate) const HOLD: Duration = Duration::from_secs(6);
+const HOLD: Duration = Duration::from_secs(6);
 
 /// A quiet function alone, and beside one that is called without pause over a hundred connections.
 pub(crate) fn flood(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<ScaleRow>> {
@@ -110,12 +110,20 @@ pub(crate) fn out(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<ScaleR
     let mut ours = ScaleRow::new("out-100", "**Updraft**, 0 → 100 Python instances, all calls answered", "ms");
     for round in 1..=rounds {
         bare.values.push(start_at_once(&python)?);
-        interrupt::check()?;
-        thread::sleep(CALM);
-        ours.values.push(hold(&platform, &format!("out-{round}"), Kind::Hold, INSTANCES, HOLD)?);
+        ours.values.push(from_nothing(&platform, &format!("out-{round}"), "", Kind::Hold)?);
     }
     platform.end()?;
     Ok(vec![bare.told(), ours.told()])
+}
+
+/// [`hold`] of a hundred instances, which are gone again when it returns: together with those of the next round they
+/// would fill this machine's memory as functions reserve it, and those could only start as these give way.
+pub(crate) fn from_nothing(platform: &Platform<'_>, function: &str, qualifier: &str, kind: Kind) -> Result<f64> {
+    let reserved_bytes = platform.reserved_bytes()?;
+    thread::sleep(CALM);
+    let took_ms = hold(platform, &format!("{function}{qualifier}"), kind, INSTANCES, HOLD)?;
+    platform.vacate(function, reserved_bytes)?;
+    Ok(took_ms)
 }
 
 /// Time until all of so many interpreters, started at once, have ended, ms.
@@ -138,7 +146,7 @@ pub(crate) fn start_at_once(executable: &Path) -> Result<f64> {
 
 /// Time until all of so many calls at once are answered, less what they are held, ms. Each must have had an instance of
 /// its own.
-pub(crate) fn hold(platform: &Platform<'_>, function: &str, kind: Kind, calls: usize, held: Duration) -> Result<f64> {
+fn hold(platform: &Platform<'_>, function: &str, kind: Kind, calls: usize, held: Duration) -> Result<f64> {
     let event = json!({ "hold_ms": u64::try_from(held.as_millis())? });
     let target = platform.invoke_with(function, kind, &event);
     let together = Arc::new(Barrier::new(calls));

@@ -3,7 +3,7 @@
 //! Each version has been published, so that its module has been imported and its first copy made; none has an instance. The
 //! floor is what bare interpreters take in the same round.
 
-use std::{path::Path, thread};
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 
@@ -48,8 +48,7 @@ pub(crate) fn measure(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<Sc
         let name = format!("snap-out-{round}");
         platform.deploy(&[function(name.clone(), 1000 + round)])?;
         bare.values.push(scale::start_at_once(&python)?);
-        thread::sleep(scale::CALM);
-        ours.values.push(scale::hold(&platform, &format!("{name}:1"), Kind::Slow, scale::INSTANCES, scale::HOLD)?);
+        ours.values.push(scale::from_nothing(&platform, &name, ":1", Kind::Slow)?);
     }
     platform.end()?;
     Ok(vec![floor.told(), first.told(), bare.told(), ours.told()])
