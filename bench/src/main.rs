@@ -43,6 +43,7 @@ mod processes;
 mod report;
 mod results;
 mod scale;
+mod signed;
 mod snap;
 mod soak;
 mod targets;
@@ -66,7 +67,7 @@ struct Arguments {
     /// Turns each server has under load.
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Measure only this part (warm, cold, idle, flood, out, many) or server; may be repeated. The run is not recorded.
+    /// Measure only this part (warm, cold, idle, flood, out, snap, signed, many) or server; may be repeated. The run is not recorded.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Write the results as JSON here.
@@ -190,8 +191,13 @@ fn measure(site: &Site, plan: &Plan) -> Result<Results> {
         }
     }
     let mut scale_rows = Vec::new();
-    let parts: [(&str, Measure); 4] =
-        [("flood", scale::flood), ("out", scale::out), ("snap", snap::measure), ("many", scale::many)];
+    let parts: [(&str, Measure); 5] = [
+        ("flood", scale::flood),
+        ("out", scale::out),
+        ("snap", snap::measure),
+        ("signed", signed::measure),
+        ("many", scale::many),
+    ];
     for (part, measure) in parts.into_iter().filter(|(part, _)| plan.wants_part(part)) {
         eprintln!("{part}:");
         let scratch = scratch()?;

@@ -22,7 +22,7 @@ pub(crate) const SERVERS: [(&str, &str); 13] = [
 ];
 
 /// The parts of a run.
-const PARTS: [&str; 7] = ["warm", "cold", "idle", "flood", "out", "snap", "many"];
+const PARTS: [&str; 8] = ["warm", "cold", "idle", "flood", "out", "snap", "signed", "many"];
 
 /// What one run does.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::{
@@ -199,6 +200,23 @@ impl<'a> Platform<'a> {
         let path = format!("/2015-03-31/functions/{function}");
         let request = http1::request("DELETE", &path, self.address(), &[("authorization", AUTHORIZATION)], b"");
         Client::connect(self.address())?.send(&request)?.expect(204).map(drop)
+    }
+
+    /// The 99th percentile, ms, of reading the control API over one connection, one request after the other.
+    pub(crate) fn control_p99_ms(&self, measured: Duration, path: impl Fn(u32) -> String) -> Result<f64> {
+        let mut client = Client::connect(self.address())?;
+        let mut latency_us = Histogram::<u64>::new_with_bounds(1, 120_000_000, 3)?;
+        let ends_at = Instant::now() + measured;
+        for number in 0.. {
+            let request =
+                http1::request("GET", &path(number), self.address(), &[("authorization", AUTHORIZATION)], b"");
+            let reply = client.send(&request)?.expect(200)?;
+            latency_us.saturating_record(u64::try_from(reply.took.as_micros()).unwrap_or(u64::MAX).max(1));
+            if Instant::now() >= ends_at {
+                break;
+            }
+        }
+        Ok(latency_us.value_at_quantile(0.99) as f64 / 1e3)
     }
 
     /// The memory reserved by instances, those that are being ended among them, bytes.

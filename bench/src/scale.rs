@@ -176,7 +176,8 @@ fn hold(platform: &Platform<'_>, function: &str, kind: Kind, calls: usize, held:
     Ok((answered - began).saturating_sub(held).as_secs_f64() * 1e3)
 }
 
-/// A warm function on a platform of its own, and on one with thousands of others; and what the latter holds.
+/// A warm function on a platform of its own, and on one with thousands of others; and what the latter holds, and how long it
+/// takes to tell of them.
 pub(crate) fn many(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<ScaleRow>> {
     let folder = |name: &str| -> Result<PathBuf> {
         let folder = scratch.join(name);
@@ -208,9 +209,18 @@ pub(crate) fn many(site: &Site, plan: &Plan, scratch: &Path) -> Result<Vec<Scale
             row.values.push(sample.latency_ns.value_at_quantile(0.5) as f64 / 1e6);
         }
     }
+    let mut get = ScaleRow::new("many-get", "GetFunction among all of them, p99", "ms");
+    let mut list = ScaleRow::new("many-list", "ListFunctions, a page of 50 of them, p99", "ms");
+    for _ in 0..plan.rounds {
+        get.values.push(crowded.control_p99_ms(plan.measured, |call| {
+            // A step that shares no factor with the number comes by all of them.
+            format!("/2015-03-31/functions/many-{}", u64::from(call) * 7_919 % u64::from(plan.many_functions))
+        })?);
+        list.values.push(crowded.control_p99_ms(plan.measured, |_| "/2015-03-31/functions".to_owned())?);
+    }
     single.end()?;
     crowded.end()?;
-    Ok(vec![alone.told(), among.told(), memory.told()])
+    Ok(vec![alone.told(), among.told(), memory.told(), get.told(), list.told()])
 }
 
 impl ScaleRow {

@@ -80,6 +80,9 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
         let (first, warm) = (times("wasm-first")?, times("wasm-warm")?);
         median(first.iter().zip(warm).map(|(first, warm)| first - warm))
     };
+    let signature_ms = results.scale("signed-invoke").zip(results.scale("unsigned-invoke")).and_then(|(with, without)| {
+        median(with.values.iter().zip(&without.values).map(|(with, without)| with - without))
+    });
     // Fewer functions, as in a short run, say nothing about ten thousand.
     let is_many = results.method.many_functions >= 10_000;
     let many_mb = results.scale("many-memory").filter(|_| is_many);
@@ -166,7 +169,28 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
             Some(1.1),
             Times,
         ),
+        target(
+            "10,000 deployed functions: GetFunction, p99",
+            results.scale_ms("many-get").filter(|_| is_many),
+            AtMost,
+            Some(5.0),
+            Milliseconds,
+        ),
+        target(
+            "10,000 deployed functions: ListFunctions, p99",
+            results.scale_ms("many-list").filter(|_| is_many),
+            AtMost,
+            Some(5.0),
+            Milliseconds,
+        ),
         target("10,000 deployed functions: resident memory", many_mb, AtMost, Some(150.0), Megabytes),
+        target(
+            "verifying a signature: what it adds to the p50 of a warm invoke",
+            signature_ms,
+            AtMost,
+            Some(0.06),
+            Milliseconds,
+        ),
         target("idle platform with 1,000 functions: resident memory", rss_mb, Below, Some(100.0), Megabytes),
     ]
 }
