@@ -101,6 +101,20 @@ pub struct Claim<A, F> {
     pub waited: Duration,
 }
 
+impl<A: Clone, F: Clone> Claim<A, F> {
+    /// This and the claims of the same function that follow it, `instances` together: each as it will stand when those
+    /// before it have been served.
+    pub fn repeated(&self, instances: u32) -> impl Iterator<Item = Self> {
+        (0..instances).map(|served| {
+            let served_mb = self.memory_mb.saturating_mul(served.into());
+            let mut claim = self.clone();
+            claim.standing.of_account = claim.standing.of_account.plus(served_mb);
+            claim.standing.of_function = claim.standing.of_function.plus(served_mb);
+            claim
+        })
+    }
+}
+
 impl<A: PartialEq, F: PartialEq> Claim<A, F> {
     fn room(&self) -> Room {
         Room::instance(self.memory_mb)

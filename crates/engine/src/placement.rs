@@ -103,8 +103,7 @@ pub enum Growth {
 
 /// Decides for the callers that wait now, with none arriving.
 pub fn grow(function: FunctionView, room: NodeRoom, limits: Limits) -> Growth {
-    let slots_starting = function.starting.saturating_mul(function.concurrency.max(1));
-    if function.waiting <= slots_starting.saturating_add(function.slots_free) {
+    if unserved(function) == 0 {
         return Growth::Enough;
     }
     if function.instances >= limits.instances_max {
@@ -114,6 +113,20 @@ pub fn grow(function: FunctionView, room: NodeRoom, limits: Limits) -> Growth {
         NodeRoom::Free => Growth::Start,
         NodeRoom::Full => Growth::Blocked,
     }
+}
+
+/// How many instances a function on a full node has room made for at once, so that one need not end before the next is
+/// thought of: as many as its callers need, but no more than it has, or a small function may have.
+pub fn grow_by(function: FunctionView, limits: Limits) -> u32 {
+    let needed = unserved(function).div_ceil(function.concurrency.max(1));
+    let allowed = limits.instances_max.saturating_sub(function.instances);
+    needed.min(allowed).min(function.instances.max(limits.busy_instances_max)).max(1)
+}
+
+/// Callers that wait and that nothing free or starting will serve.
+fn unserved(function: FunctionView) -> u32 {
+    let slots_starting = function.starting.saturating_mul(function.concurrency.max(1));
+    function.waiting.saturating_sub(slots_starting.saturating_add(function.slots_free))
 }
 
 /// What surrounds a function that wants to grow.
@@ -187,6 +200,19 @@ mod tests {
     fn instances_with_many_slots_are_shared() {
         let view = FunctionView { concurrency: 10, starting: 1, instances: 1, waiting: 2, slots_free: 0 };
         assert_eq!(grow(view, NodeRoom::Free, LIMITS), Growth::Enough);
+    }
+
+    #[test]
+    fn room_is_made_for_what_is_needed_and_for_twice_of_what_is_there_at_most() {
+        let limits = Limits { instances_max: 100, ..LIMITS };
+        let view =
+            |instances, waiting| FunctionView { instances, waiting, concurrency: 1, starting: 0, slots_free: 0 };
+        assert_eq!([(0, 3), (0, 50), (20, 50), (95, 50)].map(|(has, waiting)| grow_by(view(has, waiting), limits)), [
+            3, 8, 20, 5
+        ]);
+        let shared = FunctionView { concurrency: 10, starting: 1, ..view(1, 31) };
+        assert_eq!(grow_by(shared, limits), 3);
+        assert_eq!(grow_by(view(0, 0), limits), 1, "what is provisioned has no caller");
     }
 
     #[test]

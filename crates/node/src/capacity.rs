@@ -83,8 +83,13 @@ struct State {
 struct Waiting {
     pool: Weak<Pool>,
     request: Request,
+    /// How many instances there should be room made for, the first of which is granted next.
+    instances: u32,
     since: Instant,
 }
+
+/// Most instances at once for which room is made, one for each pool that waits apart.
+const AHEAD_MAX: usize = 64;
 
 /// Room taken by one instance; dropping it gives the room back.
 pub(crate) struct Reservation {
@@ -116,22 +121,33 @@ impl State {
         }
     }
 
-    fn claims(&self) -> Vec<Claim> {
-        let now = Instant::now();
-        let claim = |waiting: &Waiting| Claim {
+    fn claim(&self, waiting: &Waiting, now: Instant) -> Claim {
+        Claim {
             standing: self.standing(&waiting.request),
             memory_mb: waiting.request.memory_mb,
             waited: now.saturating_duration_since(waiting.since),
-        };
-        self.waiting.iter().map(claim).collect()
+        }
     }
 
-    fn uncovered(&self, claims: &[Claim]) -> Vec<usize> {
+    /// The next claim of each pool that waits.
+    fn claims(&self) -> Vec<Claim> {
+        let now = Instant::now();
+        self.waiting.iter().map(|waiting| self.claim(waiting, now)).collect()
+    }
+
+    /// The claims that neither what is free nor what is being ended will serve, in order, those that follow a pool's next
+    /// one among them.
+    fn uncovered(&self) -> Vec<Claim> {
+        let (now, mut claims) = (Instant::now(), Vec::with_capacity(self.waiting.len()));
+        let each_max = u32::try_from(AHEAD_MAX / self.waiting.len().max(1)).unwrap_or(u32::MAX).max(1);
+        for waiting in &self.waiting {
+            claims.extend(self.claim(waiting, now).repeated(waiting.instances.min(each_max)));
+        }
         let coming = Room {
             memory_mb: self.free.memory_mb + self.leaving.memory_mb,
             instances: self.free.instances + self.leaving.instances,
         };
-        fair::uncovered(claims, coming)
+        fair::uncovered(&claims, coming).into_iter().map(|index| claims[index].clone()).collect()
     }
 
     fn take(&mut self, request: &Request) {
@@ -199,10 +215,11 @@ impl Capacity {
         Reservation { capacity: self.clone(), request, is_leaving: AtomicBool::new(false) }
     }
 
-    /// Queues a pool that found no room. A pool queues itself at most once at a time.
-    pub(crate) fn wait(&self, pool: Weak<Pool>, request: Request) {
+    /// Queues a pool that found no room for so many instances. It queues itself at most once at a time, and anew when it
+    /// has been granted the first.
+    pub(crate) fn wait(&self, pool: Weak<Pool>, request: Request, instances: u32) {
         let mut state = self.state.lock();
-        state.waiting.push(Waiting { pool, request, since: Instant::now() });
+        state.waiting.push(Waiting { pool, request, instances, since: Instant::now() });
         self.claims.store(state.waiting.len(), Ordering::Release);
         drop(state);
         self.changed.notify_one();
@@ -238,9 +255,7 @@ impl Capacity {
 
     /// The claims that neither what is free nor what is being ended will serve, in order.
     pub(crate) fn uncovered(&self) -> Vec<Claim> {
-        let state = self.state.lock();
-        let claims = state.claims();
-        state.uncovered(&claims).into_iter().map(|index| claims[index].clone()).collect()
+        self.state.lock().uncovered()
     }
 
     /// Whether a claim may take an instance from its owner that has been idle for so long.
@@ -253,10 +268,9 @@ impl Capacity {
     /// as leaving then: it is to be ended as soon as it has no calls.
     pub(crate) fn give_up(&self, reservation: &Reservation) -> bool {
         let mut state = self.state.lock();
-        let claims = state.claims();
         let holder = state.standing(&reservation.request);
-        let gives = |index: usize| fair::gives_up(&holder, reservation.request.memory_mb, &claims[index], self.policy);
-        let gives_up = state.uncovered(&claims).into_iter().any(gives);
+        let gives = |claim: &Claim| fair::gives_up(&holder, reservation.request.memory_mb, claim, self.policy);
+        let gives_up = state.uncovered().iter().any(gives);
         if gives_up {
             reservation.count_leaving(&mut state);
         }
@@ -310,6 +324,43 @@ fn give_back<K: std::hash::Hash + Eq>(held: &mut HashMap<K, u64>, key: &K, memor
         *held_mb -= memory_mb;
         if *held_mb == 0 {
             held.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: &str) -> Request {
+        let account: AccountId = "000000000000".parse().unwrap();
+        Request { function: FunctionId { account, name: name.parse().unwrap() }, weight: 1, memory_mb: 100 }
+    }
+
+    /// A node all of whose memory one instance has.
+    fn full() -> (Arc<Capacity>, Reservation) {
+        let limits = Limits { memory_mb_max: 100, instances_max: 10_000 };
+        let capacity = Arc::new(Capacity::new(limits, Policy::default()));
+        let held = capacity.reserve(&request("holder")).unwrap();
+        (capacity, held)
+    }
+
+    #[test]
+    fn room_is_made_for_all_that_a_pool_wants_and_granted_one_by_one() {
+        let (capacity, _held) = full();
+        capacity.wait(Weak::new(), request("burst"), 3);
+        let held: Vec<_> = capacity.uncovered().iter().map(|claim| claim.standing.of_function.memory_mb).collect();
+        assert_eq!(held, [0, 100, 200]);
+        assert_eq!(capacity.state.lock().claims().len(), 1);
+    }
+
+    #[test]
+    fn what_many_pools_want_at_once_is_bounded() {
+        let (capacity, _held) = full();
+        for number in 0..100 {
+            capacity.wait(Weak::new(), request(&format!("burst-{number}")), 1_000);
+            let wanted = capacity.uncovered().len();
+            assert!(wanted <= AHEAD_MAX.max(number + 1) && wanted > number, "{wanted} of {} pools", number + 1);
         }
     }
 }

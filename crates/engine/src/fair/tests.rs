@@ -33,6 +33,20 @@ fn who_holds_least_is_served_first_accounts_before_functions() {
 }
 
 #[test]
+fn a_function_that_wants_many_stands_further_back_with_each() {
+    let many = claim(standing(1, 1, 500, 0), 100, 9);
+    let held: Vec<_> = many.repeated(3).map(|claim| claim.standing.of_function.memory_mb).collect();
+    assert_eq!(held, [0, 100, 200]);
+    let one = claim(standing(1, 2, 500, 100), 100, 0);
+    let claims: Vec<_> = many.repeated(3).chain([one]).collect();
+    assert_eq!(uncovered(&claims, room(200, 9)), [1, 2], "the other's first comes before its second");
+    // It takes until it would hold more than the other, and no more.
+    let rich = standing(1, 3, 500, 300);
+    let takes: Vec<_> = many.repeated(3).map(|claim| may_evict(&rich, 100, Duration::ZERO, &claim, POLICY)).collect();
+    assert_eq!(takes, [true, true, false]);
+}
+
+#[test]
 fn twice_the_weight_is_twice_the_share() {
     let mut heavy = claim(standing(1, 1, 300, 300), 100, 0);
     heavy.standing.of_account.weight = 2;

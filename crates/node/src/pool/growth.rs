@@ -40,9 +40,10 @@ impl Pool {
             }
             let request = self.request();
             let Some(reservation) = self.shared.capacity.reserve(&request) else {
+                let instances = placement::grow_by(self.view(&state), self.limits());
                 state.is_blocked = true;
                 drop(state);
-                self.shared.capacity.wait(Arc::downgrade(self), request);
+                self.shared.capacity.wait(Arc::downgrade(self), request, instances);
                 return;
             };
             state.begin_start();
