@@ -31,6 +31,7 @@ enum Kind {
     NoCodeSigning,
     InvalidParameterValue,
     InvalidRequestContent,
+    InvalidSignature,
     NotImplemented,
     NotProvisioned,
     PolicyLengthExceeded,
@@ -71,6 +72,7 @@ impl Kind {
             Kind::CodeStorageExceeded => (StatusCode::BAD_REQUEST, "CodeStorageExceededException", Small),
             Kind::InvalidParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Small),
             Kind::InvalidRequestContent => (StatusCode::BAD_REQUEST, "InvalidRequestContentException", Small),
+            Kind::InvalidSignature => (StatusCode::FORBIDDEN, "InvalidSignatureException", Bare),
             Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException", Capital),
             Kind::NotProvisioned => (StatusCode::NOT_FOUND, "ProvisionedConcurrencyConfigNotFoundException", Small),
             Kind::PolicyLengthExceeded => (StatusCode::BAD_REQUEST, "PolicyLengthExceededException", Small),
@@ -282,6 +284,11 @@ impl Error {
     /// An ARN of another account.
     pub(crate) fn wrong_account(account: &str) -> Self {
         Self::new(Kind::AccessDenied, format!("Functions of account {account} are not accessible to this one"))
+    }
+
+    /// A request to one of our own doors, signed for a service that is not behind it.
+    pub(crate) fn signed_for_another() -> Self {
+        Self::new(Kind::InvalidSignature, "Credential should be scoped to correct service: 'lambda'.")
     }
 
     /// What only the root user of the platform's own account sees.

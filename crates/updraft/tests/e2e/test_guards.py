@@ -142,6 +142,20 @@ def test_the_platforms_root_makes_keys_by_a_key_that_lasts(own):
     assert token_of(own.root).request("GET", path)[0] == 403
 
 
+def test_our_own_doors_take_lambdas_signatures_alone(own):
+    """One for S3 need not cover the body, and one for another service is not meant for them."""
+    path, body = "/_updraft/v1/accounts", json.dumps({"name": "nobodys"}).encode()
+    unsigned = {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
+    for service, headers in [("s3", unsigned), ("s3", {}), ("iam", {}), ("lambda", unsigned)]:
+        status, told = own.root.request("POST", path, body=body, headers=headers, service=service)
+        assert status == 403 and b"is not authorized" not in told, (service, headers, told)
+    assert b"nobodys" not in own.root.request("GET", path)[1]
+    # The figures are asked for with a signature from elsewhere alone.
+    elsewhere = "figures.example.org"
+    assert own.root.request("GET", "/metrics", host=elsewhere)[0] == 200
+    assert own.root.request("GET", "/metrics", host=elsewhere, service="s3")[0] == 403
+
+
 def test_a_session_says_since_when_it_is(own, function):
     """Which is how sessions are revoked: everything is denied to those from before a time."""
     past, future = ((datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days)) for days in (-1, 1))
