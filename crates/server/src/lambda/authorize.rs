@@ -47,7 +47,7 @@ pub(super) async fn check(
     let target = match operation.on {
         On::Body => return Ok(()),
         On::Account => return Ok(scope.authorize(&action, "*")?),
-        On::Layer => return Ok(scope.authorize(&action, &layer(scope, operation, parameters, query))?),
+        On::Layer => return on_layer(scope, &action, &layer(scope, operation, parameters, query)),
         On::Function => target(scope, name, query).map(|target| Target { qualifier: None, ..target }),
         On::Version => target(scope, name, query),
         On::Arn => target(scope, name, &Query::new(None)),
@@ -198,7 +198,15 @@ pub(super) fn layer_version(scope: &Scope<'_>, arn: &str) -> Option<String> {
 /// to give, too, which `layers` asks.
 pub(crate) fn read_layer(scope: &Scope<'_>, arn: &str) -> Result<(), Error> {
     let arn = layer_version(scope, arn).unwrap_or_else(|| "*".to_owned());
-    Ok(scope.authorize("lambda:GetLayerVersion", &arn)?)
+    on_layer(scope, "lambda:GetLayerVersion", &arn)
+}
+
+/// Asks the caller's own policies about a layer, of whatever account: what that account's say, `layers` asks. Whose it is,
+/// conditions are told all the same.
+fn on_layer(scope: &Scope<'_>, action: &str, arn: &str) -> Result<(), Error> {
+    let owner = arn.split(':').nth(4).unwrap_or(scope.account().as_str());
+    let keys = &[("aws:ResourceAccount", owner)];
+    Ok(scope.authorize_act(&Act { action, resource: arn, owner: scope.account(), policy: None, keys })?)
 }
 
 /// What the admin door's requests about a function are asked for as.

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import urllib.parse
 
 import pytest
 
@@ -226,6 +227,32 @@ def test_who_may_use_some_layers_uses_no_others(own, function):
     for layer in (good, bad):
         name, version = layer.split(":")[-2:]
         aws.delete_layer_version(LayerName=name, VersionNumber=int(version))
+
+
+def test_a_layer_says_whose_it_is(own, others, function):
+    """The usual perimeter: nothing of other accounts, however a layer of theirs is reached."""
+    content = {"ZipFile": zip_of({"python/tool.py": "SAID = 1\n"})}
+    layers = []
+    for who in (own, others):
+        layers.append(who.root.client().publish_layer_version(LayerName=f"{own.stem}-layer", Content=content))
+        who.root.client().add_layer_version_permission(
+            LayerName=f"{own.stem}-layer", VersionNumber=1, StatementId="s", Action="lambda:GetLayerVersion", Principal="*"
+        )
+    mine, theirs = (layer["LayerVersionArn"] for layer in layers)
+    foreign = {"Condition": {"StringNotEquals": {"aws:ResourceAccount": ACCOUNT}}}
+    user = own.user(allow("lambda:*"), deny("lambda:*", **foreign))
+    aws = user.client()
+    denied = ("lambda:GetLayerVersion", theirs, DENIED_BY_IDENTITY)
+    user.denied(*denied, aws.get_layer_version_by_arn, Arn=theirs)
+    user.denied(*denied, aws.get_layer_version, LayerName=theirs.rsplit(":", 1)[0], VersionNumber=1)
+    user.denied(*denied, aws.update_function_configuration, FunctionName=function, Layers=[theirs])
+    path = urllib.parse.urlsplit(layers[1]["Content"]["Location"])
+    assert user.request("GET", f"{path.path}?{path.query.split('&')[0]}")[0] == 403
+    assert aws.get_layer_version_by_arn(Arn=mine)["LayerVersionArn"] == mine
+    bystander = own.user(allow("lambda:GetLayerVersion", Condition={"StringEquals": {"aws:ResourceAccount": others.account}}))
+    assert bystander.client().get_layer_version_by_arn(Arn=theirs)["LayerVersionArn"] == theirs
+    for who in (own, others):
+        who.root.client().delete_layer_version(LayerName=f"{own.stem}-layer", VersionNumber=1)
 
 
 def test_no_statement_voids_the_policy_it_is_added_to(own, others, function):
