@@ -74,10 +74,10 @@ pub(super) fn create(scope: &Scope<'_>, id: &FunctionId, layers: &[String]) -> R
     Ok(scope.authorize_act(&Act { action, resource, owner: scope.account(), policy: None, keys: &keys })?)
 }
 
-/// Asks whether the caller may give a function this role, which has to be of its own account, and whether Lambda could do
-/// anything with it.
-pub(super) fn pass_role(scope: &Scope<'_>, role: &str) -> Result<(), Error> {
-    if role.split(':').nth(4) != Some(scope.account().as_str()) {
+/// Asks whether the caller may give a function of account `owner` this role, and whether Lambda could do anything with it. The
+/// role has to be of the function's account, and is passed by nobody from another.
+pub(super) fn pass_role(scope: &Scope<'_>, owner: &AccountId, role: &str) -> Result<(), Error> {
+    if role.split(':').nth(4) != Some(owner.as_str()) || owner != scope.account() {
         return Err(Error::cross_account_role());
     }
     let keys = &[("iam:PassedToService", "lambda.amazonaws.com")];

@@ -47,7 +47,7 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
     let name = name::resolve_new(scope, &request.function_name.unwrap_or_default())?;
     let arns = request.configuration.layers.clone().unwrap_or_default();
     authorize::create(scope, &scope.id(name.clone()), &arns)?;
-    authorize::pass_role(scope, request.configuration.role.as_deref().unwrap_or_default())?;
+    authorize::pass_role(scope, scope.account(), request.configuration.role.as_deref().unwrap_or_default())?;
     let package = if request.package_type.as_deref() == Some("Image") { PackageType::Image } else { PackageType::Zip };
     tags::check_count(tags.len())?;
     let mut change = request.configuration.into_change()?;
@@ -61,7 +61,7 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
             ));
         }
     };
-    change.layers = Some(layers::resolve(scope, &arns).await?);
+    change.layers = Some(layers::resolve(scope, scope.account(), &arns).await?);
     let source = request.code.unwrap_or_default().into_source(package, "creating")?;
     // The role is among what changes.
     let mut configuration = Configuration::new(runtime, handler, "");

@@ -255,6 +255,36 @@ def test_a_layer_says_whose_it_is(own, others, function):
         who.root.client().delete_layer_version(LayerName=f"{own.stem}-layer", VersionNumber=1)
 
 
+def test_who_changes_another_accounts_function_gives_it_nothing_of_his_own(own, others, function):
+    """Its role is of the function's account and passed from there; its layers are for both accounts to read."""
+    aws, user = own.root.client(), others.user(allow("*"))
+    aws.add_permission(
+        FunctionName=function, StatementId="them", Action="lambda:UpdateFunctionConfiguration", Principal=others.account
+    )
+    update, on = user.client().update_function_configuration, {"FunctionName": arn(function)}
+    update(Description="theirs", **on)
+    aws.get_waiter("function_updated_v2").wait(FunctionName=function)
+    roles = [one.role(trust({"Service": "lambda.amazonaws.com"})) for one in (own, others)]
+    for role in roles:
+        assert "pass role" in refused("AccessDeniedException", update, Role=role, **on)
+    content, layer = {"ZipFile": zip_of({"python/tool.py": "SAID = 1\n"})}, {"LayerName": f"{own.stem}-layer"}
+    mine, theirs = (
+        who.root.client().publish_layer_version(Content=content, **layer)["LayerVersionArn"] for who in (own, others)
+    )
+    for who, version in [(own, mine), (others, theirs)]:
+        refused("AccessDeniedException", update, Layers=[version], **on)
+        who.root.client().add_layer_version_permission(
+            VersionNumber=1, StatementId="s", Action="lambda:GetLayerVersion", Principal="*", **layer
+        )
+        assert [one["Arn"] for one in update(Layers=[version], **on)["Layers"]] == [version]
+        aws.get_waiter("function_updated_v2").wait(FunctionName=function)
+    assert aws.get_function_configuration(FunctionName=function)["Role"] not in roles
+    aws.update_function_configuration(FunctionName=function, Layers=[])
+    aws.get_waiter("function_updated_v2").wait(FunctionName=function)
+    for who in (own, others):
+        who.root.client().delete_layer_version(VersionNumber=1, **layer)
+
+
 def test_no_statement_voids_the_policy_it_is_added_to(own, others, function):
     """What could not be evaluated is refused, the first statement too; what was there goes on to hold."""
     aws, on = own.root.client(), {"FunctionName": function, "Action": "lambda:InvokeFunction"}
