@@ -109,6 +109,7 @@ struct Content {
     s3_bucket: Value,
     s3_key: Value,
     s3_object_version: Value,
+    s3_object_storage_mode: Value,
 }
 
 #[derive(Serialize)]
@@ -218,6 +219,7 @@ pub(super) async fn publish(
         ("Content.S3Bucket", &content.s3_bucket),
         ("Content.S3Key", &content.s3_key),
         ("Content.S3ObjectVersion", &content.s3_object_version),
+        ("Content.S3ObjectStorageMode", &content.s3_object_storage_mode),
     ])?;
     let Some(Blob(zip)) = content.zip_file else {
         return Err(Error::invalid_parameter("Please provide a source for your layer's content."));
