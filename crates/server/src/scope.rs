@@ -8,7 +8,9 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 use http::{header, request::Parts};
 use updraft_node::{
     Context,
-    identity::{Ask, Denied, Explanation, RoleEntry, credential::SessionBounds, document::Document, sessions::Terms},
+    identity::{
+        Ask, Denied, Explanation, RoleEntry, Snapshot, credential::SessionBounds, document::Document, sessions::Terms,
+    },
 };
 use updraft_types::{AccountId, Caller, FunctionId, FunctionName, Principal, Timestamp};
 
@@ -40,6 +42,13 @@ pub(crate) struct Act<'a> {
     pub(crate) policy: Option<&'a Document>,
     /// Condition keys of the service, beside the global ones; one with several values stands there once for each.
     pub(crate) keys: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Act<'a> {
+    fn ask(&self, caller: &'a Caller, session: &'a [Arc<Document>], context: &'a Context) -> Ask<'a> {
+        let Self { action, resource, owner, policy: resource_policy, .. } = *self;
+        Ask { caller, session, action, resource, owner, resource_policy, context }
+    }
 }
 
 impl<'a> Scope<'a> {
@@ -85,31 +94,31 @@ impl<'a> Scope<'a> {
             return Ok(());
         }
         let (context, snapshot) = (self.context(act), self.node.identity().snapshot());
-        actions.iter().try_for_each(|action| {
-            snapshot.authorize(&Ask {
-                caller: &self.caller,
-                session: self.session_policies(),
-                action,
-                resource: act.resource,
-                owner: act.owner,
-                resource_policy: act.policy,
-                context: &context,
-            })
-        })
+        let session = self.session_policies();
+        actions
+            .iter()
+            .try_for_each(|action| snapshot.authorize(&Act { action, ..*act }.ask(&self.caller, session, &context)))
+    }
+
+    /// Refuses what the resource's own policy denies the caller; whether anything allows it is not asked.
+    pub(crate) fn check_denials(&self, act: &Act<'_>) -> Result<(), Denied> {
+        match act.policy.is_some_and(Document::has_deny) {
+            true => Snapshot::check_denials(&act.ask(&self.caller, self.session_policies(), &self.context(act))),
+            false => Ok(()),
+        }
     }
 
     /// Why somebody of the caller's account may do something, or not, with these condition keys beside its own.
     pub(crate) fn explain(&self, caller: &Caller, act: &Act<'_>) -> Explanation {
         let context = self.context_of(caller, None, act);
-        self.node.identity().snapshot().explain(&Ask {
-            caller,
-            session: &[],
-            action: act.action,
-            resource: act.resource,
-            owner: act.owner,
-            resource_policy: act.policy,
-            context: &context,
-        })
+        self.node.identity().snapshot().explain(&act.ask(caller, &[], &context))
+    }
+
+    /// Why the resource's own policy denies it to somebody of the caller's account, if it does.
+    pub(crate) fn explain_denials(&self, caller: &Caller, act: &Act<'_>) -> Option<Explanation> {
+        let context = self.context_of(caller, None, act);
+        let denied = Snapshot::check_denials(&act.ask(caller, &[], &context)).err()?;
+        Some(Explanation { is_allowed: false, because: denied.to_string(), near_misses: Vec::new() })
     }
 
     /// The root user in its own account, where nothing denies it anything.

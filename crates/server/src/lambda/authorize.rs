@@ -151,13 +151,24 @@ impl<Q: AsRef<str>> Target<Q> {
         let qualifier = self.qualifier.as_ref().map(Q::as_ref);
         let resource = match qualifier {
             Some(qualifier) => format!("{plain}:{qualifier}"),
-            None => plain,
+            None => plain.clone(),
         };
         let catalog = scope.node.catalog();
-        let policy = self.id.as_ref().and_then(|id| catalog.policy(id, qualifier.unwrap_or_default()));
         let is_spared = scope.is_root_of(&self.account) && NEVER_LOCKED.contains(&action);
-        let policy = policy.filter(|_| !is_spared).map(|policy| policy.document.as_ref());
-        Ok(scope.authorize_act(&Act { action, resource: &resource, owner: &self.account, policy, keys })?)
+        let policy = |qualifier: &str| {
+            let policy = catalog.policy(self.id.as_ref()?, qualifier).filter(|_| !is_spared)?;
+            Some(policy.document.as_ref())
+        };
+        let policy_of_this = policy(qualifier.unwrap_or_default());
+        let act = Act { action, resource: &resource, owner: &self.account, policy: policy_of_this, keys };
+        // That is the function as it is now, and has no policy of its own: what the function's denies, under either name, is not
+        // to be had by saying so. What it allows is for those who do not.
+        if qualifier == Some("$LATEST") {
+            for resource in [&resource, &plain] {
+                scope.check_denials(&Act { resource, policy: policy(""), ..act })?;
+            }
+        }
+        Ok(scope.authorize_act(&act)?)
     }
 }
 

@@ -10,6 +10,7 @@ from harness import ACCOUNT, zip_of
 from identities import (  # noqa: F401 (fixtures are taken by name)
     DENIED_BY_IDENTITY,
     NO_IDENTITY,
+    NO_RESOURCE,
     Principal,
     allow,
     arn,
@@ -120,6 +121,34 @@ def test_a_functions_policy_denies_in_its_own_account_too(own, function):
     aws.remove_permission(FunctionName=function, StatementId="no")
     aws.delete_resource_policy(ResourceArn=arn(function))
     assert called(user, function) == arn(function)
+
+
+def test_what_a_function_denies_is_not_had_by_calling_it_latest(own, others, function):
+    """No policy can be stored for $LATEST: the function's own denies there too, and allows nobody there."""
+    aws, user, stranger = own.root.client(), own.user(allow("lambda:*")), others.user(allow("lambda:*"))
+    latest = f"{arn(function)}:$LATEST"
+    policies = [
+        [allow("lambda:InvokeFunction", arn(function), Principal="*"), deny("lambda:*", resource, Principal="*")]
+        for resource in (arn(function), "*", latest)
+    ]
+    for policy in policies:
+        aws.put_resource_policy(ResourceArn=arn(function), Policy=document(*policy))
+        for who in (user, own.root, stranger):
+            for named in ({"FunctionName": latest}, {"FunctionName": arn(function), "Qualifier": "$LATEST"}):
+                text = refused("AccessDeniedException", who.client().invoke, **named)
+                assert text.endswith(DENIED_BY_RESOURCE), (policy, who.arn, text)
+            text = refused("AccessDeniedException", who.client().get_function, FunctionName=latest)
+            assert text.endswith(DENIED_BY_RESOURCE), (policy, who.arn, text)
+        question = json.dumps({"principal": user.arn, "action": "lambda:InvokeFunction", "resource": latest}).encode()
+        told = json.loads(own.root.request("POST", "/_updraft/v1/policy/check", body=question)[1])
+        assert (told["allowed"], told["because"].endswith(DENIED_BY_RESOURCE)) == (False, True), told
+    spoken = deny("lambda:InvokeFunction", arn(function), Principal={"AWS": user.arn})
+    aws.put_resource_policy(ResourceArn=arn(function), Policy=document(*policies[0][:1], spoken))
+    assert called(own.root, latest) == latest
+    stranger.denied("lambda:InvokeFunction", latest, NO_RESOURCE, stranger.client().invoke, FunctionName=latest)
+    user.denied("lambda:InvokeFunction", arn(function), DENIED_BY_RESOURCE, user.client().invoke, FunctionName=latest)
+    aws.delete_resource_policy(ResourceArn=arn(function))
+    assert called(user, latest) == latest
 
 
 @pytest.mark.parametrize("who", ["user", "root"])
