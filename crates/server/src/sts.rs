@@ -76,7 +76,7 @@ fn assume_role(scope: &Scope<'_>, form: &Form, now: Timestamp) -> Result<Xml, Ap
     let duration_s = checked.number("DurationSeconds", 900, 43_200);
     let external_id = checked.optional("ExternalId", 2, 1_224);
     let policy = checked.optional("Policy", 1, 131_072);
-    let tags = iam::read_tags(form, &mut checked);
+    let tags = iam::read_tags(form, &mut checked, "InvalidParameterValue");
     let source_identity = checked.name_if("SourceIdentity", 64);
     checked.done()?;
     let mut terms = Terms { tags, source_identity, ..terms(form, policy.as_deref())? };

@@ -474,13 +474,13 @@ impl Identity {
         .await
     }
 
-    /// Adds or replaces tags, then removes those of the keys in `gone`.
+    /// Removes the tags of the keys in `gone`, then adds or replaces `tags`. Keys have no case: a tag takes the place of one whose
+    /// key is spelled otherwise (source: IAM user guide, «Tags for IAM resources»).
     pub async fn tag(&self, account: AccountId, what: Tagged, tags: Tags, gone: Vec<String>) -> Result<(), Error> {
         let amend = move |now: &mut Tags| {
+            let is_named = |key: &str| tags.keys().chain(&gone).any(|named| named.eq_ignore_ascii_case(key));
+            now.retain(|key, _| !is_named(key));
             now.extend(tags);
-            for key in gone {
-                now.remove(&key);
-            }
             if now.len() > TAGS_MAX { Err(Quota::Tags) } else { Ok(()) }
         };
         self.change(async move |identity| {

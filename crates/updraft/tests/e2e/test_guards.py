@@ -314,6 +314,30 @@ def test_who_changes_another_accounts_function_gives_it_nothing_of_his_own(own, 
         who.root.client().delete_layer_version(VersionNumber=1, **layer)
 
 
+def test_a_tag_does_not_hide_behind_another_case(own, function):
+    """Keys of tags have no case: who asks for two that differ in nothing else is refused, by IAM and by STS."""
+    iam, both = own.iam, [{"Key": "team", "Value": "red"}, {"Key": "Team", "Value": "blue"}]
+    user, role = named(own.user()), own.role(trust({"AWS": ACCOUNT}), allow("*"))
+    role_name, spare = role.rsplit("/", 1)[1], f"{own.stem}-spare"
+    for tags in (both, [both[0], both[0]]):
+        for call, arguments in [
+            (iam.create_user, {"UserName": spare}),
+            (iam.create_role, {"RoleName": spare, "AssumeRolePolicyDocument": trust({"AWS": ACCOUNT})}),
+            (iam.create_policy, {"PolicyName": spare, "PolicyDocument": document(allow("*"))}),
+            (iam.tag_user, {"UserName": user}),
+            (iam.tag_role, {"RoleName": role_name}),
+        ]:
+            assert "case insensitive" in refused("InvalidInput", call, Tags=tags, **arguments)
+        assume = own.root.client("sts").assume_role
+        refused("InvalidParameterValue", assume, RoleArn=role, RoleSessionName="s1", Tags=tags)
+    # One that is there is replaced, and taken away, however it is spelled.
+    for tag in both:
+        iam.tag_user(UserName=user, Tags=[tag])
+        assert iam.list_user_tags(UserName=user)["Tags"] == [tag]
+    iam.untag_user(UserName=user, TagKeys=["TEAM"])
+    assert iam.list_user_tags(UserName=user)["Tags"] == []
+
+
 def test_no_statement_voids_the_policy_it_is_added_to(own, others, function):
     """What could not be evaluated is refused, the first statement too; what was there goes on to hold."""
     aws, on = own.root.client(), {"FunctionName": function, "Action": "lambda:InvokeFunction"}
