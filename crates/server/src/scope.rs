@@ -3,7 +3,7 @@
 //! Every operation of every AWS door and of the admin door gets a `Scope`, never the bare doors, so that none can
 //! forget whom it works for. Each door asks [`Scope::authorize`] at one place, before an operation looks at anything.
 
-use std::{net::IpAddr, ops::Deref, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, ops::Deref, sync::Arc};
 
 use http::{header, request::Parts};
 use updraft_node::{
@@ -40,6 +40,8 @@ pub(crate) struct Act<'a> {
     pub(crate) owner: &'a AccountId,
     /// The resource's own policy.
     pub(crate) policy: Option<&'a Document>,
+    /// The resource's tags, as far as it can have any.
+    pub(crate) tags: Option<&'a BTreeMap<String, String>>,
     /// Condition keys of the service, beside the global ones; one with several values stands there once for each.
     pub(crate) keys: &'a [(&'a str, &'a str)],
 }
@@ -80,7 +82,7 @@ impl<'a> Scope<'a> {
 
     /// Whether the caller may do something in its own account.
     pub(crate) fn authorize(&self, action: &str, resource: &str) -> Result<(), Denied> {
-        self.authorize_act(&Act { action, resource, owner: self.account(), policy: None, keys: &[] })
+        self.authorize_act(&Act { action, resource, owner: self.account(), policy: None, tags: None, keys: &[] })
     }
 
     /// Whether the caller may do something.
@@ -122,7 +124,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The root user in its own account, where nothing denies it anything.
-    fn needs_no_policy(&self, act: &Act<'_>) -> bool {
+    pub(crate) fn needs_no_policy(&self, act: &Act<'_>) -> bool {
         let is_denied = act.policy.is_some_and(Document::has_deny);
         self.is_root_of(act.owner) && !is_denied && self.session_policies().is_empty()
     }
@@ -147,19 +149,10 @@ impl<'a> Scope<'a> {
     }
 
     /// Whether the caller may assume a role, by one of STS's actions for that; its trust policy has the last word.
-    pub(crate) fn may_assume(
-        &self,
-        role: &RoleEntry,
-        action: &str,
-        keys: &[(&str, &str)],
-        tag_keys: &[String],
-    ) -> bool {
+    pub(crate) fn may_assume(&self, role: &RoleEntry, action: &str, keys: &[(&str, &str)]) -> bool {
         let arn = role.arn();
-        let act = Act { action, resource: &arn, owner: &role.account, policy: None, keys };
-        let mut context = self.context(&act);
-        if !tag_keys.is_empty() {
-            context.set("aws:TagKeys", tag_keys.iter().cloned());
-        }
+        let act = Act { action, resource: &arn, owner: &role.account, policy: None, tags: Some(&role.tags), keys };
+        let context = self.context(&act);
         self.node.identity().snapshot().may_assume(&self.caller, self.session_policies(), action, role, &context)
     }
 
@@ -200,8 +193,14 @@ impl<'a> Scope<'a> {
         }
         let snapshot = self.node.identity().snapshot();
         // A session's tags go before those of its role.
-        for (key, value) in snapshot.tags_of(caller).into_iter().chain(terms.map(|terms| &terms.tags)).flatten() {
-            context = context.with(&format!("aws:PrincipalTag/{key}"), value.as_str());
+        for tags in snapshot.tags_of(caller).into_iter().chain(terms.map(|terms| &terms.tags)) {
+            add_tags(&mut context, "aws:PrincipalTag", tags);
+        }
+        if let Some(tags) = act.tags {
+            // IAM's and Secrets Manager's policies call them by the service, too: `iam:ResourceTag/KEY`.
+            let service = act.resource.split(':').nth(2).unwrap_or_default();
+            add_tags(&mut context, "aws:ResourceTag", tags);
+            add_tags(&mut context, &format!("{service}:ResourceTag"), tags);
         }
         if let Some(source) = terms.and_then(|terms| terms.source_identity.as_ref()) {
             context = context.with("aws:SourceIdentity", source.as_str());
@@ -214,6 +213,15 @@ impl<'a> Scope<'a> {
             context.set(key, of_key.map(|(_, value)| (*value).to_owned()));
         }
         context
+    }
+}
+
+/// Adds a key for each tag. What was tagged before two keys that differ in case alone were refused may have both: then the one key
+/// has both values, so that none hides the other.
+fn add_tags(context: &mut Context, prefix: &str, tags: &BTreeMap<String, String>) {
+    for key in tags.keys() {
+        let same = tags.iter().filter(|(other, _)| other.eq_ignore_ascii_case(key));
+        context.set(&format!("{prefix}/{key}"), same.map(|(_, value)| value.clone()));
     }
 }
 

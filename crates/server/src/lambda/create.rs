@@ -46,10 +46,10 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
     violations.check()?;
     let name = name::resolve_new(scope, &request.function_name.unwrap_or_default())?;
     let arns = request.configuration.layers.clone().unwrap_or_default();
-    authorize::create(scope, &scope.id(name.clone()), &arns)?;
+    authorize::create(scope, &scope.id(name.clone()), &arns, &tags)?;
     authorize::pass_role(scope, scope.account(), request.configuration.role.as_deref().unwrap_or_default())?;
     let package = if request.package_type.as_deref() == Some("Image") { PackageType::Image } else { PackageType::Zip };
-    tags::check_count(tags.len())?;
+    tags::check(&BTreeMap::new(), &tags)?;
     let mut change = request.configuration.into_change()?;
     change.check_package(package, &arns)?;
     let (runtime, handler) = match (package, change.runtime, change.handler.take()) {

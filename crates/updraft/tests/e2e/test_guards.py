@@ -9,6 +9,7 @@ import pytest
 from harness import ACCOUNT, zip_of
 from identities import (  # noqa: F401 (fixtures are taken by name)
     DENIED_BY_IDENTITY,
+    DENIED_BY_RESOURCE,
     NO_IDENTITY,
     NO_RESOURCE,
     Principal,
@@ -25,8 +26,6 @@ from identities import (  # noqa: F401 (fixtures are taken by name)
     tenant,
     trust,
 )
-
-DENIED_BY_RESOURCE = "with an explicit deny in a resource-based policy"
 
 
 def named(principal):
