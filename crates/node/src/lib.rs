@@ -245,8 +245,9 @@ impl Service {
     /// Opens a node on a store: reads the catalog, finishes what a killed platform left half-done, starts the
     /// background work. The store's functions are served as soon as this returns.
     pub async fn open(config: Config, store: Store, executors: Executors) -> io::Result<(Self, Handle)> {
-        let functions = store.functions().all().await.map_err(io::Error::other)?;
+        let mut functions = store.functions().all().await.map_err(io::Error::other)?;
         let identity = identity::Identity::open(store.clone()).await.map_err(io::Error::other)?;
+        identity.bind_policies(&mut functions).await.map_err(io::Error::other)?;
         let versions = store.versions().all().await.map_err(io::Error::other)?;
         let aliases = store.aliases().all().await.map_err(io::Error::other)?;
         // Whoever had leases is gone, with the lock on the data directory.

@@ -209,10 +209,10 @@ fn asking(caller: &Caller) -> Asking {
     let account = caller.account.to_string();
     match &caller.principal {
         Principal::Root => Asking::Root { account },
-        Principal::User { .. } => Asking::User { account, arn: caller.arn() },
-        Principal::Session { role_path, role, .. } => {
+        Principal::User { id, .. } => Asking::User { account, arn: caller.arn(), id: id.clone() },
+        Principal::Session { role_path, role, role_id, .. } => {
             let role_arn = format!("arn:aws:iam::{account}:role{role_path}{role}");
-            Asking::Session { account, arn: caller.arn(), role_arn }
+            Asking::Session { account, arn: caller.arn(), role_arn, role_id: role_id.clone() }
         }
         Principal::Anonymous => Asking::Anonymous,
     }

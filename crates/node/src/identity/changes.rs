@@ -199,13 +199,24 @@ impl Identity {
         description: Option<String>,
         max_session_s: u32,
     ) -> Result<Role, Error> {
-        Document::parse(&trust, Kind::Trust, TRUST_CHARS_MAX)?;
+        let document = Document::parse(&trust, Kind::Trust, TRUST_CHARS_MAX)?;
         self.change(async move |identity| {
             let Draft { account, path, name, tags, boundary } = draft;
             identity.check_boundary(&account, boundary.as_deref())?;
-            let (id, created_at, grants) = (ids::unique("AROA"), Timestamp::now(), Grants::default());
-            let role =
-                Role { account, path, name, id, created_at, tags, trust, description, max_session_s, boundary, grants };
+            let role = Role {
+                account,
+                path,
+                name,
+                id: ids::unique("AROA"),
+                created_at: Timestamp::now(),
+                tags,
+                trust,
+                trusted: Some(identity.snapshot().ids_in(&document)),
+                description,
+                max_session_s,
+                boundary,
+                grants: Grants::default(),
+            };
             identity.inner.store.identity().create_role(role.clone()).await?;
             identity.publish(|next| next.put_role(role.clone()));
             Ok(role)
@@ -215,16 +226,18 @@ impl Identity {
 
     /// Changes a role, and answers it.
     pub async fn update_role(&self, account: AccountId, name: String, change: RoleChange) -> Result<Role, Error> {
-        if let Some(trust) = &change.trust {
-            Document::parse(trust, Kind::Trust, TRUST_CHARS_MAX)?;
-        }
+        let trust = match &change.trust {
+            Some(trust) => Some(Document::parse(trust, Kind::Trust, TRUST_CHARS_MAX)?),
+            None => None,
+        };
         self.change(async move |identity| {
+            let trusted = trust.map(|document| identity.snapshot().ids_in(&document));
             let amended = identity.inner.store.identity().amend_role(account, name, move |role| {
                 let RoleChange { description, max_session_s, trust } = change;
                 role.description = description.or_else(|| role.description.take());
                 role.max_session_s = max_session_s.unwrap_or(role.max_session_s);
                 if let Some(trust) = trust {
-                    role.trust = trust;
+                    (role.trust, role.trusted) = (trust, trusted);
                 }
                 Ok(())
             });
@@ -520,7 +533,7 @@ impl Identity {
     }
 
     /// Makes the next snapshot of the current one. Called by who has the turn alone.
-    fn publish(&self, change: impl FnOnce(&mut Snapshot)) {
+    pub(super) fn publish(&self, change: impl FnOnce(&mut Snapshot)) {
         let mut next = Snapshot::clone(&self.snapshot());
         change(&mut next);
         self.inner.snapshot.store(next.into());

@@ -58,6 +58,7 @@ fn role(name: &str) -> Role {
         created_at: at(1),
         tags: [("team".to_owned(), "core".to_owned())].into(),
         trust: "{}".into(),
+        trusted: Some(vec![[("arn:aws:iam::111111111111:user/ada".to_owned(), "AIDAada".to_owned())].into()]),
         description: Some("übung".into()),
         max_session_s: 3_600,
         boundary: None,

@@ -370,6 +370,76 @@ def test_no_statement_voids_the_policy_it_is_added_to(own, others, function):
     assert called(user, arn(function)) == arn(function)
 
 
+def made_again(identities, user, *inline):
+    """Another user of the same name, in the place of one that is deleted."""
+    iam, on = identities.iam, {"UserName": named(user)}
+    iam.delete_access_key(AccessKeyId=user.id, **on)
+    for policy in iam.list_user_policies(**on)["PolicyNames"]:
+        iam.delete_user_policy(PolicyName=policy, **on)
+    iam.delete_user(**on)
+    iam.create_user(**on)
+    if inline:
+        iam.put_user_policy(PolicyName="inline", PolicyDocument=document(*inline), **on)
+    key = iam.create_access_key(**on)["AccessKey"]
+    return Principal(user.platform, user.arn, key["AccessKeyId"], key["SecretAccessKey"])
+
+
+def test_a_user_made_again_inherits_nothing(own, others, function):
+    """A grant is to whom it named, not to whoever is called so later; a denial is to both."""
+    aws, on = own.root.client(), {"FunctionName": function}
+    user, stranger = own.user(), others.user(allow("lambda:*"))
+    grant = {"Action": "lambda:InvokeFunction", **on}
+    aws.add_permission(StatementId="user", Principal=user.arn, **grant)
+    aws.add_permission(StatementId="stranger", Principal=stranger.arn, **grant)
+    role = own.role(trust({"AWS": [user.arn, stranger.arn]}))
+    assert called(user, function) and called(stranger, arn(function)) and user.assume(role)
+    user, stranger = made_again(own, user), made_again(others, stranger, allow("lambda:*"), allow("sts:*"))
+    user.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, user.client().invoke, **on)
+    stranger.denied(
+        "lambda:InvokeFunction", arn(function), NO_RESOURCE, stranger.client().invoke, FunctionName=arn(function)
+    )
+    for who in (user, stranger):
+        refused("AccessDenied", who.client("sts").assume_role, RoleArn=role, RoleSessionName="s1")
+    # Until somebody grants it to this one.
+    shown = json.loads(aws.get_policy(**on)["Policy"])["Statement"]
+    assert [one["Principal"]["AWS"] for one in shown] == [user.arn, stranger.arn]
+    aws.put_resource_policy(ResourceArn=arn(function), Policy=document(*shown))
+    own.iam.update_assume_role_policy(RoleName=role.rsplit("/", 1)[1], PolicyDocument=trust({"AWS": [user.arn, stranger.arn]}))
+    assert called(user, function) and called(stranger, arn(function)) and user.assume(role) and stranger.assume(role)
+    # Who gets another name stays who it is.
+    own.iam.update_user(UserName=named(user), NewUserName=f"{named(user)}-2")
+    assert called(user, function) and user.assume(role)
+    aws.delete_resource_policy(ResourceArn=arn(function))
+    barred = own.user(allow("lambda:*"))
+    no = deny("lambda:InvokeFunction", arn(function), Principal={"AWS": barred.arn})
+    aws.put_resource_policy(ResourceArn=arn(function), Policy=document(no))
+    denied = ("lambda:InvokeFunction", arn(function), DENIED_BY_RESOURCE)
+    barred.denied(*denied, barred.client().invoke, **on)
+    another = made_again(own, barred, allow("lambda:*"))
+    another.denied(*denied, another.client().invoke, **on)
+
+
+def test_a_role_made_again_inherits_nothing(own, function):
+    aws, on = own.root.client(), {"FunctionName": function}
+    worker = own.role(trust({"AWS": ACCOUNT}))
+    name = worker.rsplit("/", 1)[1]
+    session = own.root.assume(worker)
+    outer = [own.role(trust({"AWS": one})) for one in (worker, session.arn)]
+    for sid, principal in [("role", worker), ("session", session.arn)]:
+        aws.add_permission(StatementId=sid, Principal=principal, Action="lambda:InvokeFunction", **on)
+    # A name that nobody has when it is let in is nobody's later.
+    early = f"{worker}-later"
+    aws.add_permission(StatementId="early", Principal=early, Action="lambda:InvokeFunction", **on)
+    assert called(session, function) == arn(function) and all(session.assume(role) for role in outer)
+    own.iam.delete_role(RoleName=name)
+    for role in (name, f"{name}-later"):
+        own.iam.create_role(RoleName=role, AssumeRolePolicyDocument=trust({"AWS": ACCOUNT}))
+        session = own.root.assume(f"arn:aws:iam::{ACCOUNT}:role/{role}")
+        session.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, session.client().invoke, **on)
+        for one in outer:
+            refused("AccessDenied", session.client("sts").assume_role, RoleArn=one, RoleSessionName="s1")
+
+
 def test_an_alias_made_again_lets_in_nobody(own, others, function):
     aws, user = own.root.client(), others.user(allow("lambda:InvokeFunction"))
     live = {"FunctionName": function, "Name": "live", "FunctionVersion": "1"}
