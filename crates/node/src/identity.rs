@@ -42,7 +42,7 @@ pub enum Error {
     /// A policy document is none.
     #[error(transparent)]
     Document(#[from] document::Error),
-    /// The account has functions.
+    /// The account has functions, or calls of such that were deleted go on.
     #[error("the account has functions")]
     HasFunctions,
     /// The task that made the change ended early; the text is for the operator.

@@ -4,6 +4,7 @@
 //! Time enters `engine` here and nowhere else. Invariants: one dispatch path, one limit check, one meter; a
 //! change is acknowledged only when the store has it; nothing promised lives only in memory.
 
+mod accounts;
 pub mod aliases;
 mod capacity;
 pub mod catalog;
@@ -67,7 +68,7 @@ pub use updraft_store::parameters;
 pub use updraft_store::seal::random;
 /// Secrets Manager's secrets, as the store keeps them.
 pub use updraft_store::secrets;
-use updraft_types::{AccountId, Function, FunctionId, Region, Timestamp};
+use updraft_types::{Function, FunctionId, Region, Timestamp};
 
 use crate::{
     capacity::Capacity,
@@ -167,15 +168,6 @@ impl Handle {
     /// Accounts, users, roles, policies and access keys.
     pub fn identity(&self) -> &identity::Identity {
         &self.inner.identity
-    }
-
-    /// Removes an account that has no functions, with its users, roles, policies and keys.
-    pub async fn delete_account(&self, id: AccountId) -> Result<(), identity::Error> {
-        if self.catalog().list(&id, None).next().is_some() {
-            return Err(identity::Error::HasFunctions);
-        }
-        self.forget_images(&id).await.map_err(|error| identity::Error::Internal(error.to_string()))?;
-        self.inner.identity.delete_account(id).await
     }
 
     /// SSM's parameters.

@@ -147,7 +147,7 @@ async fn a_root_session_ends_with_its_account() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::start(directory.path()).await;
     let identity = node.handle.identity();
-    identity.create_account("tenant".into(), Some(account())).await.unwrap();
+    node.handle.create_account("tenant".into(), Some(account())).await.unwrap();
     let issued = identity.issue_for_caller(&Caller::root(account()), now(), Duration::from_secs(900)).unwrap();
     let (key, _) = identity.create_key(account(), None).await.unwrap();
     let open = || identity.credential(&issued.access_key_id, Some(&issued.token), now());

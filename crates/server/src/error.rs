@@ -348,8 +348,10 @@ impl Error {
     pub(crate) fn identity(error: identity::Error) -> Self {
         use identity::{ChangeError, Noun, Quota, Refusal};
         let refusal = match error {
-            identity::Error::HasFunctions => {
-                return Self::new(Kind::ResourceConflict, "The account has functions: delete them first");
+            identity::Error::HasFunctions
+            | identity::Error::Change(ChangeError::Refused(Refusal::InUse(Noun::Function))) => {
+                let text = "The account has functions, or calls of them are still running: delete them first";
+                return Self::new(Kind::ResourceConflict, text);
             }
             identity::Error::Document(error) => return Self::invalid_parameter(error.to_string()),
             identity::Error::Internal(text) | identity::Error::Change(ChangeError::Internal(text)) => {

@@ -61,17 +61,21 @@ const TRIES: usize = 4;
 
 impl Identity {
     /// Makes an account, with the id given or a random one.
-    pub async fn create_account(&self, name: String, wanted: Option<AccountId>) -> Result<Account, Error> {
+    pub(crate) async fn create_account(&self, name: String, wanted: Option<AccountId>) -> Result<Account, Error> {
         self.change(async move |identity| {
             for _ in 0..TRIES {
                 let id = wanted.clone().unwrap_or_else(random_account);
                 let account = Account { id, name: name.clone(), created_at: Timestamp::now() };
                 match identity.inner.store.identity().create_account(account.clone()).await {
                     Ok(()) => {
-                        identity.publish(|next| next.put_account(account.clone()));
+                        identity.publish(|next| {
+                            // What was left of one that had its number went.
+                            next.drop_account(&account.id);
+                            next.put_account(account.clone());
+                        });
                         return Ok(account);
                     }
-                    Err(ChangeError::Refused(Refusal::Exists)) if wanted.is_none() => {}
+                    Err(ChangeError::Refused(Refusal::Exists | Refusal::InUse(_))) if wanted.is_none() => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -80,7 +84,7 @@ impl Identity {
         .await
     }
 
-    /// Removes an account with its users, roles, policies and keys.
+    /// Removes an account with all that the platform's database has of it.
     pub(crate) async fn delete_account(&self, id: AccountId) -> Result<(), Error> {
         self.change(async move |identity| {
             identity.inner.store.identity().delete_account(id.clone()).await?;
