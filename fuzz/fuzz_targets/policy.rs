@@ -9,7 +9,8 @@ use updraft_engine::policy::{
 };
 
 fuzz_target!(|text: &str| {
-    let principal = Principal::User { account: "111122223333".into(), arn: "arn:aws:iam::111122223333:user/ada".into() };
+    let arn = "arn:aws:iam::111122223333:user/ada".into();
+    let principal = Principal::User { account: "111122223333".into(), arn, id: "AIDA1".into() };
     let context = Context::new().with("aws:username", "ada").with("aws:SourceIp", "192.0.2.7");
     for kind in [Kind::Identity, Kind::Resource, Kind::Trust] {
         let Ok(document) = Document::parse(text, kind, bytes_max::RESOURCE) else { continue };

@@ -54,6 +54,7 @@ fn main() {
         account: "111122223333".into(),
         arn: "arn:aws:sts::111122223333:assumed-role/runner/one".into(),
         role_arn: "arn:aws:iam::111122223333:role/runner".into(),
+        role_id: "AROA1".into(),
     };
     let context = Context::new()
         .with("aws:RequestedRegion", "eu-west-1")

@@ -177,6 +177,11 @@ impl Capacity {
         }
     }
 
+    /// Whether functions of an account have instances, of deleted ones too.
+    pub(crate) fn is_held_by(&self, account: &AccountId) -> bool {
+        self.state.lock().of_account.contains_key(account)
+    }
+
     /// Where to read what instances leave of the memory, MB.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.free_mb.subscribe()

@@ -410,9 +410,10 @@ impl Catalog {
 
 /// Resource policies as they are asked. One that cannot be read any more allows nobody anything.
 fn compiled(policies: &BTreeMap<String, ResourcePolicy>) -> BTreeMap<String, CompiledPolicy> {
-    let compile = |policy: &ResourcePolicy| CompiledPolicy {
-        document: document::stored(&policy.document(), Kind::Resource, "a resource policy"),
-        opens_url: OnceLock::new(),
+    let compile = |policy: &ResourcePolicy| {
+        let ids = policy.statements.iter().map(|statement| statement.principals.as_ref());
+        let document = document::stored_for(&policy.document(), Kind::Resource, "a resource policy", ids);
+        CompiledPolicy { document, opens_url: OnceLock::new() }
     };
     policies.iter().map(|(qualifier, policy)| (qualifier.clone(), compile(policy))).collect()
 }

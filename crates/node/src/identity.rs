@@ -8,6 +8,7 @@
 //! `engine::policy` decides.
 
 mod authorize;
+mod bind;
 mod changes;
 pub mod credential;
 pub mod document;
@@ -41,7 +42,7 @@ pub enum Error {
     /// A policy document is none.
     #[error(transparent)]
     Document(#[from] document::Error),
-    /// The account has functions.
+    /// The account has functions, or calls of such that were deleted go on.
     #[error("the account has functions")]
     HasFunctions,
     /// The task that made the change ended early; the text is for the operator.
@@ -72,10 +73,13 @@ struct Inner {
 impl Identity {
     /// Reads everything there is. Documents that cannot be read any more deny everything, and the log names them.
     pub(crate) async fn open(store: Store) -> Result<Self, stored::Error> {
-        let snapshot = Snapshot::new(store.identity().all().await?);
+        let all = store.identity().all().await?;
+        let unbound = all.roles.iter().filter(|role| role.trusted.is_none()).cloned().collect();
+        let snapshot = ArcSwap::from_pointee(Snapshot::new(all));
         let sessions = Sessions::new(store.seal("sessions"));
-        let inner = Inner { snapshot: ArcSwap::from_pointee(snapshot), turn: TurnMutex::default(), sessions, store };
-        Ok(Self { inner: Arc::new(inner) })
+        let identity = Self { inner: Arc::new(Inner { snapshot, turn: TurnMutex::default(), sessions, store }) };
+        identity.bind_trust(unbound).await?;
+        Ok(identity)
     }
 
     /// What there is now; it never changes.

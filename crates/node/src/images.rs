@@ -276,11 +276,18 @@ impl Handle {
         Ok(())
     }
 
-    /// Takes all names of an account that is no more, and what it has uploaded.
-    pub(crate) async fn forget_images(&self, account: &AccountId) -> Result<(), Error> {
-        let tagged = self.images(account).await?;
-        self.inner.store.images().untag_all(account.clone()).await?;
-        tagged.iter().for_each(|tagged| self.discard_image(account, &tagged.contents.digest));
+    /// The keys of an account's images and of their layers.
+    pub(crate) async fn image_keys(&self, account: &AccountId) -> Result<Vec<String>, Error> {
+        let mut keys = Vec::new();
+        for held in self.inner.store.images().all().await?.iter().filter(|held| held.account == *account) {
+            keys.push(image_key(account, &held.contents.digest));
+            keys.extend(held.contents.layers.iter().map(|layer| layer_key(account, &layer.digest)));
+        }
+        Ok(keys)
+    }
+
+    /// Removes what an account that is no more has uploaded.
+    pub(crate) async fn forget_uploads(&self, account: &AccountId) -> Result<(), Error> {
         let Images { accounts, uploads, .. } = &self.inner.images;
         Ok(uploads.forget(accounts, account).await?)
     }

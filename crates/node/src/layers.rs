@@ -237,7 +237,7 @@ impl Handle {
 
     /// What something names of packages, sets of layers and images: all functions, layer versions and names of images.
     pub(crate) async fn used_packages(&self) -> Result<HashSet<String>, control::Error> {
-        let published = self.inner.store.layers().packages().await?;
+        let published = self.inner.store.layers().packages(None).await?;
         let catalog = self.catalog();
         let functions = catalog.all_versions().flat_map(|function| keys_of(function));
         let mut used: HashSet<String> = functions.chain(published.iter().map(Packages::key)).collect();

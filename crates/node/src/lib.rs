@@ -4,6 +4,7 @@
 //! Time enters `engine` here and nowhere else. Invariants: one dispatch path, one limit check, one meter; a
 //! change is acknowledged only when the store has it; nothing promised lives only in memory.
 
+mod accounts;
 pub mod aliases;
 mod capacity;
 pub mod catalog;
@@ -67,7 +68,7 @@ pub use updraft_store::parameters;
 pub use updraft_store::seal::random;
 /// Secrets Manager's secrets, as the store keeps them.
 pub use updraft_store::secrets;
-use updraft_types::{AccountId, Function, FunctionId, Region, Timestamp};
+use updraft_types::{Function, FunctionId, Region, Timestamp};
 
 use crate::{
     capacity::Capacity,
@@ -169,15 +170,6 @@ impl Handle {
         &self.inner.identity
     }
 
-    /// Removes an account that has no functions, with its users, roles, policies and keys.
-    pub async fn delete_account(&self, id: AccountId) -> Result<(), identity::Error> {
-        if self.catalog().list(&id, None).next().is_some() {
-            return Err(identity::Error::HasFunctions);
-        }
-        self.forget_images(&id).await.map_err(|error| identity::Error::Internal(error.to_string()))?;
-        self.inner.identity.delete_account(id).await
-    }
-
     /// SSM's parameters.
     pub fn parameters(&self) -> &updraft_store::Parameters {
         self.inner.store.parameters()
@@ -245,8 +237,9 @@ impl Service {
     /// Opens a node on a store: reads the catalog, finishes what a killed platform left half-done, starts the
     /// background work. The store's functions are served as soon as this returns.
     pub async fn open(config: Config, store: Store, executors: Executors) -> io::Result<(Self, Handle)> {
-        let functions = store.functions().all().await.map_err(io::Error::other)?;
+        let mut functions = store.functions().all().await.map_err(io::Error::other)?;
         let identity = identity::Identity::open(store.clone()).await.map_err(io::Error::other)?;
+        identity.bind_policies(&mut functions).await.map_err(io::Error::other)?;
         let versions = store.versions().all().await.map_err(io::Error::other)?;
         let aliases = store.aliases().all().await.map_err(io::Error::other)?;
         // Whoever had leases is gone, with the lock on the data directory.

@@ -6,9 +6,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use updraft_executor::fake::FakeExecutor;
 use updraft_node::{
-    CapacityLimits, Executors, Handle, Service,
+    CapacityLimits, Context, Executors, Handle, Service,
     identity::{
-        Draft, Noun, Refusal, RoleChange,
+        Ask, Draft, Noun, Refusal, RoleChange,
         credential::Unusable,
         sessions::{FUNCTION_SESSION, Terms},
     },
@@ -16,7 +16,8 @@ use updraft_node::{
 use updraft_store::Store;
 use updraft_types::{
     AccountId, Caller, Function, Principal, Timestamp,
-    iam::{Holder, KeyStatus},
+    function::{PolicyStatement, ResourcePolicy},
+    iam::{Holder, KeyStatus, PrincipalIds, Role},
 };
 
 const TRUST: &str =
@@ -146,7 +147,7 @@ async fn a_root_session_ends_with_its_account() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::start(directory.path()).await;
     let identity = node.handle.identity();
-    identity.create_account("tenant".into(), Some(account())).await.unwrap();
+    node.handle.create_account("tenant".into(), Some(account())).await.unwrap();
     let issued = identity.issue_for_caller(&Caller::root(account()), now(), Duration::from_secs(900)).unwrap();
     let (key, _) = identity.create_key(account(), None).await.unwrap();
     let open = || identity.credential(&issued.access_key_id, Some(&issued.token), now());
@@ -216,5 +217,81 @@ async fn changes_made_at_once_all_show() {
         created.unwrap();
     }
     assert_eq!(identity.snapshot().members(&account()).users().count(), 40);
+    node.stop().await;
+}
+
+/// Grants were to names once. They go to whoever has the name when the platform learns better, and to nobody else after.
+#[tokio::test]
+async fn what_was_granted_to_a_name_stays_with_who_had_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Node::start(directory.path()).await;
+    let ada = node.handle.identity().create_user(draft("ada")).await.unwrap();
+    node.stop().await;
+
+    let statement = |action: &str, more: &str| {
+        let principal = r#"{"AWS":["arn:aws:iam::111111111111:user/ada","arn:aws:iam::111111111111:role/none"]}"#;
+        format!(r#"{{"Effect":"Allow","Principal":{principal},"Action":"{action}"{more}}}"#)
+    };
+    let store = Store::open(updraft_store::Config { directory: directory.path().to_owned() }).await.unwrap();
+    let mut old = function("r");
+    let statements = ["one", "two"].map(|sid| PolicyStatement {
+        sid: sid.into(),
+        text: statement("lambda:*", r#","Resource":"*""#),
+        principals: None,
+    });
+    old.policies.insert(String::new(), ResourcePolicy { statements: statements.into(), ..ResourcePolicy::default() });
+    store.functions().create(old.clone()).await.unwrap();
+    let trust = format!(r#"{{"Statement":[{}]}}"#, statement("sts:AssumeRole", ""));
+    let role = Role {
+        account: account(),
+        path: "/".into(),
+        name: "runner".into(),
+        id: "AROA1".into(),
+        created_at: now(),
+        tags: Default::default(),
+        trust,
+        trusted: None,
+        description: None,
+        max_session_s: 3_600,
+        boundary: None,
+        grants: Default::default(),
+    };
+    store.identity().create_role(role).await.unwrap();
+    store.close().await;
+
+    // The second start reads what the first has noted.
+    for _ in 0..2 {
+        let node = Node::start(directory.path()).await;
+        let bound: PrincipalIds = [(ada.arn(), ada.id.clone())].into();
+        let function = node.handle.catalog().get(&old.id).unwrap().clone();
+        let noted: Vec<_> = function.policies[""].statements.iter().map(|one| one.principals.clone()).collect();
+        assert_eq!(noted, [Some(bound.clone()), Some(bound.clone())]);
+        let snapshot = node.handle.identity().snapshot();
+        assert_eq!(snapshot.members(&account()).role("runner").unwrap().trusted, Some(vec![bound]));
+        assert_eq!(function.revision, old.revision);
+        node.stop().await;
+    }
+
+    let node = Node::start(directory.path()).await;
+    let may = |id: &str| {
+        let principal = Principal::User { path: "/".into(), name: "ada".into(), id: id.into() };
+        let (caller, catalog, owner) = (Caller { account: account(), principal }, node.handle.catalog(), account());
+        let policy = Some(&*catalog.policy(&old.id, "").unwrap().document);
+        let context = Context::new();
+        let ask = Ask {
+            caller: &caller,
+            session: &[],
+            action: "lambda:InvokeFunction",
+            resource: "arn:aws:lambda:us-east-1:111111111111:function:hello",
+            owner: &owner,
+            resource_policy: policy,
+            context: &context,
+        };
+        node.handle.identity().snapshot().authorize(&ask).is_ok()
+    };
+    assert!(may(&ada.id));
+    node.handle.identity().delete_user(account(), "ada".into()).await.unwrap();
+    let another = node.handle.identity().create_user(draft("ada")).await.unwrap();
+    assert!(!may(&another.id));
     node.stop().await;
 }

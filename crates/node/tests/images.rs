@@ -191,7 +191,7 @@ async fn what_is_uploaded_is_one_accounts_and_goes_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::open(directory.path(), &[]).await;
     let (mine, others) = (account("111111111111"), account("222222222222"));
-    node.handle.identity().create_account("others".into(), Some(others.clone())).await.unwrap();
+    node.handle.create_account("others".into(), Some(others.clone())).await.unwrap();
     let (base, one) = (layer("base"), layer("one"));
     for account in [&mine, &others] {
         assert!(matches!(node.push(account, "app", &Image::of(&[&base])).await, Err(Error::Image(_))));

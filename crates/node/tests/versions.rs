@@ -329,7 +329,7 @@ async fn what_is_kept_by_a_name_goes_with_it() {
     node.create(Publish::Yes).await;
     node.alias("live", 1, None).await.unwrap();
     for qualifier in ["", "live", "1"] {
-        let statement = PolicyStatement { sid: "s".into(), text: "{}".into() };
+        let statement = PolicyStatement { sid: "s".into(), text: "{}".into(), principals: None };
         let add = move |policy: &mut ResourcePolicy| policy.statements.push(statement);
         node.handle.set_policy(&id(), qualifier, None, add).await.unwrap();
         let set = move |settings: &mut Settings| {

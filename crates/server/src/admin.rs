@@ -61,7 +61,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let query = head.uri.query().unwrap_or_default();
     match (&head.method, path.split_once('/')) {
         (&Method::GET, Some(("logs", name))) => {
-            authorize::read_logs(scope, name)?;
+            authorize::read_logs(scope, name).await?;
             logs(scope, named(scope, name)?, LogQuery::read(query)?).await
         }
         (&Method::GET, Some(("code", name))) => code(scope, function(scope, name, action)?, query).await,

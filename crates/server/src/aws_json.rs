@@ -118,6 +118,21 @@ impl Input {
         self.members.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 
+    /// Looks at texts by texts without taking them, or checking them.
+    pub(crate) fn peek_map(&self, name: &str) -> impl Iterator<Item = (&str, &str)> {
+        let members = self.members.get(name).and_then(Value::as_object).into_iter().flatten();
+        members.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+    }
+
+    /// Looks at a list of `Key` and `Value` without taking it, or checking it; a value that is not there is empty.
+    pub(crate) fn peek_pairs(&self, name: &str) -> impl Iterator<Item = (&str, &str)> {
+        let elements = self.members.get(name).and_then(Value::as_array).into_iter().flatten();
+        elements.filter_map(|element| {
+            let text = |member: &str| element.get(member).and_then(Value::as_str);
+            Some((text("Key")?, text("Value").unwrap_or_default()))
+        })
+    }
+
     /// How many elements a list has, without taking it or checking it.
     pub(crate) fn peek_count(&self, name: &str) -> usize {
         self.members.get(name).and_then(Value::as_array).map_or(0, Vec::len)

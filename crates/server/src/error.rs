@@ -31,6 +31,7 @@ enum Kind {
     NoCodeSigning,
     InvalidParameterValue,
     InvalidRequestContent,
+    InvalidSignature,
     NotImplemented,
     NotProvisioned,
     PolicyLengthExceeded,
@@ -71,6 +72,7 @@ impl Kind {
             Kind::CodeStorageExceeded => (StatusCode::BAD_REQUEST, "CodeStorageExceededException", Small),
             Kind::InvalidParameterValue => (StatusCode::BAD_REQUEST, "InvalidParameterValueException", Small),
             Kind::InvalidRequestContent => (StatusCode::BAD_REQUEST, "InvalidRequestContentException", Small),
+            Kind::InvalidSignature => (StatusCode::FORBIDDEN, "InvalidSignatureException", Bare),
             Kind::NotImplemented => (StatusCode::NOT_IMPLEMENTED, "NotImplementedException", Capital),
             Kind::NotProvisioned => (StatusCode::NOT_FOUND, "ProvisionedConcurrencyConfigNotFoundException", Small),
             Kind::PolicyLengthExceeded => (StatusCode::BAD_REQUEST, "PolicyLengthExceededException", Small),
@@ -284,6 +286,11 @@ impl Error {
         Self::new(Kind::AccessDenied, format!("Functions of account {account} are not accessible to this one"))
     }
 
+    /// A request to one of our own doors, signed for a service that is not behind it.
+    pub(crate) fn signed_for_another() -> Self {
+        Self::new(Kind::InvalidSignature, "Credential should be scoped to correct service: 'lambda'.")
+    }
+
     /// What only the root user of the platform's own account sees.
     pub(crate) fn not_root() -> Self {
         Self::new(Kind::AccessDenied, "Only the root user of the platform's own account may see this")
@@ -341,8 +348,10 @@ impl Error {
     pub(crate) fn identity(error: identity::Error) -> Self {
         use identity::{ChangeError, Noun, Quota, Refusal};
         let refusal = match error {
-            identity::Error::HasFunctions => {
-                return Self::new(Kind::ResourceConflict, "The account has functions: delete them first");
+            identity::Error::HasFunctions
+            | identity::Error::Change(ChangeError::Refused(Refusal::InUse(Noun::Function))) => {
+                let text = "The account has functions, or calls of them are still running: delete them first";
+                return Self::new(Kind::ResourceConflict, text);
             }
             identity::Error::Document(error) => return Self::invalid_parameter(error.to_string()),
             identity::Error::Internal(text) | identity::Error::Change(ChangeError::Internal(text)) => {

@@ -39,6 +39,7 @@ pub mod signature;
 mod ssm;
 mod stall;
 mod sts;
+mod tags;
 mod tls;
 mod trace;
 

@@ -160,7 +160,7 @@ pub(crate) struct Checked<'a> {
     form: &'a Form,
     wrong: Vec<String>,
     /// What IAM words in its own way; told before all others.
-    special: Option<String>,
+    special: Option<ApiError>,
 }
 
 impl<'a> Checked<'a> {
@@ -170,8 +170,8 @@ impl<'a> Checked<'a> {
 
     /// `Err` with all that is wrong.
     pub(crate) fn done(self) -> Result<(), ApiError> {
-        if let Some(text) = self.special {
-            return Err(ApiError::bad_request("ValidationError", text));
+        if let Some(error) = self.special {
+            return Err(error);
         }
         if self.wrong.is_empty() {
             return Ok(());
@@ -179,6 +179,11 @@ impl<'a> Checked<'a> {
         let (count, plural) = (self.wrong.len(), if self.wrong.len() == 1 { "" } else { "s" });
         let text = format!("{count} validation error{plural} detected: {}", self.wrong.join("; "));
         Err(ApiError::bad_request("ValidationError", text))
+    }
+
+    /// Notes something that has an error of its own; the first is told.
+    pub(crate) fn refuse(&mut self, error: ApiError) {
+        self.special.get_or_insert(error);
     }
 
     /// A text that has to be there, of `min` to `max` characters.
@@ -223,12 +228,11 @@ impl<'a> Checked<'a> {
     fn name_chars(&mut self, name: &str, value: &str) {
         if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte)) {
             let member = member(name);
-            self.special.get_or_insert_with(|| {
-                format!(
-                    "The specified value for {member} is invalid. It must contain only alphanumeric characters and/or the \
-                     following: +=,.@_-"
-                )
-            });
+            let text = format!(
+                "The specified value for {member} is invalid. It must contain only alphanumeric characters and/or the \
+                 following: +=,.@_-"
+            );
+            self.refuse(ApiError::bad_request("ValidationError", text));
         }
     }
 
@@ -245,12 +249,11 @@ impl<'a> Checked<'a> {
         // An ARN's last slash is taken to end its path, and its first to begin it.
         if !is_path || value.contains("//") {
             let member = member(name);
-            self.special.get_or_insert_with(|| {
-                format!(
-                    "The specified value for {member} is invalid. It must begin and end with / and contain only \
-                     alphanumeric characters and/or / characters."
-                )
-            });
+            let text = format!(
+                "The specified value for {member} is invalid. It must begin and end with / and contain only \
+                 alphanumeric characters and/or / characters."
+            );
+            self.refuse(ApiError::bad_request("ValidationError", text));
         }
         Some(value)
     }

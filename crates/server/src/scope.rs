@@ -3,12 +3,14 @@
 //! Every operation of every AWS door and of the admin door gets a `Scope`, never the bare doors, so that none can
 //! forget whom it works for. Each door asks [`Scope::authorize`] at one place, before an operation looks at anything.
 
-use std::{net::IpAddr, ops::Deref, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, ops::Deref, sync::Arc};
 
 use http::{header, request::Parts};
 use updraft_node::{
     Context,
-    identity::{Ask, Denied, Explanation, RoleEntry, credential::SessionBounds, document::Document, sessions::Terms},
+    identity::{
+        Ask, Denied, Explanation, RoleEntry, Snapshot, credential::SessionBounds, document::Document, sessions::Terms,
+    },
 };
 use updraft_types::{AccountId, Caller, FunctionId, FunctionName, Principal, Timestamp};
 
@@ -38,8 +40,17 @@ pub(crate) struct Act<'a> {
     pub(crate) owner: &'a AccountId,
     /// The resource's own policy.
     pub(crate) policy: Option<&'a Document>,
+    /// The resource's tags, as far as it can have any.
+    pub(crate) tags: Option<&'a BTreeMap<String, String>>,
     /// Condition keys of the service, beside the global ones; one with several values stands there once for each.
     pub(crate) keys: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Act<'a> {
+    fn ask(&self, caller: &'a Caller, session: &'a [Arc<Document>], context: &'a Context) -> Ask<'a> {
+        let Self { action, resource, owner, policy: resource_policy, .. } = *self;
+        Ask { caller, session, action, resource, owner, resource_policy, context }
+    }
 }
 
 impl<'a> Scope<'a> {
@@ -71,7 +82,7 @@ impl<'a> Scope<'a> {
 
     /// Whether the caller may do something in its own account.
     pub(crate) fn authorize(&self, action: &str, resource: &str) -> Result<(), Denied> {
-        self.authorize_act(&Act { action, resource, owner: self.account(), policy: None, keys: &[] })
+        self.authorize_act(&Act { action, resource, owner: self.account(), policy: None, tags: None, keys: &[] })
     }
 
     /// Whether the caller may do something.
@@ -85,35 +96,35 @@ impl<'a> Scope<'a> {
             return Ok(());
         }
         let (context, snapshot) = (self.context(act), self.node.identity().snapshot());
-        actions.iter().try_for_each(|action| {
-            snapshot.authorize(&Ask {
-                caller: &self.caller,
-                session: self.session_policies(),
-                action,
-                resource: act.resource,
-                owner: act.owner,
-                resource_policy: act.policy,
-                context: &context,
-            })
-        })
+        let session = self.session_policies();
+        actions
+            .iter()
+            .try_for_each(|action| snapshot.authorize(&Act { action, ..*act }.ask(&self.caller, session, &context)))
+    }
+
+    /// Refuses what the resource's own policy denies the caller; whether anything allows it is not asked.
+    pub(crate) fn check_denials(&self, act: &Act<'_>) -> Result<(), Denied> {
+        match act.policy.is_some_and(Document::has_deny) {
+            true => Snapshot::check_denials(&act.ask(&self.caller, self.session_policies(), &self.context(act))),
+            false => Ok(()),
+        }
     }
 
     /// Why somebody of the caller's account may do something, or not, with these condition keys beside its own.
     pub(crate) fn explain(&self, caller: &Caller, act: &Act<'_>) -> Explanation {
         let context = self.context_of(caller, None, act);
-        self.node.identity().snapshot().explain(&Ask {
-            caller,
-            session: &[],
-            action: act.action,
-            resource: act.resource,
-            owner: act.owner,
-            resource_policy: act.policy,
-            context: &context,
-        })
+        self.node.identity().snapshot().explain(&act.ask(caller, &[], &context))
+    }
+
+    /// Why the resource's own policy denies it to somebody of the caller's account, if it does.
+    pub(crate) fn explain_denials(&self, caller: &Caller, act: &Act<'_>) -> Option<Explanation> {
+        let context = self.context_of(caller, None, act);
+        let denied = Snapshot::check_denials(&act.ask(caller, &[], &context)).err()?;
+        Some(Explanation { is_allowed: false, because: denied.to_string(), near_misses: Vec::new() })
     }
 
     /// The root user in its own account, where nothing denies it anything.
-    fn needs_no_policy(&self, act: &Act<'_>) -> bool {
+    pub(crate) fn needs_no_policy(&self, act: &Act<'_>) -> bool {
         let is_denied = act.policy.is_some_and(Document::has_deny);
         self.is_root_of(act.owner) && !is_denied && self.session_policies().is_empty()
     }
@@ -138,19 +149,10 @@ impl<'a> Scope<'a> {
     }
 
     /// Whether the caller may assume a role, by one of STS's actions for that; its trust policy has the last word.
-    pub(crate) fn may_assume(
-        &self,
-        role: &RoleEntry,
-        action: &str,
-        keys: &[(&str, &str)],
-        tag_keys: &[String],
-    ) -> bool {
+    pub(crate) fn may_assume(&self, role: &RoleEntry, action: &str, keys: &[(&str, &str)]) -> bool {
         let arn = role.arn();
-        let act = Act { action, resource: &arn, owner: &role.account, policy: None, keys };
-        let mut context = self.context(&act);
-        if !tag_keys.is_empty() {
-            context.set("aws:TagKeys", tag_keys.iter().cloned());
-        }
+        let act = Act { action, resource: &arn, owner: &role.account, policy: None, tags: Some(&role.tags), keys };
+        let context = self.context(&act);
         self.node.identity().snapshot().may_assume(&self.caller, self.session_policies(), action, role, &context)
     }
 
@@ -191,8 +193,14 @@ impl<'a> Scope<'a> {
         }
         let snapshot = self.node.identity().snapshot();
         // A session's tags go before those of its role.
-        for (key, value) in snapshot.tags_of(caller).into_iter().chain(terms.map(|terms| &terms.tags)).flatten() {
-            context = context.with(&format!("aws:PrincipalTag/{key}"), value.as_str());
+        for tags in snapshot.tags_of(caller).into_iter().chain(terms.map(|terms| &terms.tags)) {
+            add_tags(&mut context, "aws:PrincipalTag", tags);
+        }
+        if let Some(tags) = act.tags {
+            // IAM's and Secrets Manager's policies call them by the service, too: `iam:ResourceTag/KEY`.
+            let service = act.resource.split(':').nth(2).unwrap_or_default();
+            add_tags(&mut context, "aws:ResourceTag", tags);
+            add_tags(&mut context, &format!("{service}:ResourceTag"), tags);
         }
         if let Some(source) = terms.and_then(|terms| terms.source_identity.as_ref()) {
             context = context.with("aws:SourceIdentity", source.as_str());
@@ -205,6 +213,15 @@ impl<'a> Scope<'a> {
             context.set(key, of_key.map(|(_, value)| (*value).to_owned()));
         }
         context
+    }
+}
+
+/// Adds a key for each tag. What was tagged before two keys that differ in case alone were refused may have both: then the one key
+/// has both values, so that none hides the other.
+fn add_tags(context: &mut Context, prefix: &str, tags: &BTreeMap<String, String>) {
+    for key in tags.keys() {
+        let same = tags.iter().filter(|(other, _)| other.eq_ignore_ascii_case(key));
+        context.set(&format!("{prefix}/{key}"), same.map(|(_, value)| value.clone()));
     }
 }
 

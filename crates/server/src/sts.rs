@@ -23,6 +23,7 @@ use crate::{
     iam::{self, time},
     query_protocol::{self, Checked, Form, Xml},
     scope::Scope,
+    tags,
 };
 
 /// The service's XML namespace.
@@ -76,7 +77,7 @@ fn assume_role(scope: &Scope<'_>, form: &Form, now: Timestamp) -> Result<Xml, Ap
     let duration_s = checked.number("DurationSeconds", 900, 43_200);
     let external_id = checked.optional("ExternalId", 2, 1_224);
     let policy = checked.optional("Policy", 1, 131_072);
-    let tags = iam::read_tags(form, &mut checked);
+    let tags = iam::read_tags(form, &mut checked, "InvalidParameterValue");
     let source_identity = checked.name_if("SourceIdentity", 64);
     checked.done()?;
     let mut terms = Terms { tags, source_identity, ..terms(form, policy.as_deref())? };
@@ -178,12 +179,11 @@ fn may_assume(
     external_id: Option<&str>,
     terms: &Terms,
 ) -> Result<Arc<RoleEntry>, ApiError> {
-    let mut keys = vec![("sts:RoleSessionName".to_owned(), session)];
-    keys.extend(external_id.map(|id| ("sts:ExternalId".to_owned(), id)));
-    keys.extend(terms.source_identity.as_deref().map(|identity| ("sts:SourceIdentity".to_owned(), identity)));
-    keys.extend(terms.tags.iter().map(|(key, value)| (format!("aws:RequestTag/{key}"), value.as_str())));
-    let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (key.as_str(), *value)).collect();
-    let tag_keys: Vec<String> = terms.tags.keys().cloned().collect();
+    let tags = tags::brought(terms.tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    let mut keys = tags::borrowed(&tags);
+    keys.push(("sts:RoleSessionName", session));
+    keys.extend(external_id.map(|id| ("sts:ExternalId", id)));
+    keys.extend(terms.source_identity.as_deref().map(|identity| ("sts:SourceIdentity", identity)));
     let actions = [
         Some("sts:AssumeRole"),
         (!terms.tags.is_empty()).then_some("sts:TagSession"),
@@ -191,10 +191,8 @@ fn may_assume(
     ];
     let snapshot = scope.node.identity().snapshot();
     let role = snapshot.role_by_arn(arn);
-    let refused = actions
-        .into_iter()
-        .flatten()
-        .find(|action| role.is_none_or(|role| !scope.may_assume(role, action, &keys, &tag_keys)));
+    let refused =
+        actions.into_iter().flatten().find(|action| role.is_none_or(|role| !scope.may_assume(role, action, &keys)));
     match (role, refused) {
         (Some(role), None) => Ok(role.clone()),
         (_, refused) => {

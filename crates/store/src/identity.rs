@@ -96,6 +96,8 @@ pub enum Refusal {
 pub enum Noun {
     /// An account.
     Account,
+    /// A function.
+    Function,
     /// A user.
     User,
     /// A group.

@@ -163,15 +163,6 @@ impl Images {
         Ok(removed.await?)
     }
 
-    /// Takes all names of an account away.
-    pub async fn untag_all(&self, account: AccountId) -> Result<(), Error> {
-        let removed = self.database.write(move |connection| {
-            connection.prepare_cached("DELETE FROM image_tag WHERE account = ?1")?.execute([account.as_str()])
-        });
-        removed.await?;
-        Ok(())
-    }
-
     /// Every image of every account.
     pub async fn all(&self) -> Result<Vec<Held>, Error> {
         let rows = self.database.read(|connection| {

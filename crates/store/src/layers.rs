@@ -179,11 +179,13 @@ impl Layers {
         Ok(found.await??)
     }
 
-    /// The packages that versions of any account name.
-    pub async fn packages(&self) -> Result<Vec<Code>, Error> {
-        let documents = self.database.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT document FROM layer_version")?;
-            statement.query_map((), |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
+    /// The packages that an account's versions name; of any account's where none is given.
+    pub async fn packages(&self, account: Option<AccountId>) -> Result<Vec<Code>, Error> {
+        let documents = self.database.read(move |connection| {
+            let sql = "SELECT document FROM layer_version WHERE account = coalesce(?1, account)";
+            let mut statement = connection.prepare_cached(sql)?;
+            let account = account.as_ref().map(AccountId::as_str);
+            statement.query_map([account], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()
         });
         let documents = documents.await?;
         let codes = documents.iter().map(|text| decode::<LayerVersion>(text).map(|version| version.code));

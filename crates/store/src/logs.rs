@@ -142,13 +142,26 @@ impl Logs {
     /// Deletes a group with its streams and lines; answers whether it was there. Lines appended afterwards make it anew.
     pub async fn delete(&self, group: impl Into<LogGroupId>) -> Result<bool, Error> {
         let group = group.into();
-        let Some(id) = self.write(move |connection| groups::hide(connection, &group)).await? else {
-            return Ok(false);
-        };
-        // From here on nobody sees it. Should this end early, retention goes on with it.
+        match self.write(move |connection| groups::hide(connection, &group)).await? {
+            Some(id) => self.empty(id).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Deletes every group of an account.
+    pub async fn delete_all(&self, account: AccountId) -> Result<(), Error> {
+        for id in self.write(move |connection| groups::hide_all(connection, &account)).await? {
+            self.empty(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the lines of a group that nobody sees any more, and then the group. Should this end early, retention goes on
+    /// with it.
+    async fn empty(&self, id: i64) -> Result<(), Error> {
         let trim = move |connection: &Connection| retention::trim(connection, id, Retention::NOTHING);
         while self.write(trim).await? == Sweep::Unfinished {}
-        Ok(true)
+        Ok(())
     }
 
     /// Removes what `retention` does not keep, oldest first and whole chunks at a time. Does a bounded amount of

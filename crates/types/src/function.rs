@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Egress, FunctionId, RevisionId, Runtime, Timestamp, Version, VersionId,
+    iam::PrincipalIds,
     image::{Image, Overrides},
     layer::LayerUse,
     logging::Logging,
@@ -195,6 +196,9 @@ pub struct PolicyStatement {
     pub sid: String,
     /// The statement as JSON, as `GetPolicy` shows it.
     pub text: String,
+    /// Whom it named when it was stored; `None` of one from before that was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principals: Option<PrincipalIds>,
 }
 
 impl Default for ResourcePolicy {

@@ -42,6 +42,9 @@ pub const ROLE_INLINE_CHARS_MAX: usize = 10_240;
 /// Characters of a role's trust policy, whitespace not counted.
 pub const TRUST_CHARS_MAX: usize = 2_048;
 
+/// The unique ids of users and roles, by the ARNs that they were named by; a session's ARN has its role's.
+pub type PrincipalIds = BTreeMap<String, String>;
+
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
@@ -143,6 +146,9 @@ pub struct Role {
     pub tags: BTreeMap<String, String>,
     /// The trust policy's document: who may assume the role.
     pub trust: String,
+    /// Whom each of its statements named when it was stored; `None` of one from before that was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<Vec<PrincipalIds>>,
     /// Its author's words.
     pub description: Option<String>,
     /// The longest session, seconds: 3,600 to 43,200.

@@ -4,7 +4,7 @@
 //! Stricter than IAM in two things: no member occurs twice in an object, and a value that its operator cannot read (a
 //! number, a date, a network) is refused instead of never matching.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     Error,
@@ -130,6 +130,23 @@ impl Document {
     /// Whether one of its statements denies.
     pub fn has_deny(&self) -> bool {
         self.statements.iter().any(|statement| statement.effect == Effect::Deny)
+    }
+
+    /// Binds the users, roles and sessions that statements name to whom these ARNs stood for when each was stored: unique ids by
+    /// ARN, for statement after statement. Whoever is not among them is nobody, for good, whoever has that name later. A
+    /// statement without any stays as it is, as do those beyond the last.
+    pub fn bind<'a>(&mut self, ids: impl IntoIterator<Item = Option<&'a BTreeMap<String, String>>>) {
+        for (statement, ids) in self.statements.iter_mut().zip(ids) {
+            if let (Some(principals), Some(ids)) = (&mut statement.principals, ids) {
+                principals.bind(ids);
+            }
+        }
+    }
+
+    /// The ARNs of users, roles and sessions that a statement, counted from zero, names as principals.
+    pub fn principal_arns(&self, statement: usize) -> impl Iterator<Item = &str> {
+        let principals = self.statements.get(statement).and_then(|statement| statement.principals.as_ref());
+        principals.into_iter().flat_map(Principals::arns)
     }
 
     /// Each statement's Sid, in order; an empty one is none.

@@ -2,6 +2,8 @@
 //!
 //! Source: IAM User Guide, «AWS JSON policy elements: Principal» and «NotPrincipal».
 
+use std::collections::BTreeMap;
+
 use super::{Error, json::Json};
 
 /// Who makes a request.
@@ -18,6 +20,8 @@ pub enum Principal {
         account: String,
         /// `arn:aws:iam::111122223333:user/path/name`
         arn: String,
+        /// `AIDA…`: another, if the user was deleted and made again.
+        id: String,
     },
     /// A session of a role.
     Session {
@@ -27,6 +31,8 @@ pub enum Principal {
         arn: String,
         /// `arn:aws:iam::111122223333:role/path/name`
         role_arn: String,
+        /// `AROA…`: another, if the role was deleted and made again.
+        role_id: String,
     },
     /// A service of the platform, acting for itself: `events.amazonaws.com`.
     Service(String),
@@ -68,14 +74,42 @@ pub(super) struct Principals {
 pub(super) enum Entry {
     Everybody,
     Account(String),
-    /// The ARN of a user, a role or a session.
-    Arn(String),
+    /// The ARN of a user, a role or a session, and whom it stands for.
+    Arn(String, Whom),
     Service(String),
     /// An identity provider: there is none here, so nobody is meant.
     Federated(String),
 }
 
+/// Whom an ARN stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// Whoever has that name.
+    Named,
+    /// The user, or the role itself or of the session, with this unique id, whatever it is called now.
+    Bound(String),
+    /// Nobody: when the statement was stored, nobody had that name.
+    Nobody,
+}
+
 impl Principals {
+    /// Binds each ARN to the unique id that it has in `ids`; one that is not there stands for nobody.
+    pub(super) fn bind(&mut self, ids: &BTreeMap<String, String>) {
+        for entry in &mut self.entries {
+            if let Entry::Arn(arn, whom) = entry {
+                *whom = ids.get(arn).map_or(Whom::Nobody, |id| Whom::Bound(id.clone()));
+            }
+        }
+    }
+
+    /// The ARNs that it has.
+    pub(super) fn arns(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Arn(arn, _) => Some(arn.as_str()),
+            _ => None,
+        })
+    }
+
     /// Reads the element at path `at`: `"*"`, or an object of kinds with one or more principals each.
     pub(super) fn parse(element: &Json, is_negated: bool, at: &str) -> Result<Self, Error> {
         let invalid = |what: &str| Err(Error::new(format!("Invalid principal in policy: {what}"), at, ""));
@@ -118,18 +152,24 @@ impl Principals {
     /// `NotPrincipal` means everybody whom it does not except. In a deny only he is excepted who is named in full, a user
     /// with his account, a session with its role and their account; in an allow, one of them is enough. So it errs to no
     /// in both (source: «NotPrincipal»: "you must also specify the account ARN of the not-denied principal").
+    ///
+    /// For the same reason a principal that has the name of a bound one, and is another, is denied what that one is, and allowed
+    /// nothing that it is.
     pub(super) fn means(&self, principal: &Principal, is_deny: bool) -> Option<Closeness> {
+        // Where to be meant is to be told no.
+        let by_name_too = is_deny != self.is_negated;
+        let means = |entry: &Entry| entry.means(principal, by_name_too);
         if !self.is_negated {
-            return self.entries.iter().filter_map(|entry| entry.means(principal)).max();
+            return self.entries.iter().filter_map(means).max();
         }
-        let names = |wanted: Closeness| self.entries.iter().any(|entry| entry.means(principal) == Some(wanted));
+        let names = |wanted: Closeness| self.entries.iter().any(|entry| means(entry) == Some(wanted));
         let is_excepted = match principal {
             _ if self.entries.contains(&Entry::Everybody) => true,
             Principal::Session { .. } if is_deny => {
                 names(Closeness::Itself) && names(Closeness::Role) && names(Closeness::Account)
             }
             Principal::User { .. } if is_deny => names(Closeness::Itself) && names(Closeness::Account),
-            _ => self.entries.iter().any(|entry| entry.means(principal).is_some()),
+            _ => self.entries.iter().any(|entry| means(entry).is_some()),
         };
         (!is_excepted).then_some(Closeness::Itself)
     }
@@ -161,20 +201,35 @@ impl Entry {
             _ => false,
         };
         let is_valid = partition.starts_with("aws") && is_account(account) && is_known && is_plain(value);
-        (is_valid && !name.ends_with('/')).then(|| Self::Arn(value.into()))
+        (is_valid && !name.ends_with('/')).then(|| Self::Arn(value.into(), Whom::Named))
     }
 
-    /// How closely the entry names `principal`, if it does.
-    fn means(&self, principal: &Principal) -> Option<Closeness> {
+    /// How closely the entry names `principal`, if it does; a bound one also by the name alone, where that counts.
+    fn means(&self, principal: &Principal, by_name_too: bool) -> Option<Closeness> {
         match (self, principal) {
             (Self::Everybody, _) => Some(Closeness::Itself),
             (Self::Account(account), Principal::Root { account: own }) if account == own => Some(Closeness::Itself),
             (Self::Account(account), _) if principal.account() == Some(account) => Some(Closeness::Account),
-            (Self::Arn(arn), Principal::User { arn: own, .. } | Principal::Session { arn: own, .. }) if arn == own => {
-                Some(Closeness::Itself)
-            }
-            (Self::Arn(arn), Principal::Session { role_arn, .. }) if arn == role_arn => Some(Closeness::Role),
+            (Self::Arn(arn, whom), _) => whom.closeness(arn, principal, by_name_too),
             (Self::Service(name), Principal::Service(own)) if name == own => Some(Closeness::Itself),
+            _ => None,
+        }
+    }
+}
+
+impl Whom {
+    fn closeness(&self, arn: &str, principal: &Principal, by_name_too: bool) -> Option<Closeness> {
+        // Users may get another name; a role has its own for life.
+        let is_user_meant = |own: &str, id: &str| match self {
+            Self::Bound(bound) => bound == id || (by_name_too && arn == own),
+            Self::Named => arn == own,
+            Self::Nobody => by_name_too && arn == own,
+        };
+        let is_role_meant = |own: &str, id: &str| arn == own && is_user_meant(own, id);
+        match principal {
+            Principal::User { arn, id, .. } if is_user_meant(arn, id) => Some(Closeness::Itself),
+            Principal::Session { arn, role_id, .. } if is_role_meant(arn, role_id) => Some(Closeness::Itself),
+            Principal::Session { role_arn, role_id, .. } if is_role_meant(role_arn, role_id) => Some(Closeness::Role),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! Cases of the evaluation logic (`tests/cases.json`), of each operator and of what parsing refuses; invariants over random
 //! policies in `invariants`.
 
+mod bound;
 mod conditions;
 mod documents;
 mod invariants;
@@ -16,11 +17,12 @@ fn principal(kind: &str) -> Principal {
     let account = ADA.to_owned();
     match kind {
         "root" => Principal::Root { account },
-        "user" => Principal::User { account, arn: "arn:aws:iam::111122223333:user/ada".into() },
+        "user" => Principal::User { account, arn: "arn:aws:iam::111122223333:user/ada".into(), id: "AIDA1".into() },
         "session" => Principal::Session {
             account,
             arn: "arn:aws:sts::111122223333:assumed-role/runner/one".into(),
             role_arn: "arn:aws:iam::111122223333:role/service/runner".into(),
+            role_id: "AROA1".into(),
         },
         "service" => Principal::Service("events.amazonaws.com".into()),
         "anonymous" => Principal::Anonymous,

@@ -59,7 +59,7 @@ fn principals(principals: &Principals) -> Value {
         let (kind, value) = match entry {
             Entry::Everybody => ("AWS", "*"),
             Entry::Account(account) => ("AWS", account.as_str()),
-            Entry::Arn(arn) => ("AWS", arn.as_str()),
+            Entry::Arn(arn, _) => ("AWS", arn.as_str()),
             Entry::Service(name) => ("Service", name.as_str()),
             Entry::Federated(name) => ("Federated", name.as_str()),
         };

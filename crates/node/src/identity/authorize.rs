@@ -68,17 +68,18 @@ impl Snapshot {
     pub fn authorize(&self, ask: &Ask<'_>) -> Result<(), Denied> {
         self.with_policies(ask, |request, policies| {
             let decision = decide(request, policies);
-            if decision.is_allowed() {
-                return Ok(());
-            }
-            Err(Denied {
-                caller: ask.caller.arn(),
-                action: ask.action.to_owned(),
-                resource: ask.resource.to_owned(),
-                because: decision.because(ask.action),
-                is_explicit: matches!(decision, Decision::ExplicitDeny(_)),
-            })
+            if decision.is_allowed() { Ok(()) } else { Err(ask.denied(&decision)) }
         })
+    }
+
+    /// Refuses what the resource's own policy denies; whether anything allows it is not asked.
+    pub fn check_denials(ask: &Ask<'_>) -> Result<(), Denied> {
+        let policies = Policies { resource: ask.resource_policy.map(of_resource), ..Policies::default() };
+        let principal = asking(ask.caller);
+        match decide(&ask.request(&principal), &policies) {
+            decision @ Decision::ExplicitDeny(_) => Err(ask.denied(&decision)),
+            _ => Ok(()),
+        }
     }
 
     /// Why it is allowed or not.
@@ -151,23 +152,42 @@ impl Snapshot {
             identity: &identity,
             boundary: boundary.as_ref().map(policy),
             session: &session,
-            resource: ask.resource_policy.map(|document| Policy { name: "the resource's policy", document }),
+            resource: ask.resource_policy.map(of_resource),
             resource_rule: ResourceRule::Either,
         };
         let principal = asking(ask.caller);
-        let request = Request {
-            principal: &principal,
-            action: ask.action,
-            resource: ask.resource,
-            resource_account: ask.owner.as_str(),
-            context: ask.context,
-        };
-        then(&request, &policies)
+        then(&ask.request(&principal), &policies)
+    }
+}
+
+impl Ask<'_> {
+    fn request<'a>(&'a self, principal: &'a Asking) -> Request<'a> {
+        Request {
+            principal,
+            action: self.action,
+            resource: self.resource,
+            resource_account: self.owner.as_str(),
+            context: self.context,
+        }
+    }
+
+    fn denied(&self, decision: &Decision<'_>) -> Denied {
+        Denied {
+            caller: self.caller.arn(),
+            action: self.action.to_owned(),
+            resource: self.resource.to_owned(),
+            because: decision.because(self.action),
+            is_explicit: matches!(decision, Decision::ExplicitDeny(_)),
+        }
     }
 }
 
 fn policy(named: &Named) -> Policy<'_> {
     Policy { name: &named.name, document: &named.document }
+}
+
+fn of_resource(document: &Document) -> Policy<'_> {
+    Policy { name: "the resource's policy", document }
 }
 
 fn of_session(document: &Document) -> Policy<'_> {
@@ -189,10 +209,10 @@ fn asking(caller: &Caller) -> Asking {
     let account = caller.account.to_string();
     match &caller.principal {
         Principal::Root => Asking::Root { account },
-        Principal::User { .. } => Asking::User { account, arn: caller.arn() },
-        Principal::Session { role_path, role, .. } => {
+        Principal::User { id, .. } => Asking::User { account, arn: caller.arn(), id: id.clone() },
+        Principal::Session { role_path, role, role_id, .. } => {
             let role_arn = format!("arn:aws:iam::{account}:role{role_path}{role}");
-            Asking::Session { account, arn: caller.arn(), role_arn }
+            Asking::Session { account, arn: caller.arn(), role_arn, role_id: role_id.clone() }
         }
         Principal::Anonymous => Asking::Anonymous,
     }

@@ -61,17 +61,21 @@ const TRIES: usize = 4;
 
 impl Identity {
     /// Makes an account, with the id given or a random one.
-    pub async fn create_account(&self, name: String, wanted: Option<AccountId>) -> Result<Account, Error> {
+    pub(crate) async fn create_account(&self, name: String, wanted: Option<AccountId>) -> Result<Account, Error> {
         self.change(async move |identity| {
             for _ in 0..TRIES {
                 let id = wanted.clone().unwrap_or_else(random_account);
                 let account = Account { id, name: name.clone(), created_at: Timestamp::now() };
                 match identity.inner.store.identity().create_account(account.clone()).await {
                     Ok(()) => {
-                        identity.publish(|next| next.put_account(account.clone()));
+                        identity.publish(|next| {
+                            // What was left of one that had its number went.
+                            next.drop_account(&account.id);
+                            next.put_account(account.clone());
+                        });
                         return Ok(account);
                     }
-                    Err(ChangeError::Refused(Refusal::Exists)) if wanted.is_none() => {}
+                    Err(ChangeError::Refused(Refusal::Exists | Refusal::InUse(_))) if wanted.is_none() => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -80,7 +84,7 @@ impl Identity {
         .await
     }
 
-    /// Removes an account with its users, roles, policies and keys.
+    /// Removes an account with all that the platform's database has of it.
     pub(crate) async fn delete_account(&self, id: AccountId) -> Result<(), Error> {
         self.change(async move |identity| {
             identity.inner.store.identity().delete_account(id.clone()).await?;
@@ -199,13 +203,24 @@ impl Identity {
         description: Option<String>,
         max_session_s: u32,
     ) -> Result<Role, Error> {
-        Document::parse(&trust, Kind::Trust, TRUST_CHARS_MAX)?;
+        let document = Document::parse(&trust, Kind::Trust, TRUST_CHARS_MAX)?;
         self.change(async move |identity| {
             let Draft { account, path, name, tags, boundary } = draft;
             identity.check_boundary(&account, boundary.as_deref())?;
-            let (id, created_at, grants) = (ids::unique("AROA"), Timestamp::now(), Grants::default());
-            let role =
-                Role { account, path, name, id, created_at, tags, trust, description, max_session_s, boundary, grants };
+            let role = Role {
+                account,
+                path,
+                name,
+                id: ids::unique("AROA"),
+                created_at: Timestamp::now(),
+                tags,
+                trust,
+                trusted: Some(identity.snapshot().ids_in(&document)),
+                description,
+                max_session_s,
+                boundary,
+                grants: Grants::default(),
+            };
             identity.inner.store.identity().create_role(role.clone()).await?;
             identity.publish(|next| next.put_role(role.clone()));
             Ok(role)
@@ -215,16 +230,18 @@ impl Identity {
 
     /// Changes a role, and answers it.
     pub async fn update_role(&self, account: AccountId, name: String, change: RoleChange) -> Result<Role, Error> {
-        if let Some(trust) = &change.trust {
-            Document::parse(trust, Kind::Trust, TRUST_CHARS_MAX)?;
-        }
+        let trust = match &change.trust {
+            Some(trust) => Some(Document::parse(trust, Kind::Trust, TRUST_CHARS_MAX)?),
+            None => None,
+        };
         self.change(async move |identity| {
+            let trusted = trust.map(|document| identity.snapshot().ids_in(&document));
             let amended = identity.inner.store.identity().amend_role(account, name, move |role| {
                 let RoleChange { description, max_session_s, trust } = change;
                 role.description = description.or_else(|| role.description.take());
                 role.max_session_s = max_session_s.unwrap_or(role.max_session_s);
                 if let Some(trust) = trust {
-                    role.trust = trust;
+                    (role.trust, role.trusted) = (trust, trusted);
                 }
                 Ok(())
             });
@@ -474,13 +491,13 @@ impl Identity {
         .await
     }
 
-    /// Adds or replaces tags, then removes those of the keys in `gone`.
+    /// Removes the tags of the keys in `gone`, then adds or replaces `tags`. Keys have no case: a tag takes the place of one whose
+    /// key is spelled otherwise (source: IAM user guide, «Tags for IAM resources»).
     pub async fn tag(&self, account: AccountId, what: Tagged, tags: Tags, gone: Vec<String>) -> Result<(), Error> {
         let amend = move |now: &mut Tags| {
+            let is_named = |key: &str| tags.keys().chain(&gone).any(|named| named.eq_ignore_ascii_case(key));
+            now.retain(|key, _| !is_named(key));
             now.extend(tags);
-            for key in gone {
-                now.remove(&key);
-            }
             if now.len() > TAGS_MAX { Err(Quota::Tags) } else { Ok(()) }
         };
         self.change(async move |identity| {
@@ -520,7 +537,7 @@ impl Identity {
     }
 
     /// Makes the next snapshot of the current one. Called by who has the turn alone.
-    fn publish(&self, change: impl FnOnce(&mut Snapshot)) {
+    pub(super) fn publish(&self, change: impl FnOnce(&mut Snapshot)) {
         let mut next = Snapshot::clone(&self.snapshot());
         change(&mut next);
         self.inner.snapshot.store(next.into());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 pub use updraft_engine::policy::{Document, Error, Kind, bytes_max, is_principal};
+use updraft_types::iam::PrincipalIds;
 
 /// More than any document is, since each was bounded when it was stored.
 const STORED_CHARS_MAX: usize = 131_072;
@@ -18,6 +19,18 @@ pub(crate) fn stored(text: &str, kind: Kind, name: &str) -> Arc<Document> {
         },
         Arc::new,
     )
+}
+
+/// Reads a document with principals from the store, who are those of `ids`, statement by statement.
+pub(crate) fn stored_for<'a>(
+    text: &str,
+    kind: Kind,
+    name: &str,
+    ids: impl IntoIterator<Item = Option<&'a PrincipalIds>>,
+) -> Arc<Document> {
+    let mut document = stored(text, kind, name);
+    Arc::make_mut(&mut document).bind(ids);
+    document
 }
 
 /// What denies everything to whom it is attached.

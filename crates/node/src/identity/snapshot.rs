@@ -13,7 +13,7 @@ use updraft_types::{
 };
 
 use super::{
-    document::{Document, Kind, closed, stored},
+    document::{Document, Kind, closed, stored, stored_for},
     managed,
 };
 
@@ -351,7 +351,8 @@ impl Snapshot {
     }
 
     pub(super) fn put_role(&mut self, role: Role) {
-        let trust = stored(&role.trust, Kind::Trust, &role.arn());
+        let ids = role.trusted.iter().flatten().map(Some);
+        let trust = stored_for(&role.trust, Kind::Trust, &role.arn(), ids);
         let entry = RoleEntry { inline: compiled(&role.grants), trust, record: role };
         self.of(&entry.account.clone()).roles.insert(entry.name.clone(), Arc::new(entry));
     }

@@ -1,10 +1,11 @@
 //! Log groups as CloudWatch Logs has them. What the store remembers is passed through; what is added is that readers
 //! see all that was written before they asked, that followers hear of lines put by hand, and filter patterns.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use updraft_engine::filter_pattern::FilterPattern;
 use updraft_store::Logs;
+use updraft_types::LogGroupId;
 
 use super::Handle;
 
@@ -21,6 +22,11 @@ impl Handle {
     pub async fn groups(&self) -> &Logs {
         self.flush().await;
         self.hub.store.logs()
+    }
+
+    /// A group's tags; `None` if there is no such group. What is still to be written has no part in them.
+    pub async fn tags(&self, group: LogGroupId) -> Result<Option<BTreeMap<String, String>>, stored::Error> {
+        Ok(self.hub.store.logs().group(group).await?.map(|group| group.tags))
     }
 
     /// A page of a group's lines, of those that `pattern` selects; `None` if there is no such group.

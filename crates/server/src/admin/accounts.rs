@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `GET accounts` | | `[{"account", "name", "created_at_ms", "functions", "is_platform"}]` |
 //! | `POST accounts` | `{"name", "account"?}` | 201, the account and `"key"`, the root user's first |
-//! | `DELETE accounts/ID` | | 204; 409 while it has functions |
+//! | `DELETE accounts/ID` | | 204, with all that it has; 409 while it has functions |
 //! | `GET accounts/ID/keys` | | `[{"access_key_id", "status", "created_at_ms"}]` |
 //! | `POST accounts/ID/keys` | | 201, the key with `"secret_access_key"` |
 //! | `PUT accounts/ID/keys/KEY` | `{"status": "Active" \| "Inactive"}` | 204 |
@@ -141,7 +141,7 @@ async fn create(scope: &Scope<'_>, draft: Draft) -> Result<Response<Body>, Error
         }
     };
     let identity = scope.node.identity();
-    let account = identity.create_account(draft.name, wanted).await.map_err(Error::identity)?;
+    let account = scope.node.create_account(draft.name, wanted).await.map_err(Error::identity)?;
     let (key, secret) = identity.create_key(account.id.clone(), None).await.map_err(Error::identity)?;
     let view = AccountView {
         account: &account.id,

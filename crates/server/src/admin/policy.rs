@@ -59,17 +59,23 @@ pub(super) async fn check(scope: &Scope<'_>, body: &Held) -> Result<Response<Bod
     };
     let owner: Option<AccountId> = question.resource.split(':').nth(4).and_then(|account| account.parse().ok());
     let policy = authorize::policy_of(scope, &question.resource);
+    let tags = authorize::tags_of(scope, &question.resource);
     let keys: Vec<(&str, &str)> = question.context.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    let explained = scope.explain(
-        &caller,
-        &Act {
-            action: &question.action,
-            resource: &question.resource,
-            owner: owner.as_ref().unwrap_or(scope.account()),
-            policy: policy.as_deref(),
-            keys: &keys,
-        },
-    );
+    let act = Act {
+        action: &question.action,
+        resource: &question.resource,
+        owner: owner.as_ref().unwrap_or(scope.account()),
+        policy: policy.as_deref(),
+        tags: tags.as_ref(),
+        keys: &keys,
+    };
+    // Of $LATEST the function's own policy is asked for what it denies, under either name.
+    let denied = question.resource.strip_suffix(":$LATEST").and_then(|plain| {
+        let policy = authorize::policy_of(scope, plain)?;
+        let denied = |resource| scope.explain_denials(&caller, &Act { resource, policy: Some(&policy), ..act });
+        denied(act.resource).or_else(|| denied(plain))
+    });
+    let explained = denied.unwrap_or_else(|| scope.explain(&caller, &act));
     let answer = Answer {
         principal: caller.arn(),
         allowed: explained.is_allowed,

@@ -37,7 +37,7 @@ pub(super) fn not_found(noun: Noun, form: &Form) -> ApiError {
         }
         Noun::InlinePolicy => format!("The {kind} policy with name {} cannot be found.", named("PolicyName")),
         Noun::AccessKey => format!("The Access Key with id {} cannot be found.", named("AccessKeyId")),
-        Noun::Account => "The account cannot be found.".to_owned(),
+        Noun::Account | Noun::Function => "The account cannot be found.".to_owned(),
     })
 }
 

@@ -27,6 +27,7 @@ use crate::{
     body::Held,
     query_protocol::{self, Form, Xml},
     scope::{Act, Scope},
+    tags::borrowed,
 };
 
 /// The service's XML namespace.
@@ -51,10 +52,10 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
         return Err(ApiError::invalid_token());
     }
     let action = format!("iam:{}", form.action());
-    let keys = resource::keys(scope, &form);
-    let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let (tags, keys) = (resource::tags(scope, &form), resource::keys(scope, &form));
+    let (tags, keys) = (tags.as_ref(), &borrowed(&keys));
     for resource in resource::of(scope, &form) {
-        let act = Act { action: &action, resource: &resource, owner: scope.account(), policy: None, keys: &keys };
+        let act = Act { action: &action, resource: &resource, owner: scope.account(), policy: None, tags, keys };
         let allowed = scope.authorize_act(&act);
         allowed.map_err(|denied| ApiError::denied(&denied, Protocol::Query { namespace: NAMESPACE }))?;
     }

@@ -29,7 +29,7 @@ pub(super) async fn create(call: &Call<'_>) -> Told {
     let path = checked.path();
     let document = checked.document("PolicyDocument");
     let description = checked.optional("Description", 0, 1_000);
-    let tags = tags::read(call.form, &mut checked);
+    let tags = tags::read(call.form, &mut checked, tags::TWICE);
     checked.done()?;
     let draft = Draft { account: call.scope.account().clone(), path, name, tags, boundary: None };
     let policy = call.scope.node.identity().create_policy(draft, document, description).await;

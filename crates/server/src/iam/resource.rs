@@ -3,9 +3,15 @@
 //! The operation's name says which parameter names its resource; every other parameter is left aside, so that none can
 //! pass for it.
 
+use std::collections::BTreeMap;
+
 use updraft_types::Principal;
 
-use crate::{query_protocol::Form, scope::Scope};
+use crate::{
+    query_protocol::Form,
+    scope::Scope,
+    tags::{Keys, brought, taken_away},
+};
 
 /// The ARNs that an operation's permission is asked for, each of them; `*` where there is none.
 pub(super) fn of(scope: &Scope<'_>, form: &Form) -> Vec<String> {
@@ -14,10 +20,9 @@ pub(super) fn of(scope: &Scope<'_>, form: &Form) -> Vec<String> {
     let snapshot = scope.node.identity().snapshot();
     let members = snapshot.members(account);
     // What is to be made has the path that is asked for, all else the one that it has.
-    let is_new = matches!(action, "CreateUser" | "CreateGroup" | "CreateRole" | "CreatePolicy");
     let path = |kind: &str, name: &str| {
         let path = match kind {
-            _ if is_new => form.get("Path").map(str::to_owned),
+            _ if is_new(action) => form.get("Path").map(str::to_owned),
             "user" => members.user(name).map(|user| user.path.clone()),
             "group" => members.group(name).map(|group| group.path.clone()),
             _ => members.role(name).map(|role| role.path.clone()),
@@ -40,8 +45,7 @@ pub(super) fn of(scope: &Scope<'_>, form: &Form) -> Vec<String> {
     if matches!(action, "ListRoles" | "ListUsers" | "ListPolicies" | "ListGroups") {
         return vec![everything()];
     }
-    // Who puts users into groups is asked about the group.
-    if action.contains("Group") && action != "ListGroupsForUser" {
+    if is_of_group(action) {
         let name = form.get("GroupName");
         let named = name.map_or_else(everything, |name| arn("group", name));
         let moved = moved("group", name.filter(|_| action == "UpdateGroup"), "NewGroupName");
@@ -67,9 +71,29 @@ pub(super) fn of(scope: &Scope<'_>, form: &Form) -> Vec<String> {
     vec![policy.unwrap_or_else(everything)]
 }
 
+/// The tags of the user, role or policy that an operation acts on; groups have none, nor has what is to be made.
+pub(super) fn tags(scope: &Scope<'_>, form: &Form) -> Option<BTreeMap<String, String>> {
+    let action = form.action();
+    let snapshot = scope.node.identity().snapshot();
+    let members = snapshot.members(scope.account());
+    if is_new(action) || is_of_group(action) {
+        None
+    } else if action.contains("Role") {
+        members.role(form.get("RoleName")?).map(|role| role.tags.clone())
+    } else if action.contains("User") || action.contains("AccessKey") {
+        let own = match &scope.caller.principal {
+            Principal::User { name, .. } => Some(name.as_str()),
+            _ => None,
+        };
+        members.user(form.get("UserName").or(own)?).map(|user| user.tags.clone())
+    } else {
+        members.policy(form.get("PolicyArn")?).map(|policy| policy.tags.clone())
+    }
+}
+
 /// The condition keys of an operation: the permissions boundary that a user or role is to have, where the operation sets it, or
-/// else has; and the policy that is attached or detached.
-pub(super) fn keys(scope: &Scope<'_>, form: &Form) -> Vec<(&'static str, String)> {
+/// else has; the policy that is attached or detached; and the tags that it brings or takes away.
+pub(super) fn keys(scope: &Scope<'_>, form: &Form) -> Keys {
     let action = form.action();
     let snapshot = scope.node.identity().snapshot();
     let members = snapshot.members(scope.account());
@@ -89,6 +113,23 @@ pub(super) fn keys(scope: &Scope<'_>, form: &Form) -> Vec<(&'static str, String)
         _ => has(),
     };
     let policy = form.get("PolicyArn").filter(|_| action.starts_with("Attach") || action.starts_with("Detach"));
-    let policy = policy.map(|arn| ("iam:PolicyARN", arn.to_owned()));
-    boundary.map(|arn| ("iam:PermissionsBoundary", arn)).into_iter().chain(policy).collect()
+    let policy = policy.map(|arn| ("iam:PolicyARN".to_owned(), arn.to_owned()));
+    let tags = match action {
+        "CreateUser" | "CreateRole" | "CreatePolicy" | "TagUser" | "TagRole" | "TagPolicy" => {
+            brought(form.pairs("Tags"))
+        }
+        "UntagUser" | "UntagRole" | "UntagPolicy" => taken_away(form.list("TagKeys")),
+        _ => Keys::new(),
+    };
+    boundary.map(|arn| ("iam:PermissionsBoundary".to_owned(), arn)).into_iter().chain(policy).chain(tags).collect()
+}
+
+/// Whether an operation makes what it acts on.
+fn is_new(action: &str) -> bool {
+    matches!(action, "CreateUser" | "CreateGroup" | "CreateRole" | "CreatePolicy")
+}
+
+/// Whether an operation acts on a group. Who puts users into groups is asked about the group.
+fn is_of_group(action: &str) -> bool {
+    action.contains("Group") && action != "ListGroupsForUser"
 }

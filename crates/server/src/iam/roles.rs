@@ -24,7 +24,7 @@ pub(super) async fn create(call: &Call<'_>) -> Told {
     let trust = checked.document("AssumeRolePolicyDocument");
     let description = checked.optional("Description", 0, 1_000);
     let max_session_s = checked.number("MaxSessionDuration", SESSION_S_MIN, SESSION_S_MAX);
-    let tags = tags::read(call.form, &mut checked);
+    let tags = tags::read(call.form, &mut checked, tags::TWICE);
     let boundary = checked.optional("PermissionsBoundary", 20, 2_048);
     checked.done()?;
     let draft = Draft { account: call.scope.account().clone(), path, name, tags, boundary };

@@ -1,4 +1,7 @@
 //! Tags, of users, roles and policies alike: the operation's name says of which.
+//!
+//! Keys are kept as they are written and have no case: nothing has two that differ in that alone, for conditions could not tell
+//! them apart (source: IAM user guide, «Tags for IAM resources»).
 
 use updraft_node::identity::{Noun, Tagged, Tags};
 use updraft_types::iam::TAGS_MAX;
@@ -7,16 +10,19 @@ use super::{Call, Told, failure, page::Page, policies, roles};
 use crate::{
     api_error::ApiError,
     query_protocol::{Checked, Form, Xml},
+    tags::twice,
 };
 
 /// Longest key, characters.
 const KEY_CHARS_MAX: usize = 128;
 /// Longest value, characters.
 const VALUE_CHARS_MAX: usize = 256;
+/// What a key that is there twice is to IAM.
+pub(super) const TWICE: &str = "InvalidInput";
 
 pub(super) async fn add(call: &Call<'_>) -> Told {
     let mut checked = Checked::new(call.form);
-    let tags = read(call.form, &mut checked);
+    let tags = read(call.form, &mut checked, TWICE);
     checked.done()?;
     change(call, tags, Vec::new()).await
 }
@@ -66,9 +72,13 @@ fn named(call: &Call<'_>) -> Result<Tagged, ApiError> {
     Ok(what)
 }
 
-/// The tags of a request.
-pub(crate) fn read(form: &Form, checked: &mut Checked<'_>) -> Tags {
+/// The tags of a request. A key that is there twice is refused, with the service's code for that.
+pub(crate) fn read(form: &Form, checked: &mut Checked<'_>, code_of_twice: &'static str) -> Tags {
     let pairs = form.pairs("Tags");
+    if twice(pairs.iter().map(|(key, _)| *key)).is_some() {
+        let text = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
+        checked.refuse(ApiError::bad_request(code_of_twice, text));
+    }
     if pairs.len() > TAGS_MAX {
         let text = format!("[{} tags]", pairs.len());
         checked.add("Tags", &text, &format!("Member must have length less than or equal to {TAGS_MAX}"));

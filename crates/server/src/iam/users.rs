@@ -22,7 +22,7 @@ pub(super) async fn create(call: &Call<'_>) -> Told {
     let mut checked = Checked::new(call.form);
     let name = checked.name("UserName", NAME_CHARS_MAX);
     let path = checked.path();
-    let tags = tags::read(call.form, &mut checked);
+    let tags = tags::read(call.form, &mut checked, tags::TWICE);
     let boundary = checked.optional("PermissionsBoundary", 20, 2_048);
     checked.done()?;
     let draft = Draft { account: call.scope.account().clone(), path, name, tags, boundary };

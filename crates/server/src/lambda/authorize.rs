@@ -3,7 +3,7 @@
 //! A function of another account is reached by its ARN, if that account's resource policy and the caller's own policies
 //! both allow it. Whether it exists has no part in the answer to whoever may not use it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::request::Parts;
 use updraft_node::{Context, identity::document::Document};
@@ -20,7 +20,9 @@ use crate::{
     body::Held,
     doors::Doors,
     error::Error,
+    logs::{self, Unauthorized},
     scope::{Act, Scope},
+    tags::borrowed,
 };
 
 /// What a call of a function's URL needs, the first since there are URLs, the second since October 2025 (source: Lambda
@@ -47,7 +49,7 @@ pub(super) async fn check(
     let target = match operation.on {
         On::Body => return Ok(()),
         On::Account => return Ok(scope.authorize(&action, "*")?),
-        On::Layer => return Ok(scope.authorize(&action, &layer(scope, operation, parameters, query))?),
+        On::Layer => return on_layer(scope, &action, &layer(scope, operation, parameters, query)),
         On::Function => target(scope, name, query).map(|target| Target { qualifier: None, ..target }),
         On::Version => target(scope, name, query),
         On::Arn => target(scope, name, &Query::new(None)),
@@ -61,29 +63,36 @@ pub(super) async fn check(
     let id = target.id.as_ref().filter(|id| id.account == *scope.account());
     let function = id.and_then(|id| scope.node.catalog().get(id).cloned());
     let named = condition_keys::Named { function: function.as_deref(), qualifier: target.qualifier.as_deref() };
-    let keys = condition_keys::of(scope, operation.name, &named, parameters, body).await?;
-    let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    target.check(scope, &action, &keys)
+    let request = condition_keys::Request { operation: operation.name, parameters, query, body };
+    let keys = condition_keys::of(scope, &named, &request).await?;
+    target.check(scope, &action, &borrowed(&keys))
 }
 
-/// Asks for the creation of a function with these layers.
-pub(super) fn create(scope: &Scope<'_>, id: &FunctionId, layers: &[String]) -> Result<(), Error> {
+/// Asks for the creation of a function with these layers and tags.
+pub(super) fn create(
+    scope: &Scope<'_>,
+    id: &FunctionId,
+    layers: &[String],
+    tags: &BTreeMap<String, String>,
+) -> Result<(), Error> {
     let (action, resource) = ("lambda:CreateFunction", &id.arn(scope.node.region()));
-    let keys = condition_keys::layers(scope, layers);
-    let keys: Vec<(&str, &str)> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    Ok(scope.authorize_act(&Act { action, resource, owner: scope.account(), policy: None, keys: &keys })?)
+    let mut keys = condition_keys::layers(scope, layers);
+    keys.extend(condition_keys::tagged(tags));
+    let keys = &borrowed(&keys);
+    Ok(scope.authorize_act(&Act { action, resource, owner: scope.account(), policy: None, tags: None, keys })?)
 }
 
-/// Asks whether the caller may give a function this role, which has to be of its own account, and whether Lambda could do
-/// anything with it.
-pub(super) fn pass_role(scope: &Scope<'_>, role: &str) -> Result<(), Error> {
-    if role.split(':').nth(4) != Some(scope.account().as_str()) {
+/// Asks whether the caller may give a function of account `owner` this role, and whether Lambda could do anything with it. The
+/// role has to be of the function's account, and is passed by nobody from another.
+pub(super) fn pass_role(scope: &Scope<'_>, owner: &AccountId, role: &str) -> Result<(), Error> {
+    if role.split(':').nth(4) != Some(owner.as_str()) || owner != scope.account() {
         return Err(Error::cross_account_role());
     }
     let keys = &[("iam:PassedToService", "lambda.amazonaws.com")];
-    let act = Act { action: "iam:PassRole", resource: role, owner: scope.account(), policy: None, keys };
-    scope.authorize_act(&act)?;
-    match !scope.has_real_roles || scope.node.identity().snapshot().lambda_may_assume(role) {
+    let snapshot = scope.node.identity().snapshot();
+    let tags = snapshot.role_by_arn(role).map(|role| &role.tags);
+    scope.authorize_act(&Act { action: "iam:PassRole", resource: role, owner, policy: None, tags, keys })?;
+    match !scope.has_real_roles || snapshot.lambda_may_assume(role) {
         true => Ok(()),
         false => Err(Error::invalid_parameter("The role defined for the function cannot be assumed by Lambda.")),
     }
@@ -119,7 +128,10 @@ pub(crate) fn may_call_open_url<'a>(
     is_open || {
         let resource = resource();
         let policy = Some(policy.document.as_ref());
-        let act = Act { action: URL_ACTIONS[0], resource: &resource, owner: &function.id.account, policy, keys };
+        // A version has none of its own.
+        let tags = catalog.get(&function.id).map(|latest| &latest.tags);
+        let owner = &function.id.account;
+        let act = Act { action: URL_ACTIONS[0], resource: &resource, owner, policy, tags, keys };
         scope().authorize_each(&act, &URL_ACTIONS).is_ok()
     }
 }
@@ -151,24 +163,51 @@ impl<Q: AsRef<str>> Target<Q> {
         let qualifier = self.qualifier.as_ref().map(Q::as_ref);
         let resource = match qualifier {
             Some(qualifier) => format!("{plain}:{qualifier}"),
-            None => plain,
+            None => plain.clone(),
         };
         let catalog = scope.node.catalog();
-        let policy = self.id.as_ref().and_then(|id| catalog.policy(id, qualifier.unwrap_or_default()));
         let is_spared = scope.is_root_of(&self.account) && NEVER_LOCKED.contains(&action);
-        let policy = policy.filter(|_| !is_spared).map(|policy| policy.document.as_ref());
-        Ok(scope.authorize_act(&Act { action, resource: &resource, owner: &self.account, policy, keys })?)
+        let policy = |qualifier: &str| {
+            let policy = catalog.policy(self.id.as_ref()?, qualifier).filter(|_| !is_spared)?;
+            Some(policy.document.as_ref())
+        };
+        let policy_of_this = policy(qualifier.unwrap_or_default());
+        let function = self.id.as_ref().and_then(|id| catalog.get(id));
+        let tags = function.map(|function| &function.tags);
+        let act = Act { action, resource: &resource, owner: &self.account, policy: policy_of_this, tags, keys };
+        // That is the function as it is now, and has no policy of its own: what the function's denies, under either name, is not
+        // to be had by saying so. What it allows is for those who do not.
+        if qualifier == Some("$LATEST") {
+            for resource in [&resource, &plain] {
+                scope.check_denials(&Act { resource, policy: policy(""), ..act })?;
+            }
+        }
+        let told = scope.authorize_act(&act);
+        // Whoever is not let in whatever another account's function is tagged with does not learn that by conditions of its own.
+        if told.is_err() && self.account != *scope.account() {
+            scope.authorize_act(&Act { tags: None, ..act })?;
+        }
+        Ok(told?)
     }
+}
+
+/// The function of the caller's account that an ARN names, and the ARN's qualifier.
+fn own_by_arn<'a>(scope: &Scope<'_>, arn: &'a str) -> Option<(FunctionId, Option<&'a str>)> {
+    let named = name::parse(arn, Pattern::Namespaced).filter(|_| arn.starts_with("arn:"))?;
+    let is_own = named.account == Some(scope.account().as_str());
+    is_own.then_some((scope.id(named.name.parse().ok()?), named.qualifier))
 }
 
 /// The policy of a function of the caller's account that an ARN names.
 pub(crate) fn policy_of(scope: &Scope<'_>, arn: &str) -> Option<Arc<Document>> {
-    let named = name::parse(arn, Pattern::Namespaced).filter(|_| arn.starts_with("arn:"))?;
-    if named.account != Some(scope.account().as_str()) {
-        return None;
-    }
-    let id = scope.id(named.name.parse().ok()?);
-    scope.node.catalog().policy(&id, named.qualifier.unwrap_or_default()).map(|policy| policy.document.clone())
+    let (id, qualifier) = own_by_arn(scope, arn)?;
+    scope.node.catalog().policy(&id, qualifier.unwrap_or_default()).map(|policy| policy.document.clone())
+}
+
+/// The tags of a function of the caller's account that an ARN names.
+pub(crate) fn tags_of(scope: &Scope<'_>, arn: &str) -> Option<BTreeMap<String, String>> {
+    let (id, _) = own_by_arn(scope, arn)?;
+    scope.node.catalog().get(&id).map(|function| function.tags.clone())
 }
 
 /// The ARN of the layer or layer version that an operation acts on, made of what the operation itself will read of the
@@ -198,7 +237,15 @@ pub(super) fn layer_version(scope: &Scope<'_>, arn: &str) -> Option<String> {
 /// to give, too, which `layers` asks.
 pub(crate) fn read_layer(scope: &Scope<'_>, arn: &str) -> Result<(), Error> {
     let arn = layer_version(scope, arn).unwrap_or_else(|| "*".to_owned());
-    Ok(scope.authorize("lambda:GetLayerVersion", &arn)?)
+    on_layer(scope, "lambda:GetLayerVersion", &arn)
+}
+
+/// Asks the caller's own policies about a layer, of whatever account: what that account's say, `layers` asks. Whose it is,
+/// conditions are told all the same.
+fn on_layer(scope: &Scope<'_>, action: &str, arn: &str) -> Result<(), Error> {
+    let owner = arn.split(':').nth(4).unwrap_or(scope.account().as_str());
+    let keys = &[("aws:ResourceAccount", owner)];
+    Ok(scope.authorize_act(&Act { action, resource: arn, owner: scope.account(), policy: None, tags: None, keys })?)
 }
 
 /// What the admin door's requests about a function are asked for as.
@@ -211,20 +258,21 @@ pub(crate) fn check_named(scope: &Scope<'_>, action: &str, segment: &str) -> Res
 
 /// Asks whether the caller may read the log of a function of its account: `logs:FilterLogEvents` of the function's group. To
 /// whoever may not, a function that is not there has the same group as one whose author chose none.
-pub(crate) fn read_logs(scope: &Scope<'_>, segment: &str) -> Result<(), Error> {
+pub(crate) async fn read_logs(scope: &Scope<'_>, segment: &str) -> Result<(), Error> {
     let text = name::decoded(segment);
     let usual = format!("/aws/lambda/{text}");
     let found = text.parse().ok().and_then(|name| scope.node.catalog().get(&scope.id(name)).cloned());
     let chosen = found.and_then(|function| function.configuration.log_group.clone());
-    let may = |group: &str| {
-        let group = format!("arn:aws:logs:{}:{}:log-group:{group}", scope.node.region(), scope.account());
-        crate::logs::authorize(scope, "FilterLogEvents", &[group])
-    };
-    match chosen.as_deref().map(may) {
-        None => Ok(may(&usual)?),
-        Some(Ok(())) => Ok(()),
-        Some(Err(denied)) => Err(may(&usual).err().unwrap_or(denied).into()),
+    let Some(chosen) = chosen else { return Ok(may_filter(scope, &usual).await?) };
+    match may_filter(scope, &chosen).await {
+        Ok(()) => Ok(()),
+        Err(denied) => Err(may_filter(scope, &usual).await.err().unwrap_or(denied).into()),
     }
+}
+
+async fn may_filter(scope: &Scope<'_>, group: &str) -> Result<(), Unauthorized> {
+    let group = format!("arn:aws:logs:{}:{}:log-group:{group}", scope.node.region(), scope.account());
+    logs::authorize(scope, "FilterLogEvents", &[group], &[]).await
 }
 
 /// The action that a request to the admin door about a function is.

@@ -35,6 +35,7 @@ pub(super) struct Source {
     s3_bucket: Value,
     s3_key: Value,
     s3_object_version: Value,
+    s3_object_storage_mode: Value,
     image_uri: Option<String>,
     #[serde(rename = "SourceKMSKeyArn")]
     source_kms_key_arn: Value,
@@ -48,6 +49,7 @@ impl Source {
             ("Code.S3Bucket", &self.s3_bucket),
             ("Code.S3Key", &self.s3_key),
             ("Code.S3ObjectVersion", &self.s3_object_version),
+            ("Code.S3ObjectStorageMode", &self.s3_object_storage_mode),
             ("Code.SourceKMSKeyArn", &self.source_kms_key_arn),
         ])?;
         match (package, self.image_uri, self.zip_file) {

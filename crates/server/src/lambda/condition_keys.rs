@@ -1,26 +1,38 @@
-//! The condition keys of Lambda's own that a request gives by its body, or by what it changes (source: the service authorization
-//! reference of Lambda): `lambda:FunctionUrlAuthType`, `lambda:Layer` and `lambda:Principal`.
+//! The condition keys that a request gives by its body, or by what it changes (source: the service authorization reference of
+//! Lambda): `lambda:FunctionUrlAuthType`, `lambda:Layer`, `lambda:Principal`, and those of the tags that it brings or takes away.
 //!
 //! They are read as the operation itself reads them, and before it: a body that it could read otherwise is refused here.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
 use updraft_types::{AliasName, Function, function::UrlAuth};
 
-use super::{authorize, name, permissions, read_json};
-use crate::{body::Held, error::Error, scope::Scope};
+use super::{authorize, name, permissions, query::Query, read_json, tags as of_functions};
+use crate::{
+    body::Held,
+    error::Error,
+    scope::Scope,
+    tags::{self, Keys},
+};
 
 const URL_AUTH: &str = "lambda:FunctionUrlAuthType";
 const LAYER: &str = "lambda:Layer";
 const PRINCIPAL: &str = "lambda:Principal";
 
-/// Keys with one value each; one with several stands there several times.
-pub(super) type Keys = Vec<(&'static str, String)>;
-
 /// What a request is about, as far as it is there and the caller's account's.
 pub(super) struct Named<'a> {
     pub(super) function: Option<&'a Function>,
     pub(super) qualifier: Option<&'a str>,
+}
+
+/// The request itself.
+pub(super) struct Request<'a> {
+    pub(super) operation: &'static str,
+    pub(super) parameters: &'a [&'a str],
+    pub(super) query: &'a Query<'a>,
+    pub(super) body: &'a Held,
 }
 
 #[derive(Default, Deserialize)]
@@ -43,19 +55,15 @@ struct Permission {
 }
 
 /// The keys of one operation on a function.
-pub(super) async fn of(
-    scope: &Scope<'_>,
-    operation: &str,
-    named: &Named<'_>,
-    parameters: &[&str],
-    body: &Held,
-) -> Result<Keys, Error> {
+pub(super) async fn of(scope: &Scope<'_>, named: &Named<'_>, request: &Request<'_>) -> Result<Keys, Error> {
+    let Request { operation, parameters, query, body } = *request;
+    let keys_of = |keys: Vec<(&str, String)>| keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     Ok(match operation {
         "CreateFunctionUrlConfig" | "UpdateFunctionUrlConfig" => {
             let Url { auth_type } = read_json(body).await?;
             // What an update leaves out stays as it is.
             let auth = auth_type.or_else(|| url_auth(scope, named).filter(|_| operation == "UpdateFunctionUrlConfig"));
-            auth.map(|auth| (URL_AUTH, auth)).into_iter().collect()
+            keys_of(auth.map(|auth| (URL_AUTH, auth)).into_iter().collect())
         }
         "UpdateFunctionConfiguration" => {
             let Layers { layers: asked } = read_json(body).await?;
@@ -69,21 +77,31 @@ pub(super) async fn of(
                 None => vec![text],
             });
             let auth = function_url_auth_type.map(|auth| (URL_AUTH, auth));
-            principals.into_iter().flatten().map(|text| (PRINCIPAL, text)).chain(auth).collect()
+            keys_of(principals.into_iter().flatten().map(|text| (PRINCIPAL, text)).chain(auth).collect())
         }
         "RemovePermission" => {
             let sid = name::decoded(parameters.get(1).copied().unwrap_or_default());
             let removed = removed(named, &sid).map(|principal| principals(&principal));
-            removed.into_iter().flatten().map(|text| (PRINCIPAL, text)).collect()
+            keys_of(removed.into_iter().flatten().map(|text| (PRINCIPAL, text)).collect())
         }
+        "TagResource" => {
+            let of_functions::Request { tags } = read_json(body).await?;
+            tagged(&tags.unwrap_or_default())
+        }
+        "UntagResource" => tags::taken_away(of_functions::keys(query).iter().map(String::as_str)),
         _ => Keys::new(),
     })
+}
+
+/// The tags that a function is to have.
+pub(super) fn tagged(tags: &BTreeMap<String, String>) -> Keys {
+    tags::brought(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
 /// The layers that a function is to have, each written in the one way that means it.
 pub(super) fn layers(scope: &Scope<'_>, arns: &[String]) -> Keys {
     let written = |arn: &String| authorize::layer_version(scope, arn).unwrap_or_else(|| arn.clone());
-    arns.iter().map(|arn| (LAYER, written(arn))).collect()
+    arns.iter().map(|arn| (LAYER.to_owned(), written(arn))).collect()
 }
 
 /// The AuthType of the URL that is there.

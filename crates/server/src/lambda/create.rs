@@ -46,10 +46,10 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
     violations.check()?;
     let name = name::resolve_new(scope, &request.function_name.unwrap_or_default())?;
     let arns = request.configuration.layers.clone().unwrap_or_default();
-    authorize::create(scope, &scope.id(name.clone()), &arns)?;
-    authorize::pass_role(scope, request.configuration.role.as_deref().unwrap_or_default())?;
+    authorize::create(scope, &scope.id(name.clone()), &arns, &tags)?;
+    authorize::pass_role(scope, scope.account(), request.configuration.role.as_deref().unwrap_or_default())?;
     let package = if request.package_type.as_deref() == Some("Image") { PackageType::Image } else { PackageType::Zip };
-    tags::check_count(tags.len())?;
+    tags::check(&BTreeMap::new(), &tags)?;
     let mut change = request.configuration.into_change()?;
     change.check_package(package, &arns)?;
     let (runtime, handler) = match (package, change.runtime, change.handler.take()) {
@@ -61,7 +61,7 @@ pub(super) async fn create(scope: &Scope<'_>, body: &Held) -> Result<Response<Bo
             ));
         }
     };
-    change.layers = Some(layers::resolve(scope, &arns).await?);
+    change.layers = Some(layers::resolve(scope, scope.account(), &arns).await?);
     let source = request.code.unwrap_or_default().into_source(package, "creating")?;
     // The role is among what changes.
     let mut configuration = Configuration::new(runtime, handler, "");

@@ -33,6 +33,10 @@ const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 /// The status of an HTTP function's answer, which Invoke has no place for. Ours.
 const HTTP_STATUS: HeaderName = HeaderName::from_static("x-updraft-http-status");
 
+/// Headers that stand for members of Invoke and InvokeWithResponseStream which are not there yet (source: the service model).
+const UNSUPPORTED: [(&str, &str); 2] =
+    [("x-amz-tenant-id", "TenantId"), ("x-amz-durable-execution-name", "DurableExecutionName")];
+
 /// The invocation types of Invoke.
 const KINDS: [&str; 3] = ["Event", "RequestResponse", "DryRun"];
 
@@ -65,6 +69,10 @@ impl Options {
             violations.one_of("logType", log_type, &["None", "Tail"]);
         }
         violations.check()?;
+        let is_asked = |header: &str| headers.get(header).is_some_and(|value| !value.is_empty());
+        if let Some((_, member)) = UNSUPPORTED.iter().find(|(header, _)| is_asked(header)) {
+            return Err(Error::unsupported_member(member));
+        }
         let client_context = text("x-amz-client-context").map(|context| {
             let decoded = BASE64.decode(context.as_bytes()).ok()?;
             // Compact, so that it fits into a header on its way to the runtime.
@@ -272,6 +280,14 @@ mod tests {
         assert_eq!(asked, Ok(expected));
         for bad in [("x-amz-invocation-type", "x"), ("x-amz-log-type", "x"), ("x-amz-client-context", "!")] {
             assert!(options(&[bad]).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn members_that_are_not_there_are_refused_by_name() {
+        for (header, member) in UNSUPPORTED {
+            assert_eq!(options(&[(header, "x")]), Err(Error::unsupported_member(member)));
+            assert!(options(&[(header, "")]).is_ok(), "{header}");
         }
     }
 

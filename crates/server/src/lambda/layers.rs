@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use updraft_node::layers::{Draft, Error as LayerError, Filter};
 use updraft_types::{
-    Body, LayerName, LayerVersionId, Region, Timestamp,
+    AccountId, Body, LayerName, LayerVersionId, Region, Timestamp,
     function::Architecture,
-    layer::{LayerUse, LayerVersion},
+    layer::{LayerUse, LayerVersion, may_use_layer},
     limits::LAYERS_MAX,
 };
 
@@ -109,6 +109,7 @@ struct Content {
     s3_bucket: Value,
     s3_key: Value,
     s3_object_version: Value,
+    s3_object_storage_mode: Value,
 }
 
 #[derive(Serialize)]
@@ -218,6 +219,7 @@ pub(super) async fn publish(
         ("Content.S3Bucket", &content.s3_bucket),
         ("Content.S3Key", &content.s3_key),
         ("Content.S3ObjectVersion", &content.s3_object_version),
+        ("Content.S3ObjectStorageMode", &content.s3_object_storage_mode),
     ])?;
     let Some(Blob(zip)) = content.zip_file else {
         return Err(Error::invalid_parameter("Please provide a source for your layer's content."));
@@ -407,8 +409,9 @@ pub(super) fn violations(arns: &[String], violations: &mut Violations) {
     }
 }
 
-/// The layers that a function names, as it will have them.
-pub(super) async fn resolve(scope: &Scope<'_>, arns: &[String]) -> Result<Vec<LayerUse>, Error> {
+/// The layers that a function of account `owner` is to have, as it will have them. Its account has to be let in to them, and
+/// so has the caller's: whoever may change another account's function may not read that account's layers through it.
+pub(super) async fn resolve(scope: &Scope<'_>, owner: &AccountId, arns: &[String]) -> Result<Vec<LayerUse>, Error> {
     if arns.len() > LAYERS_MAX {
         return Err(Error::invalid_parameter(format!("Cannot reference more than {LAYERS_MAX} layers.")));
     }
@@ -440,14 +443,14 @@ pub(super) async fn resolve(scope: &Scope<'_>, arns: &[String]) -> Result<Vec<La
     for id in ids {
         let (arn, is_own) = (id.arn(ours), id.layer.account == *scope.account());
         authorize::read_layer(scope, &arn)?;
-        match scope.node.layer_version(scope.account(), id).await {
-            Ok((version, _)) => uses.push(version.into()),
+        let denied = || Error::layer_denied(&scope.caller.arn(), "lambda:GetLayerVersion", &arn);
+        let version = match scope.node.layer_version(scope.account(), id).await {
+            Ok((version, policy)) if may_use_layer(owner, &version.id.layer, &policy.statements) => version,
             Err(LayerError::NotFound) if is_own => return Err(does_not_exist(&arn)),
-            Err(LayerError::NotFound) => {
-                return Err(Error::layer_denied(&scope.caller.arn(), "lambda:GetLayerVersion", &arn));
-            }
+            Ok(_) | Err(LayerError::NotFound) => return Err(denied()),
             Err(error) => return Err(Error::layer(error, &arn, "")),
-        }
+        };
+        uses.push(version.into());
     }
     Ok(uses)
 }

@@ -163,9 +163,8 @@ pub(super) fn principal(text: &str) -> Option<Value> {
 }
 
 /// Refuses a policy that could not be evaluated, or is too long: what is stored is always read.
-pub(super) fn check_policy(policy: &ResourcePolicy) -> Result<(), Error> {
-    let read = Document::parse(&policy.document(), Kind::Resource, bytes_max::RESOURCE);
-    read.map(drop).map_err(|error| unreadable(&error))
+pub(super) fn check_policy(policy: &ResourcePolicy) -> Result<Document, Error> {
+    Document::parse(&policy.document(), Kind::Resource, bytes_max::RESOURCE).map_err(|error| unreadable(&error))
 }
 
 /// Why a text is no policy of a function.
@@ -205,10 +204,10 @@ pub(super) async fn add(
     if current.is_some_and(|policy| policy.statements.iter().any(|statement| statement.sid == sid)) {
         return Err(Error::statement_exists(&sid));
     }
-    let added = PolicyStatement { sid: sid.clone(), text: text.clone() };
+    let mut added = PolicyStatement { sid: sid.clone(), text: text.clone(), principals: None };
     let mut whole = current.cloned().unwrap_or_default();
     whole.statements.push(added.clone());
-    check_policy(&whole)?;
+    added.principals = scope.node.identity().snapshot().ids_in(&check_policy(&whole)?).pop();
     let changed = scope
         .node
         .set_policy(&function.id, qualifier(&resolved), request.revision_id.as_deref(), |policy| {
@@ -387,7 +386,7 @@ mod tests {
                 };
                 request.check().unwrap();
                 let text = request.statement("arn:aws:lambda:us-east-1:111111111111:function:f").unwrap().to_string();
-                PolicyStatement { sid: format!("s{at}"), text }
+                PolicyStatement { sid: format!("s{at}"), text, principals: None }
             };
             let statements = arns.iter().enumerate().map(statement).collect();
             check_policy(&ResourcePolicy { statements, ..ResourcePolicy::default() })

@@ -97,6 +97,10 @@ pub(super) fn get_configuration(scope: &Scope<'_>, segment: &str, query: &Query<
 
 /// ListFunctions, by name, in pages. `FunctionVersion=ALL` shows every version of each.
 pub(super) fn list(scope: &Scope<'_>, query: &Query<'_>) -> Result<Response<Body>, Error> {
+    // No function is a copy of another region's.
+    if query.get("MasterRegion").is_some_and(|region| !region.is_empty()) {
+        return Err(Error::unsupported_member("MasterRegion"));
+    }
     if let Some(version) = query.get("FunctionVersion") {
         let mut violations = Violations::default();
         violations.one_of("functionVersion", &version, &["ALL"]);

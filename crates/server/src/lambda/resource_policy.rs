@@ -59,8 +59,11 @@ pub(super) async fn put(scope: &Scope<'_>, segment: &str, body: &Held) -> Result
     violations.check()?;
     let (id, statements) = read(request.policy.as_deref().unwrap_or_default())?;
     // As it will be written down, which may be longer by a few bytes.
-    let whole = ResourcePolicy { id, statements, ..ResourcePolicy::default() };
-    check_policy(&whole)?;
+    let mut whole = ResourcePolicy { id, statements, ..ResourcePolicy::default() };
+    let ids = scope.node.identity().snapshot().ids_in(&check_policy(&whole)?);
+    for (statement, ids) in whole.statements.iter_mut().zip(ids) {
+        statement.principals = Some(ids);
+    }
     if resolved.qualifier.as_deref() == Some("$LATEST") {
         return Err(Error::invalid_parameter("We currently do not support adding policies for $LATEST."));
     }
@@ -140,7 +143,7 @@ fn read(text: &str) -> Result<(Option<String>, Vec<PolicyStatement>), Error> {
     .map_err(|error| refused(&error.to_string()))?;
     let named = |statement: &&RawValue| {
         let Named { sid } = serde_json::from_str(statement.get())?;
-        Ok(PolicyStatement { sid, text: statement.get().to_owned() })
+        Ok(PolicyStatement { sid, text: statement.get().to_owned(), principals: None })
     };
     let statements = statements.iter().map(named).collect::<Result<_, serde_json::Error>>();
     Ok((parts.id, statements.map_err(|error| refused(&error.to_string()))?))

@@ -13,7 +13,13 @@ use super::{
     read_json,
     validate::Violations,
 };
-use crate::{body::Held, error::Error, respond, scope::Scope};
+use crate::{
+    body::Held,
+    error::Error,
+    respond,
+    scope::Scope,
+    tags::{hidden, hidden_text},
+};
 
 /// Longest key, characters.
 const KEY_CHARS_MAX: usize = 128;
@@ -22,10 +28,16 @@ const VALUE_CHARS_MAX: usize = 256;
 
 const RESOURCE: &str = r"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|layer:([a-zA-Z0-9-_]+)|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|capacity-provider:[a-zA-Z0-9-_]+)";
 
+/// What TagResource is given.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Request {
-    tags: Option<BTreeMap<String, String>>,
+pub(super) struct Request {
+    pub(super) tags: Option<BTreeMap<String, String>>,
+}
+
+/// The keys that UntagResource is given.
+pub(super) fn keys(query: &Query<'_>) -> Vec<String> {
+    query.all("tagKeys").collect()
 }
 
 /// ListTags.
@@ -48,15 +60,14 @@ pub(super) async fn add(scope: &Scope<'_>, segment: &str, body: &Held) -> Result
     }
     let _annotating = scope.annotating.lock().await;
     let function = find(scope, segment)?;
-    let added = tags.keys().filter(|key| !function.tags.contains_key(*key)).count();
-    check_count(function.tags.len() + added)?;
+    check(&function.tags, &tags)?;
     change(scope, &function, move |all| all.extend(tags)).await
 }
 
 /// UntagResource: keys that are not there are passed over.
 pub(super) async fn remove(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result<Response<Body>, Error> {
     check_resource(segment)?;
-    let keys: Vec<String> = query.all("tagKeys").collect();
+    let keys = keys(query);
     let mut violations = Violations::default();
     violations.required("tagKeys", keys.first());
     violations.check()?;
@@ -86,9 +97,12 @@ pub(super) fn violations(tags: &BTreeMap<String, String>, violations: &mut Viola
     }
 }
 
-/// Refuses more tags than a function may have.
-pub(super) fn check_count(count: usize) -> Result<(), Error> {
-    if count > TAGS_MAX {
+/// Refuses tags that a function may not have beside those that it has: more than there may be, or hidden ones.
+pub(super) fn check(now: &BTreeMap<String, String>, tags: &BTreeMap<String, String>) -> Result<(), Error> {
+    if let Some(key) = hidden(now, tags) {
+        return Err(Error::invalid_parameter(hidden_text(key)));
+    }
+    if now.len() + tags.keys().filter(|key| !now.contains_key(*key)).count() > TAGS_MAX {
         return Err(Error::invalid_parameter("Number of tags exceeds resource tag limit."));
     }
     Ok(())
@@ -176,6 +190,14 @@ mod tests {
         assert!(told("k\n", "v"));
         assert!(told("k", "<v>"));
         assert!(told(&"k".repeat(129), "v") && told("k", &"v".repeat(257)));
-        assert!(check_count(50).is_ok() && check_count(51).is_err());
+    }
+
+    #[test]
+    fn there_are_fifty_at_most_and_none_is_hidden() {
+        let tags = |range: std::ops::Range<u32>| range.map(|number| (number.to_string(), String::new())).collect();
+        assert!(check(&tags(0..30), &tags(10..50)).is_ok());
+        assert!(check(&tags(0..30), &tags(10..51)).is_err());
+        let one = |key: &str| BTreeMap::from([(key.to_owned(), String::new())]);
+        assert!(check(&one("team"), &one("Team")).is_err() && check(&one("team"), &one("team")).is_ok());
     }
 }

@@ -78,7 +78,7 @@ pub(super) async fn configuration(scope: &Scope<'_>, segment: &str, body: &Held)
     request.members.violations(current.as_ref().map(|function| function.configuration.runtime), &mut violations);
     violations.check()?;
     if let Some(role) = &request.members.role {
-        authorize::pass_role(scope, role)?;
+        authorize::pass_role(scope, &resolved.account, role)?;
     }
     let arns = request.members.layers.clone();
     let mut change = request.members.into_change()?;
@@ -87,7 +87,7 @@ pub(super) async fn configuration(scope: &Scope<'_>, segment: &str, body: &Held)
     change.check(&current.configuration)?;
     let expected = expected(request.revision_id.as_deref(), &current)?;
     if let Some(arns) = &arns {
-        change.layers = Some(layers::resolve(scope, arns).await?);
+        change.layers = Some(layers::resolve(scope, &resolved.account, arns).await?);
     }
     let changed = scope.node.update_configuration(&current.id, expected.as_ref(), |to| change.apply(to)).await;
     let deployed = changed.map_err(|error| Error::change(error, &resolved.name, &arn))?;

@@ -1,5 +1,7 @@
 //! Log groups.
 
+use std::collections::BTreeMap;
+
 use http::Response;
 use serde_json::{Value, json};
 use updraft_node::logs::stored::{Group, Pattern};
@@ -33,6 +35,7 @@ pub(super) async fn create(scope: &Scope<'_>, mut input: Input) -> Result<Respon
         }
     }
     input.finish()?;
+    tags::check(&BTreeMap::new(), &tags)?;
     let groups = scope.node.logs().groups().await;
     settled(groups.create_group(group, tags, Timestamp::now()).await.map_err(internal)?, "group")?;
     Ok(nothing())

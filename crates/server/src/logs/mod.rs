@@ -19,7 +19,9 @@ use crate::{
     api_error::{ApiError, Protocol},
     aws_json::{self, Input, Rule},
     body::Held,
-    scope::Scope,
+    error::Error,
+    scope::{Act, Scope},
+    tags::borrowed,
 };
 
 /// The largest request, bytes: a full PutLogEvents (1 MB), with every character escaped.
@@ -47,7 +49,11 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let operation = aws_json::operation(head, "Logs_20140328")?;
     let input = Input::read(body, "InvalidParameterException")?;
     let resources = resources(scope, operation, &input);
-    authorize(scope, operation, &resources).map_err(|denied| ApiError::denied(&denied, Protocol::Json))?;
+    let keys = tags::keys(operation, &input);
+    authorize(scope, operation, &resources, &borrowed(&keys)).await.map_err(|refused| match refused {
+        Unauthorized::Denied(denied) => ApiError::denied(&denied, Protocol::Json),
+        Unauthorized::Unknown(error) => internal(error),
+    })?;
     match operation {
         "CreateLogGroup" => groups::create(scope, input).await,
         "DeleteLogGroup" => groups::delete(scope, input).await,
@@ -70,21 +76,48 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     }
 }
 
+/// Why somebody may not do something to a group.
+#[derive(Debug)]
+pub(crate) enum Unauthorized {
+    /// Its policies say so.
+    Denied(Denied),
+    /// What the group is tagged with could not be read.
+    Unknown(stored::Error),
+}
+
+impl From<Unauthorized> for Error {
+    fn from(refused: Unauthorized) -> Self {
+        match refused {
+            Unauthorized::Denied(denied) => denied.into(),
+            Unauthorized::Unknown(error) => Error::internal(&error.to_string()),
+        }
+    }
+}
+
 /// Asks for an operation on each group that it names. Policies write a group's ARN with `:*` at its end and without
 /// (source: CloudWatch Logs' user guide, «CloudWatch Logs resources and operations»); either will do.
-pub(crate) fn authorize(scope: &Scope<'_>, operation: &str, groups: &[String]) -> Result<(), Denied> {
+pub(crate) async fn authorize(
+    scope: &Scope<'_>,
+    operation: &str,
+    groups: &[String],
+    keys: &[(&str, &str)],
+) -> Result<(), Unauthorized> {
     let action = format!("logs:{operation}");
+    let nothing = Act { action: &action, resource: "*", owner: scope.account(), policy: None, tags: None, keys };
+    if scope.needs_no_policy(&nothing) {
+        return Ok(());
+    }
     if groups.is_empty() {
-        return scope.authorize(&action, "*");
+        return scope.authorize_act(&nothing).map_err(Unauthorized::Denied);
     }
     for group in groups {
         let plain = group.strip_suffix(":*").unwrap_or(group);
-        let of_group = scope.authorize(&action, plain);
-        let of_contents = scope.authorize(&action, &format!("{plain}:*"));
-        match (of_group, of_contents) {
-            (Err(denied), _) | (_, Err(denied)) if denied.is_explicit() => return Err(denied),
+        let tags = tags::of(scope, plain).await.map_err(Unauthorized::Unknown)?;
+        let asked = |resource: &str| scope.authorize_act(&Act { resource, tags: tags.as_ref(), ..nothing });
+        match (asked(plain), asked(&format!("{plain}:*"))) {
+            (Err(denied), _) | (_, Err(denied)) if denied.is_explicit() => return Err(Unauthorized::Denied(denied)),
             (Ok(()), _) | (_, Ok(())) => {}
-            (Err(denied), _) => return Err(denied),
+            (Err(denied), _) => return Err(Unauthorized::Denied(denied)),
         }
     }
     Ok(())

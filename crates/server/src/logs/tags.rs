@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use http::Response;
 use serde_json::json;
+use updraft_node::logs::stored;
 use updraft_types::{Body, LogGroupId};
 
-use super::{GROUP_IDENTIFIER, group_arn, identified, internal, named, not_found, or_complained, settled};
+use super::{GROUP_IDENTIFIER, group_arn, identified, internal, invalid, named, not_found, or_complained, settled};
 use crate::{
     api_error::ApiError,
     aws_json::{Input, Rule, answer, nothing},
     scope::Scope,
+    tags::{Keys, brought, hidden, hidden_text, taken_away},
 };
 
 /// Most tags of a group.
@@ -21,6 +23,30 @@ const VALUE: Rule = Rule::length(0..=256);
 /// The tags in a request.
 pub(super) fn given(input: &mut Input) -> Result<Option<BTreeMap<String, String>>, ApiError> {
     input.map("tags", 1..=TAGS_MAX, &KEY, &VALUE)
+}
+
+/// What conditions are told of the tags that a request brings or takes away, by the members that the operation reads.
+pub(super) fn keys(operation: &str, input: &Input) -> Keys {
+    match operation {
+        "CreateLogGroup" | "TagResource" | "TagLogGroup" => brought(input.peek_map("tags")),
+        "UntagResource" => taken_away(input.peek_all("tagKeys")),
+        "UntagLogGroup" => taken_away(input.peek_all("tags")),
+        _ => Keys::new(),
+    }
+}
+
+/// The tags of a group of the caller's, by its ARN or that of one of its streams.
+pub(super) async fn of(scope: &Scope<'_>, arn: &str) -> Result<Option<BTreeMap<String, String>>, stored::Error> {
+    let name = arn.strip_prefix(&group_arn(scope, "")).and_then(|rest| rest.split(':').next());
+    match name.and_then(|name| identified(scope, name)) {
+        Some(group) => scope.node.logs().tags(group).await,
+        None => Ok(None),
+    }
+}
+
+/// Refuses those of which one would hide another.
+pub(super) fn check(now: &BTreeMap<String, String>, tags: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    hidden(now, tags).map_or(Ok(()), |key| Err(invalid(hidden_text(key))))
 }
 
 /// How an operation names the group, and so which of a request's members count.
@@ -54,8 +80,9 @@ pub(super) async fn tag(scope: &Scope<'_>, mut input: Input, by: By) -> Result<R
     }
     input.finish()?;
     let _annotating = scope.annotating.lock().await;
-    let mut tags = present(scope, &group).await?;
-    tags.extend(added.unwrap_or_default());
+    let (mut tags, added) = (present(scope, &group).await?, added.unwrap_or_default());
+    check(&tags, &added)?;
+    tags.extend(added);
     if tags.len() > TAGS_MAX {
         let text = format!("Too many tags for {}: {TAGS_MAX} at most", group_arn(scope, group.name.as_str()));
         return Err(ApiError::bad_request("TooManyTagsException", text));

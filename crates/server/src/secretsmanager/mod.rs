@@ -18,7 +18,8 @@ use crate::{
     api_error::{ApiError, Protocol},
     aws_json::{self, Input, Rule, answer},
     body::Held,
-    scope::Scope,
+    scope::{Act, Scope},
+    tags::{Keys, borrowed, brought, hidden, hidden_text, taken_away, twice},
 };
 
 /// The largest request, bytes: a value of 64 KB with every character escaped, and what is around it.
@@ -27,6 +28,7 @@ pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 const VALUE_BYTES_MAX: usize = 65_536;
 /// Most tags of a secret.
 const TAGS_MAX: usize = 50;
+type Tags = BTreeMap<String, String>;
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// Longest name or ARN that is looked up, bytes.
@@ -40,8 +42,11 @@ const STAGE: Rule = Rule::length(1..=256);
 pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Result<Response<Body>, ApiError> {
     let operation = aws_json::operation(head, "secretsmanager")?;
     let input = Input::read(body, "ValidationException")?;
-    let resource = resource(scope, operation, &input).await?;
-    let allowed = scope.authorize(&format!("secretsmanager:{operation}"), &resource);
+    let (resource, tags) = resource(scope, operation, &input).await?;
+    let (action, keys) = (format!("secretsmanager:{operation}"), tag_keys(operation, &input));
+    let (resource, tags, keys) = (&resource, tags.as_ref(), &borrowed(&keys));
+    let allowed =
+        scope.authorize_act(&Act { action: &action, resource, owner: scope.account(), policy: None, tags, keys });
     allowed.map_err(|denied| ApiError::denied(&denied, Protocol::Json))?;
     match operation {
         "CreateSecret" => create(scope, input).await,
@@ -60,21 +65,38 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     }
 }
 
-/// The ARN that an operation's permission is asked for: the secret's own, however the request names it.
-async fn resource(scope: &Scope<'_>, operation: &str, input: &Input) -> Result<String, ApiError> {
+/// The ARN that an operation's permission is asked for, the secret's own however the request names it, and the secret's tags.
+async fn resource(scope: &Scope<'_>, operation: &str, input: &Input) -> Result<(String, Option<Tags>), ApiError> {
+    let everything = || ("*".to_owned(), None);
     let named = match operation {
-        "ListSecrets" | "GetRandomPassword" => return Ok("*".to_owned()),
-        "CreateSecret" => return Ok(input.peek("Name").map_or_else(|| "*".to_owned(), |name| arn_of(scope, name))),
+        "ListSecrets" | "GetRandomPassword" => None,
+        "CreateSecret" => {
+            return Ok(input.peek("Name").map_or_else(everything, |name| (arn_of(scope, name), None)));
+        }
         _ => input.peek("SecretId").filter(|id| id.len() <= ID_BYTES_MAX),
     };
-    let Some(id) = named else { return Ok("*".to_owned()) };
+    let Some(id) = named else { return Ok(everything()) };
     match find(scope, id).await {
-        Ok((name, record)) => Ok(arn(scope, &name, &record.secret)),
+        Ok((name, record)) => Ok((arn(scope, &name, &record.secret), Some(record.secret.tags))),
         Err(error) if error == not_found() => {
-            Ok(if id.starts_with("arn:") { id.to_owned() } else { arn_of(scope, id) })
+            Ok((if id.starts_with("arn:") { id.to_owned() } else { arn_of(scope, id) }, None))
         }
         Err(error) => Err(error),
     }
+}
+
+/// What conditions are told of the tags that a request brings or takes away, by the members that the operation reads.
+fn tag_keys(operation: &str, input: &Input) -> Keys {
+    match operation {
+        "CreateSecret" | "TagResource" => brought(input.peek_pairs("Tags")),
+        "UntagResource" => taken_away(input.peek_all("TagKeys")),
+        _ => Keys::new(),
+    }
+}
+
+/// Refuses tags of which one would hide another.
+fn check_tags(now: &Tags, tags: &Tags) -> Result<(), ApiError> {
+    hidden(now, tags).map_or(Ok(()), |key| Err(invalid_parameter(hidden_text(key))))
 }
 
 fn arn_of(scope: &Scope<'_>, rest: &str) -> String {
@@ -181,12 +203,16 @@ fn refuse_absent(input: &Input, names: &[&str]) -> Result<(), ApiError> {
     }
 }
 
-fn given_tags(input: &mut Input) -> Result<Option<BTreeMap<String, String>>, ApiError> {
+fn given_tags(input: &mut Input) -> Result<Option<Tags>, ApiError> {
     let tags = input.structures("Tags", 0..=TAGS_MAX, |tag| {
         let key = tag.required_text("Key", &Rule::length(1..=128))?;
         Ok((key, tag.text("Value", &Rule::length(0..=256))?.unwrap_or_default()))
     })?;
-    Ok(tags.map(|tags| tags.into_iter().collect()))
+    let Some(tags) = tags else { return Ok(None) };
+    if let Some(key) = twice(tags.iter().map(|(key, _)| key.as_str())) {
+        return Err(invalid_parameter(hidden_text(key)));
+    }
+    Ok(Some(tags.into_iter().collect()))
 }
 
 fn fresh_token() -> String {
@@ -338,9 +364,12 @@ async fn tag(scope: &Scope<'_>, mut input: Input) -> Result<Response<Body>, ApiE
         input.missing("Tags");
     }
     input.finish()?;
-    let (name, _) = find_live(scope, &id).await?;
+    let _annotating = scope.annotating.lock().await;
+    let (name, record) = find_live(scope, &id).await?;
+    let tags = tags.unwrap_or_default();
+    check_tags(&record.secret.tags, &tags)?;
     change(scope, &name, |secret| {
-        secret.tags.extend(tags.unwrap_or_default());
+        secret.tags.extend(tags);
         if secret.tags.len() > TAGS_MAX { Err(ChangeError::TooMany) } else { Ok(()) }
     })
     .await

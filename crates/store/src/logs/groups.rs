@@ -169,6 +169,12 @@ pub(super) fn hide(connection: &Connection, id: &LogGroupId) -> rusqlite::Result
     connection.prepare_cached(sql)?.query_row((id.account.as_str(), id.name.as_str()), |row| row.get(0)).optional()
 }
 
+/// The same for all groups of an account.
+pub(super) fn hide_all(connection: &Connection, account: &AccountId) -> rusqlite::Result<Vec<i64>> {
+    let sql = "UPDATE log_group SET account = '', name = id, is_kept = 0 WHERE account = ?1 RETURNING id";
+    connection.prepare_cached(sql)?.query_map([account.as_str()], |row| row.get(0))?.collect()
+}
+
 pub(super) fn set_retention(connection: &Connection, id: &LogGroupId, days: Option<u32>) -> rusqlite::Result<Change> {
     let sql = "UPDATE log_group SET retention_days = ?3, is_kept = 1 WHERE account = ?1 AND name = ?2";
     let changed = connection.prepare_cached(sql)?.execute((id.account.as_str(), id.name.as_str(), days))?;

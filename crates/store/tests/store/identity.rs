@@ -58,6 +58,7 @@ fn role(name: &str) -> Role {
         created_at: at(1),
         tags: [("team".to_owned(), "core".to_owned())].into(),
         trust: "{}".into(),
+        trusted: Some(vec![[("arn:aws:iam::111111111111:user/ada".to_owned(), "AIDAada".to_owned())].into()]),
         description: Some("übung".into()),
         max_session_s: 3_600,
         boundary: None,
@@ -339,6 +340,20 @@ async fn a_deleted_account_leaves_nothing_and_touches_no_other() {
     let all = identity.all().await.unwrap();
     assert_eq!((all.accounts.len(), all.keys.len()), (0, 0));
     assert_eq!(all.users, [other]);
+    // A function keeps its account from being deleted, and from being made.
+    let mut function = crate::fixture::function("f", 1);
+    function.id.account = account();
+    let made = || identity.create_account(Account { id: account(), name: "a".into(), created_at: at(1) });
+    fixture.store.functions().create(function.clone()).await.unwrap();
+    refused(made().await, Refusal::InUse(Noun::Function));
+    fixture.store.functions().delete(function.id.clone()).await.unwrap();
+    // What came under its number while nobody had it is nobody's.
+    identity.create_role(role("left")).await.unwrap();
+    made().await.unwrap();
+    assert!(identity.all().await.unwrap().roles.is_empty());
+    fixture.store.functions().create(function).await.unwrap();
+    refused(identity.delete_account(account()).await, Refusal::InUse(Noun::Function));
+    assert_eq!(identity.all().await.unwrap().accounts.len(), 1);
     // A user of that name begins with nothing.
     identity.create_user(user("ada")).await.unwrap();
     assert!(identity.all().await.unwrap().users[0].grants.is_empty());

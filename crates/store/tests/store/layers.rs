@@ -104,7 +104,7 @@ async fn lists_are_in_order_and_in_pages_and_show_what_matches() {
     assert_eq!(names(None, 9, "nodejs").await, [row("a", 2)]);
     assert_eq!(names(None, 1, "").await, [row("a", 3)]);
     assert_eq!(names(Some("a"), 9, "").await, [row("b", 1)]);
-    let mut packages: Vec<String> = layers.packages().await.unwrap().into_iter().map(|code| code.sha256).collect();
+    let mut packages: Vec<String> = layers.packages(None).await.unwrap().into_iter().map(|code| code.sha256).collect();
     packages.sort();
     packages.dedup();
     assert_eq!(packages, ["hash of a", "hash of b", "hash of z"]);

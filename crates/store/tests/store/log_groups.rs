@@ -44,6 +44,20 @@ async fn names(store: &Store, pattern: Pattern, after: Option<&str>, limit: usiz
 }
 
 #[tokio::test]
+async fn all_groups_of_an_account_go_at_once_and_no_others() {
+    let fixture = Fixture::open().await;
+    let logs = fixture.store.logs();
+    logs.append(vec![entry("hello", "s", &[(9, "x")]), put(&group("/more"), "s", &[(9, "x")])]).await.unwrap();
+    for group in [group("/mine"), elsewhere("/mine")] {
+        assert_eq!(logs.create_group(group, tags(&[]), at(5)).await.unwrap(), Change::Done);
+    }
+    logs.delete_all(group("/mine").account).await.unwrap();
+    assert_eq!(names(&fixture.store, Pattern::Prefix(String::new()), None, 10).await, [""; 0]);
+    assert!(logs.read(group("/more"), at(0), 10).await.unwrap().is_empty());
+    assert!(logs.group(elsewhere("/mine")).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn groups_are_made_listed_changed_and_deleted_for_each_account_alone() {
     let mut fixture = Fixture::open().await;
     let logs = fixture.store.logs();

@@ -22,6 +22,7 @@ NO_BOUNDARY = "because no permissions boundary allows the {} action"
 NO_SESSION = "because no session policy allows the {} action"
 NO_RESOURCE = "because no resource-based policy allows the {} action"
 DENIED_BY_IDENTITY = "with an explicit deny in an identity-based policy"
+DENIED_BY_RESOURCE = "with an explicit deny in a resource-based policy"
 
 
 def document(*statements):

@@ -803,6 +803,41 @@ def test_the_same_names_in_two_accounts(world):
     unchanged(before, snapshot(world, estate)[0])
 
 
+def test_an_account_made_again_finds_nothing(world):
+    """Under the number of a deleted one: nothing of that is told, nothing is in the way, and nothing is done."""
+    platform, number = world.platform, "424242424242"
+    create = ["--json", "account", "create", "again", "--id", number]
+    key_of = lambda made: Key(number, made["key"]["access_key_id"], made["key"]["secret_access_key"])
+    key = key_of(json.loads(platform.updraft(*create).stdout))
+    estate = make_estate(platform, key, VICTIM)
+    told = snapshot(world, estate)[1]
+    assert all(told[service] >= MUST_TELL[service] for service in SERVICES)
+    lambda_, user = key.client(platform, "lambda"), Key(number, estate.access_key, "x")
+    kept = platform.updraft("account", "rm", number, check=False)
+    assert kept.returncode == 4 and "has functions" in kept.stderr
+    lambda_.delete_function(FunctionName=f"{VICTIM}-fn")
+    platform.updraft("account", "rm", number)
+    assert asked(platform, key, "lambda").status == 403
+
+    key = key_of(json.loads(platform.updraft(*create).stdout))
+    found = dataclasses.replace(estate, owner=key)
+    state, _ = snapshot(world, found)
+    told = [(about, str(heard)) for about, heard in state.items() if estate.hush.encode() in heard.body]
+    assert not told, told[:5]
+    logs, secrets = key.client(platform, "logs"), key.client(platform, "secretsmanager")
+    assert logs.describe_log_groups()["logGroups"] == []
+    assert secrets.list_secrets()["SecretList"] == []
+    assert key.client(platform, "ssm").describe_parameters()["Parameters"] == []
+    assert key.client(platform, "lambda").list_layers()["Layers"] == []
+    assert key.client(platform, "iam").list_users()["Users"] == []
+    assert asked(platform, user, "iam").status == 403
+    # All of the same names can be made anew, and numbers begin at one.
+    make_estate(platform, key, VICTIM)
+    assert key.client(platform, "lambda").list_layer_versions(LayerName=f"{VICTIM}-layer")["LayerVersions"][0]["Version"] == 1
+    key.client(platform, "lambda").delete_function(FunctionName=f"{VICTIM}-fn")
+    platform.updraft("account", "rm", number)
+
+
 # Credentials that are none
 
 REQUESTS = {

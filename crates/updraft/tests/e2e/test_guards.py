@@ -2,13 +2,16 @@
 
 import datetime
 import json
+import urllib.parse
 
 import pytest
 
 from harness import ACCOUNT, zip_of
 from identities import (  # noqa: F401 (fixtures are taken by name)
     DENIED_BY_IDENTITY,
+    DENIED_BY_RESOURCE,
     NO_IDENTITY,
+    NO_RESOURCE,
     Principal,
     allow,
     arn,
@@ -23,8 +26,6 @@ from identities import (  # noqa: F401 (fixtures are taken by name)
     tenant,
     trust,
 )
-
-DENIED_BY_RESOURCE = "with an explicit deny in a resource-based policy"
 
 
 def named(principal):
@@ -121,6 +122,34 @@ def test_a_functions_policy_denies_in_its_own_account_too(own, function):
     assert called(user, function) == arn(function)
 
 
+def test_what_a_function_denies_is_not_had_by_calling_it_latest(own, others, function):
+    """No policy can be stored for $LATEST: the function's own denies there too, and allows nobody there."""
+    aws, user, stranger = own.root.client(), own.user(allow("lambda:*")), others.user(allow("lambda:*"))
+    latest = f"{arn(function)}:$LATEST"
+    policies = [
+        [allow("lambda:InvokeFunction", arn(function), Principal="*"), deny("lambda:*", resource, Principal="*")]
+        for resource in (arn(function), "*", latest)
+    ]
+    for policy in policies:
+        aws.put_resource_policy(ResourceArn=arn(function), Policy=document(*policy))
+        for who in (user, own.root, stranger):
+            for named in ({"FunctionName": latest}, {"FunctionName": arn(function), "Qualifier": "$LATEST"}):
+                text = refused("AccessDeniedException", who.client().invoke, **named)
+                assert text.endswith(DENIED_BY_RESOURCE), (policy, who.arn, text)
+            text = refused("AccessDeniedException", who.client().get_function, FunctionName=latest)
+            assert text.endswith(DENIED_BY_RESOURCE), (policy, who.arn, text)
+        question = json.dumps({"principal": user.arn, "action": "lambda:InvokeFunction", "resource": latest}).encode()
+        told = json.loads(own.root.request("POST", "/_updraft/v1/policy/check", body=question)[1])
+        assert (told["allowed"], told["because"].endswith(DENIED_BY_RESOURCE)) == (False, True), told
+    spoken = deny("lambda:InvokeFunction", arn(function), Principal={"AWS": user.arn})
+    aws.put_resource_policy(ResourceArn=arn(function), Policy=document(*policies[0][:1], spoken))
+    assert called(own.root, latest) == latest
+    stranger.denied("lambda:InvokeFunction", latest, NO_RESOURCE, stranger.client().invoke, FunctionName=latest)
+    user.denied("lambda:InvokeFunction", arn(function), DENIED_BY_RESOURCE, user.client().invoke, FunctionName=latest)
+    aws.delete_resource_policy(ResourceArn=arn(function))
+    assert called(user, latest) == latest
+
+
 @pytest.mark.parametrize("who", ["user", "root"])
 def test_what_expires_makes_nothing_that_lasts(own, tenant, who):
     principal = own.user(allow("*")) if who == "user" else tenant[1]
@@ -140,6 +169,20 @@ def test_the_platforms_root_makes_keys_by_a_key_that_lasts(own):
     path = "/_updraft/v1/accounts"
     assert own.root.request("GET", path)[0] == 200
     assert token_of(own.root).request("GET", path)[0] == 403
+
+
+def test_our_own_doors_take_lambdas_signatures_alone(own):
+    """One for S3 need not cover the body, and one for another service is not meant for them."""
+    path, body = "/_updraft/v1/accounts", json.dumps({"name": "nobodys"}).encode()
+    unsigned = {"x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
+    for service, headers in [("s3", unsigned), ("s3", {}), ("iam", {}), ("lambda", unsigned)]:
+        status, told = own.root.request("POST", path, body=body, headers=headers, service=service)
+        assert status == 403 and b"is not authorized" not in told, (service, headers, told)
+    assert b"nobodys" not in own.root.request("GET", path)[1]
+    # The figures are asked for with a signature from elsewhere alone.
+    elsewhere = "figures.example.org"
+    assert own.root.request("GET", "/metrics", host=elsewhere)[0] == 200
+    assert own.root.request("GET", "/metrics", host=elsewhere, service="s3")[0] == 403
 
 
 def test_a_session_says_since_when_it_is(own, function):
@@ -214,6 +257,86 @@ def test_who_may_use_some_layers_uses_no_others(own, function):
         aws.delete_layer_version(LayerName=name, VersionNumber=int(version))
 
 
+def test_a_layer_says_whose_it_is(own, others, function):
+    """The usual perimeter: nothing of other accounts, however a layer of theirs is reached."""
+    content = {"ZipFile": zip_of({"python/tool.py": "SAID = 1\n"})}
+    layers = []
+    for who in (own, others):
+        layers.append(who.root.client().publish_layer_version(LayerName=f"{own.stem}-layer", Content=content))
+        who.root.client().add_layer_version_permission(
+            LayerName=f"{own.stem}-layer", VersionNumber=1, StatementId="s", Action="lambda:GetLayerVersion", Principal="*"
+        )
+    mine, theirs = (layer["LayerVersionArn"] for layer in layers)
+    foreign = {"Condition": {"StringNotEquals": {"aws:ResourceAccount": ACCOUNT}}}
+    user = own.user(allow("lambda:*"), deny("lambda:*", **foreign))
+    aws = user.client()
+    denied = ("lambda:GetLayerVersion", theirs, DENIED_BY_IDENTITY)
+    user.denied(*denied, aws.get_layer_version_by_arn, Arn=theirs)
+    user.denied(*denied, aws.get_layer_version, LayerName=theirs.rsplit(":", 1)[0], VersionNumber=1)
+    user.denied(*denied, aws.update_function_configuration, FunctionName=function, Layers=[theirs])
+    path = urllib.parse.urlsplit(layers[1]["Content"]["Location"])
+    assert user.request("GET", f"{path.path}?{path.query.split('&')[0]}")[0] == 403
+    assert aws.get_layer_version_by_arn(Arn=mine)["LayerVersionArn"] == mine
+    bystander = own.user(allow("lambda:GetLayerVersion", Condition={"StringEquals": {"aws:ResourceAccount": others.account}}))
+    assert bystander.client().get_layer_version_by_arn(Arn=theirs)["LayerVersionArn"] == theirs
+    for who in (own, others):
+        who.root.client().delete_layer_version(LayerName=f"{own.stem}-layer", VersionNumber=1)
+
+
+def test_who_changes_another_accounts_function_gives_it_nothing_of_his_own(own, others, function):
+    """Its role is of the function's account and passed from there; its layers are for both accounts to read."""
+    aws, user = own.root.client(), others.user(allow("*"))
+    aws.add_permission(
+        FunctionName=function, StatementId="them", Action="lambda:UpdateFunctionConfiguration", Principal=others.account
+    )
+    update, on = user.client().update_function_configuration, {"FunctionName": arn(function)}
+    update(Description="theirs", **on)
+    aws.get_waiter("function_updated_v2").wait(FunctionName=function)
+    roles = [one.role(trust({"Service": "lambda.amazonaws.com"})) for one in (own, others)]
+    for role in roles:
+        assert "pass role" in refused("AccessDeniedException", update, Role=role, **on)
+    content, layer = {"ZipFile": zip_of({"python/tool.py": "SAID = 1\n"})}, {"LayerName": f"{own.stem}-layer"}
+    mine, theirs = (
+        who.root.client().publish_layer_version(Content=content, **layer)["LayerVersionArn"] for who in (own, others)
+    )
+    for who, version in [(own, mine), (others, theirs)]:
+        refused("AccessDeniedException", update, Layers=[version], **on)
+        who.root.client().add_layer_version_permission(
+            VersionNumber=1, StatementId="s", Action="lambda:GetLayerVersion", Principal="*", **layer
+        )
+        assert [one["Arn"] for one in update(Layers=[version], **on)["Layers"]] == [version]
+        aws.get_waiter("function_updated_v2").wait(FunctionName=function)
+    assert aws.get_function_configuration(FunctionName=function)["Role"] not in roles
+    aws.update_function_configuration(FunctionName=function, Layers=[])
+    aws.get_waiter("function_updated_v2").wait(FunctionName=function)
+    for who in (own, others):
+        who.root.client().delete_layer_version(VersionNumber=1, **layer)
+
+
+def test_a_tag_does_not_hide_behind_another_case(own, function):
+    """Keys of tags have no case: who asks for two that differ in nothing else is refused, by IAM and by STS."""
+    iam, both = own.iam, [{"Key": "team", "Value": "red"}, {"Key": "Team", "Value": "blue"}]
+    user, role = named(own.user()), own.role(trust({"AWS": ACCOUNT}), allow("*"))
+    role_name, spare = role.rsplit("/", 1)[1], f"{own.stem}-spare"
+    for tags in (both, [both[0], both[0]]):
+        for call, arguments in [
+            (iam.create_user, {"UserName": spare}),
+            (iam.create_role, {"RoleName": spare, "AssumeRolePolicyDocument": trust({"AWS": ACCOUNT})}),
+            (iam.create_policy, {"PolicyName": spare, "PolicyDocument": document(allow("*"))}),
+            (iam.tag_user, {"UserName": user}),
+            (iam.tag_role, {"RoleName": role_name}),
+        ]:
+            assert "case insensitive" in refused("InvalidInput", call, Tags=tags, **arguments)
+        assume = own.root.client("sts").assume_role
+        refused("InvalidParameterValue", assume, RoleArn=role, RoleSessionName="s1", Tags=tags)
+    # One that is there is replaced, and taken away, however it is spelled.
+    for tag in both:
+        iam.tag_user(UserName=user, Tags=[tag])
+        assert iam.list_user_tags(UserName=user)["Tags"] == [tag]
+    iam.untag_user(UserName=user, TagKeys=["TEAM"])
+    assert iam.list_user_tags(UserName=user)["Tags"] == []
+
+
 def test_no_statement_voids_the_policy_it_is_added_to(own, others, function):
     """What could not be evaluated is refused, the first statement too; what was there goes on to hold."""
     aws, on = own.root.client(), {"FunctionName": function, "Action": "lambda:InvokeFunction"}
@@ -245,6 +368,76 @@ def test_no_statement_voids_the_policy_it_is_added_to(own, others, function):
     more = {"Principal": "s3.amazonaws.com", "SourceArn": source}
     refused("PolicyLengthExceededException", aws.add_permission, StatementId="long-3", **more, **on)
     assert called(user, arn(function)) == arn(function)
+
+
+def made_again(identities, user, *inline):
+    """Another user of the same name, in the place of one that is deleted."""
+    iam, on = identities.iam, {"UserName": named(user)}
+    iam.delete_access_key(AccessKeyId=user.id, **on)
+    for policy in iam.list_user_policies(**on)["PolicyNames"]:
+        iam.delete_user_policy(PolicyName=policy, **on)
+    iam.delete_user(**on)
+    iam.create_user(**on)
+    if inline:
+        iam.put_user_policy(PolicyName="inline", PolicyDocument=document(*inline), **on)
+    key = iam.create_access_key(**on)["AccessKey"]
+    return Principal(user.platform, user.arn, key["AccessKeyId"], key["SecretAccessKey"])
+
+
+def test_a_user_made_again_inherits_nothing(own, others, function):
+    """A grant is to whom it named, not to whoever is called so later; a denial is to both."""
+    aws, on = own.root.client(), {"FunctionName": function}
+    user, stranger = own.user(), others.user(allow("lambda:*"))
+    grant = {"Action": "lambda:InvokeFunction", **on}
+    aws.add_permission(StatementId="user", Principal=user.arn, **grant)
+    aws.add_permission(StatementId="stranger", Principal=stranger.arn, **grant)
+    role = own.role(trust({"AWS": [user.arn, stranger.arn]}))
+    assert called(user, function) and called(stranger, arn(function)) and user.assume(role)
+    user, stranger = made_again(own, user), made_again(others, stranger, allow("lambda:*"), allow("sts:*"))
+    user.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, user.client().invoke, **on)
+    stranger.denied(
+        "lambda:InvokeFunction", arn(function), NO_RESOURCE, stranger.client().invoke, FunctionName=arn(function)
+    )
+    for who in (user, stranger):
+        refused("AccessDenied", who.client("sts").assume_role, RoleArn=role, RoleSessionName="s1")
+    # Until somebody grants it to this one.
+    shown = json.loads(aws.get_policy(**on)["Policy"])["Statement"]
+    assert [one["Principal"]["AWS"] for one in shown] == [user.arn, stranger.arn]
+    aws.put_resource_policy(ResourceArn=arn(function), Policy=document(*shown))
+    own.iam.update_assume_role_policy(RoleName=role.rsplit("/", 1)[1], PolicyDocument=trust({"AWS": [user.arn, stranger.arn]}))
+    assert called(user, function) and called(stranger, arn(function)) and user.assume(role) and stranger.assume(role)
+    # Who gets another name stays who it is.
+    own.iam.update_user(UserName=named(user), NewUserName=f"{named(user)}-2")
+    assert called(user, function) and user.assume(role)
+    aws.delete_resource_policy(ResourceArn=arn(function))
+    barred = own.user(allow("lambda:*"))
+    no = deny("lambda:InvokeFunction", arn(function), Principal={"AWS": barred.arn})
+    aws.put_resource_policy(ResourceArn=arn(function), Policy=document(no))
+    denied = ("lambda:InvokeFunction", arn(function), DENIED_BY_RESOURCE)
+    barred.denied(*denied, barred.client().invoke, **on)
+    another = made_again(own, barred, allow("lambda:*"))
+    another.denied(*denied, another.client().invoke, **on)
+
+
+def test_a_role_made_again_inherits_nothing(own, function):
+    aws, on = own.root.client(), {"FunctionName": function}
+    worker = own.role(trust({"AWS": ACCOUNT}))
+    name = worker.rsplit("/", 1)[1]
+    session = own.root.assume(worker)
+    outer = [own.role(trust({"AWS": one})) for one in (worker, session.arn)]
+    for sid, principal in [("role", worker), ("session", session.arn)]:
+        aws.add_permission(StatementId=sid, Principal=principal, Action="lambda:InvokeFunction", **on)
+    # A name that nobody has when it is let in is nobody's later.
+    early = f"{worker}-later"
+    aws.add_permission(StatementId="early", Principal=early, Action="lambda:InvokeFunction", **on)
+    assert called(session, function) == arn(function) and all(session.assume(role) for role in outer)
+    own.iam.delete_role(RoleName=name)
+    for role in (name, f"{name}-later"):
+        own.iam.create_role(RoleName=role, AssumeRolePolicyDocument=trust({"AWS": ACCOUNT}))
+        session = own.root.assume(f"arn:aws:iam::{ACCOUNT}:role/{role}")
+        session.denied("lambda:InvokeFunction", arn(function), NO_IDENTITY, session.client().invoke, **on)
+        for one in outer:
+            refused("AccessDenied", session.client("sts").assume_role, RoleArn=one, RoleSessionName="s1")
 
 
 def test_an_alias_made_again_lets_in_nobody(own, others, function):

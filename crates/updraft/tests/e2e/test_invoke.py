@@ -483,3 +483,22 @@ def test_a_web_server_takes_requests_as_they_are(platform, name):
     # An event arrives as a POST to /.
     posted = platform.invoke(name, {"k": "v"}).value
     assert (posted["method"], posted["path"], json.loads(posted["body"])) == ("POST", "/", {"k": "v"})
+
+
+def test_members_that_are_not_there_are_refused_by_name(platform, client, name):
+    """Rather than left aside, as if the call had been for a tenant or were to be durable."""
+    platform.create(name, zip_of({"app.py": "def handler(event, context):\n    return 1\n"}))
+    for call, member in [
+        (client.invoke, "TenantId"),
+        (client.invoke, "DurableExecutionName"),
+        (client.invoke_with_response_stream, "TenantId"),
+    ]:
+        with pytest.raises(ClientError) as caught:
+            call(FunctionName=name, **{member: "x"})
+        answer = caught.value.response
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
+        assert answer["Error"]["Message"].startswith(f"{member} is not supported"), answer["Error"]
+    with pytest.raises(ClientError) as caught:
+        client.list_functions(MasterRegion="ALL")
+    assert caught.value.response["Error"]["Message"].startswith("MasterRegion is not supported")
+    assert platform.invoke(name).expect_ok() == 1
