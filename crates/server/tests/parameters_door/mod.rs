@@ -172,6 +172,23 @@ async fn secrets_are_made_turned_over_and_deleted() {
 }
 
 #[tokio::test]
+async fn no_secrets_name_takes_anothers_arn() {
+    let platform = Platform::start().await;
+    let manager = async |operation: &str, input: Value| ok(&platform, "secretsmanager", operation, input).await;
+    let first = manager("CreateSecret", json!({ "Name": "s", "SecretString": "first" })).await;
+    let arn = first["ARN"].as_str().unwrap();
+    let (_, name) = arn.rsplit_once(':').unwrap();
+    let second = manager("CreateSecret", json!({ "Name": name, "SecretString": "second" })).await;
+    let value = async |id: &Value| manager("GetSecretValue", json!({ "SecretId": id })).await["SecretString"].clone();
+    assert_eq!(value(&first["ARN"]).await, "first");
+    assert_eq!(value(&second["ARN"]).await, "second");
+    assert_eq!(value(&json!(name)).await, "second");
+    manager("DeleteSecret", json!({ "SecretId": arn, "ForceDeleteWithoutRecovery": true })).await;
+    assert_eq!(value(&second["ARN"]).await, "second");
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn another_accounts_are_not_there() {
     let platform = Platform::start().await;
     let put = parameters::Put {

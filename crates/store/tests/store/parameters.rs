@@ -170,3 +170,32 @@ async fn only_so_many_versions_of_a_secret_are_kept() {
     assert_eq!(kept.versions.len(), secrets::VERSIONS_MAX);
     assert!(!kept.versions.contains_key("v5") && kept.versions.contains_key("v6"));
 }
+
+#[tokio::test]
+async fn labels_are_bounded_and_so_are_labelled_versions() {
+    let fixture = Fixture::open().await;
+    let secrets = fixture.store.secrets();
+    secrets.create(account(), "s".into(), secret(0), Some(version("first", "x", 1))).await.unwrap();
+    let add = |id: String, stages: &[String]| {
+        secrets.put(account(), "s".into(), secrets::Put { stages: stages.to_vec(), ..version(&id, "x", 2) })
+    };
+    let label = |number: usize| format!("label-{number}");
+    for number in 1..secrets::LABELS_MAX {
+        add(format!("v{number}"), &[label(number)]).await.unwrap();
+    }
+    let before = secrets.find(account(), "s".into(), at(3)).await.unwrap();
+    for refused in [vec![label(0)], vec![label(1), label(0)], vec![secrets::CURRENT.to_owned()]] {
+        assert!(matches!(add("refused".into(), &refused).await, Err(ChangeError::TooManyLabels)), "{refused:?}");
+    }
+    assert_eq!(secrets.find(account(), "s".into(), at(3)).await.unwrap(), before, "it is as it was");
+    assert_eq!(secrets.value(account(), "s".into(), "refused".into()).await.unwrap(), None);
+    for number in 0..secrets::VERSIONS_MAX {
+        add(format!("moved{number}"), &[label(1)]).await.unwrap();
+    }
+    let kept = secrets.find(account(), "s".into(), at(3)).await.unwrap().unwrap();
+    assert_eq!((kept.versions.len(), kept.staged("label-2").unwrap().as_str()), (secrets::VERSIONS_MAX, "v2"));
+    secrets.create(account(), "t".into(), secret(0), None).await.unwrap();
+    let many = (0..=secrets::LABELS_MAX).map(label).collect();
+    let many = secrets::Put { stages: many, ..version("v", "x", 1) };
+    assert!(matches!(secrets.put(account(), "t".into(), many).await, Err(ChangeError::TooManyLabels)));
+}
