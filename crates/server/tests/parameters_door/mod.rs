@@ -67,6 +67,11 @@ async fn parameters_are_put_found_and_deleted() {
         let value = get(&format!("arn:aws:ssm:us-east-1:000000000000:parameter/{arn}")).await["Value"].clone();
         assert!(value.as_str().unwrap().ends_with(arn));
     }
+    let arn = get("/ab").await["ARN"].clone();
+    for other in [arn.as_str().unwrap(), "ab", "ab:1"] {
+        assert_eq!((&get(other).await["Name"], &get(other).await["ARN"]), (&json!("/ab"), &arn), "{other}");
+    }
+    assert_eq!(refused("PutParameter", put("ab", "String")).await, "ParameterAlreadyExists");
     let sealed = ssm("GetParameter", json!({ "Name": "/a/c/d" })).await;
     assert_ne!(sealed["Parameter"]["Value"], "/a/c/d");
     assert_eq!(refused("GetParameter", json!({ "Name": "/a/b:9" })).await, "ParameterVersionNotFound");

@@ -94,6 +94,32 @@ async fn parameters_have_versions_and_secure_ones_are_sealed() {
     assert!(is_on_disk(&fixture, "visible-text") && !is_on_disk(&fixture, "hidden-text"));
 }
 
+#[tokio::test]
+async fn a_name_without_levels_is_one_parameter_with_its_slash_and_without() {
+    let fixture = Fixture::open().await;
+    let parameters = fixture.store.parameters();
+    let get = async |name: &str| parameters.get(account(), name.into(), None).await.unwrap();
+    for (first, second) in [("one", "/one"), ("/two", "two")] {
+        parameters.put(account(), put(first, "1", Kind::SecureString)).await.unwrap();
+        let refused = parameters::Put { overwrites: false, ..put(second, "2", Kind::SecureString) };
+        assert!(matches!(parameters.put(account(), refused).await, Err(parameters::PutError::Exists)));
+        let again = parameters.put(account(), put(second, "2", Kind::SecureString)).await.unwrap();
+        assert_eq!(again.0, 2);
+        for name in [first, second] {
+            let found = get(name).await.unwrap();
+            let text = parameters.open(&account(), &found).unwrap();
+            assert_eq!((found.name.as_str(), found.number, text.as_str()), (first, 2, "2"), "{name}");
+            assert_eq!(parameters.history(account(), name.into(), 0, 9).await.unwrap().len(), 2, "{name}");
+        }
+        assert!(parameters.delete(account(), second.into()).await.unwrap());
+        assert!(get(first).await.is_none() && get(second).await.is_none());
+    }
+    parameters.put(account(), put("/a/b", "1", Kind::String)).await.unwrap();
+    for name in ["a/b", "//a/b", "b", "/b", "/", ""] {
+        assert!(get(name).await.is_none(), "{name}");
+    }
+}
+
 fn secret(now: u64) -> Secret {
     Secret {
         suffix: "AbCdEf".into(),
