@@ -65,6 +65,13 @@ impl Options {
             violations.one_of("logType", log_type, &["None", "Tail"]);
         }
         violations.check()?;
+        for (header, member) in
+            [("x-amz-tenant-id", "TenantId"), ("x-amz-durable-execution-name", "DurableExecutionName")]
+        {
+            if text(header).is_some_and(|text| !text.is_empty()) {
+                return Err(Error::unsupported_member(member));
+            }
+        }
         let client_context = text("x-amz-client-context").map(|context| {
             let decoded = BASE64.decode(context.as_bytes()).ok()?;
             // Compact, so that it fits into a header on its way to the runtime.

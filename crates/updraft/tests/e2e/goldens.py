@@ -123,7 +123,8 @@ def aws(workspace):
 @pytest.fixture
 def function(request, aws):
     """An unused name; what has it is deleted."""
-    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:50]
+    # What stands at its end tells it from others of one test.
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[-50:].strip("-")
     yield name
     try:
         aws.delete_function(FunctionName=name)
