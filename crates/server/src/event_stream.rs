@@ -10,11 +10,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// The content type of a stream of such messages.
-pub(crate) const CONTENT_TYPE: &str = "application/vnd.amazon.eventstream";
+pub const CONTENT_TYPE: &str = "application/vnd.amazon.eventstream";
 
 /// Most bytes of one event's payload; the specification's limit for a message's payload, which botocore enforces, is
 /// 24 MB (16 MB in older clients). A longer one is for the caller to divide.
-pub(crate) const PAYLOAD_BYTES_MAX: usize = 8 << 20;
+pub const PAYLOAD_BYTES_MAX: usize = 8 << 20;
 
 /// The one type of header value that is used: a string.
 const STRING: u8 = 7;
@@ -26,12 +26,12 @@ const CRC_BYTES: usize = 4;
 ///
 /// Services of a JSON-RPC protocol (`awsJson1.1`) begin a stream with an event of type `initial-response` whose payload
 /// is the operation's output without the stream, `{}` where there is none.
-pub(crate) fn event(event_type: &str, content_type: &str, payload: &[u8]) -> Bytes {
+pub fn event(event_type: &str, content_type: &str, payload: &[u8]) -> Bytes {
     encode(&[(":event-type", event_type), (":content-type", content_type), (":message-type", "event")], payload)
 }
 
 /// An error that the service model lists among a stream's members: it ends the stream. `payload` is its JSON.
-pub(crate) fn exception(exception_type: &str, payload: &[u8]) -> Bytes {
+pub fn exception(exception_type: &str, payload: &[u8]) -> Bytes {
     let content_type = (":content-type", "application/json");
     encode(&[(":exception-type", exception_type), content_type, (":message-type", "exception")], payload)
 }
@@ -56,72 +56,16 @@ fn encode(headers: &[(&str, &str)], payload: &[u8]) -> Bytes {
     message.freeze()
 }
 
+/// What reads such streams, for tests alone.
 #[cfg(test)]
-pub(crate) mod tests {
+#[path = "../tests/event_stream/decode.rs"]
+pub(crate) mod decode;
+
+#[cfg(test)]
+mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-
-    /// A message as a client reads it.
-    #[derive(Debug, PartialEq, Eq)]
-    pub(crate) struct Decoded {
-        pub(crate) headers: Vec<(String, String)>,
-        pub(crate) payload: Vec<u8>,
-    }
-
-    impl Decoded {
-        pub(crate) fn header(&self, name: &str) -> &str {
-            let found = self.headers.iter().find(|(own, _)| own == name);
-            found.map_or("", |(_, value)| value)
-        }
-    }
-
-    fn number(bytes: &[u8]) -> usize {
-        bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
-    }
-
-    /// CRC-32 bit by bit, so that it shares nothing with the encoder.
-    fn crc(bytes: &[u8]) -> usize {
-        let mut crc = u32::MAX;
-        for byte in bytes {
-            crc ^= u32::from(*byte);
-            for _ in 0..8 {
-                crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
-            }
-        }
-        !crc as usize
-    }
-
-    /// Reads a whole stream; `None` if anything about it is wrong.
-    pub(crate) fn decode(mut stream: &[u8]) -> Option<Vec<Decoded>> {
-        let mut messages = Vec::new();
-        while !stream.is_empty() {
-            let whole = number(stream.get(..4)?);
-            let headers_bytes = number(stream.get(4..8)?);
-            let (message, rest) = stream.split_at_checked(whole)?;
-            if number(message.get(8..12)?) != crc(&message[..8]) {
-                return None;
-            }
-            let (before, last) = message.split_at_checked(whole - CRC_BYTES)?;
-            if number(last) != crc(before) {
-                return None;
-            }
-            let (mut headers, payload) = before.get(PRELUDE_BYTES..)?.split_at_checked(headers_bytes)?;
-            let mut decoded = Decoded { headers: Vec::new(), payload: payload.to_vec() };
-            while let Some((length, after)) = headers.split_first() {
-                let (name, after) = after.split_at_checked(usize::from(*length))?;
-                let after = after.strip_prefix(&[STRING])?;
-                let length = number(after.get(..2)?);
-                let (value, after) = after[2..].split_at_checked(length)?;
-                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-                decoded.headers.push((text(name)?, text(value)?));
-                headers = after;
-            }
-            messages.push(decoded);
-            stream = rest;
-        }
-        Some(messages)
-    }
+    use super::{decode::decode, *};
 
     /// The first of the specification's examples has no headers and no payload.
     #[test]

@@ -17,7 +17,8 @@ mod connection;
 mod detach;
 mod doors;
 mod error;
-mod event_stream;
+#[doc(hidden)]
+pub mod event_stream;
 mod forwarded;
 mod function_url;
 mod guard;

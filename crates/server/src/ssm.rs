@@ -1,7 +1,8 @@
 //! SSM's Parameter Store: what functions fetch their configuration from.
 //!
-//! A parameter is named by its name or its ARN, a version of it by `NAME:NUMBER`. Labels, tags, policies and patterns
-//! are not part of it: what asks for them is refused by name.
+//! A parameter is named by its name or its ARN, a version of it by `NAME:NUMBER`. An ARN names one parameter: the store
+//! takes a name without levels for the same with its slash and without. Labels, tags, policies and patterns are not part
+//! of it: what asks for them is refused by name.
 
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ pub(crate) async fn serve(scope: &Scope<'_>, head: &Parts, body: &Held) -> Resul
     let resources: Vec<String> = match operation {
         "DescribeParameters" => Vec::new(),
         "GetParameters" | "DeleteParameters" => input.peek_all("Names").map(|name| resource(scope, name)).collect(),
-        "GetParametersByPath" => input.peek("Path").map(|path| resource(scope, path)).into_iter().collect(),
+        "GetParametersByPath" => input.peek("Path").map(|path| resource(scope, trimmed(path))).into_iter().collect(),
         _ => input.peek("Name").map(|name| resource(scope, name)).into_iter().collect(),
     };
     let action = format!("ssm:{operation}");
@@ -92,7 +93,7 @@ fn selected(scope: &Scope<'_>, text: &str) -> Option<(String, Option<String>)> {
     let rest = match text.strip_prefix("arn:") {
         Some(_) => {
             let rest = text.strip_prefix(&arn(scope, ""))?;
-            // The ARN of a name without a hierarchy has a slash that is not the name's.
+            // The ARN of a name without a hierarchy has a slash whether or not the name has.
             if rest.contains('/') { format!("/{rest}") } else { rest.to_owned() }
         }
         None => text.to_owned(),
@@ -310,6 +311,11 @@ fn limit(input: &mut Input, most: i64) -> Result<usize, ApiError> {
     Ok(usize::try_from(limit).unwrap_or(1))
 }
 
+/// A path as permission is asked for it and as names begin with it: the slashes at its end say nothing.
+fn trimmed(path: &str) -> &str {
+    path.trim_end_matches('/')
+}
+
 async fn get_by_path(scope: &Scope<'_>, mut input: Input) -> Result<Response<Body>, ApiError> {
     let path = input.required_text("Path", &NAME)?;
     let is_recursive = input.flag("Recursive")?.unwrap_or(false);
@@ -321,7 +327,7 @@ async fn get_by_path(scope: &Scope<'_>, mut input: Input) -> Result<Response<Bod
     if !path.starts_with('/') {
         return Err(invalid("The parameter path must begin with a slash and may hold letters, numbers and .-_/"));
     }
-    let prefix = format!("{}/", path.trim_end_matches('/'));
+    let prefix = format!("{}/", trimmed(&path));
     let below = prefix.clone();
     let filter: Filter = Arc::new(move |name, version| {
         let rest = name.strip_prefix(&below[..]).unwrap_or_default();
@@ -399,7 +405,7 @@ fn filters(input: &mut Input) -> Result<impl Fn(&str, &Version) -> bool + Send +
                 ("Name", "Contains") => name.contains(&wanted[..]),
                 ("Name", _) => name == wanted,
                 ("Path", option) => {
-                    let below = name.strip_prefix(&format!("{}/", wanted.trim_end_matches('/'))[..]);
+                    let below = name.strip_prefix(&format!("{}/", trimmed(wanted))[..]);
                     below.is_some_and(|rest| option == "Recursive" || !rest.contains('/'))
                 }
                 ("Type", _) => kind_of(wanted) == version.kind && KINDS.contains(&&wanted[..]),

@@ -1,9 +1,11 @@
 //! Remembers the parameters of SSM's Parameter Store: versions of texts by name, for each account.
 //!
 //! A SecureString is sealed before it reaches the database, and bound to its account, name and version. At most
-//! [`VERSIONS_MAX`] versions of a parameter are kept; with a new one the oldest goes.
+//! [`VERSIONS_MAX`] versions of a parameter are kept; with a new one the oldest goes. A name without levels is the same
+//! with a slash before it and without: both have one ARN, and to AWS they are not unique beside each other. Either finds
+//! the parameter, which is called as it was first put.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row, types::Type};
 use serde::{Deserialize, Serialize};
@@ -63,7 +65,7 @@ pub struct Version {
 /// A version of a parameter.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Parameter {
-    /// The parameter's name.
+    /// The parameter's name, as it was first put.
     pub name: String,
     /// The version's number, from 1.
     pub number: u64,
@@ -181,6 +183,7 @@ impl Parameters {
             "SELECT {COLUMNS} FROM parameter WHERE account = ?1 AND name = ?2 AND version > ?3 ORDER BY version LIMIT ?4"
         );
         let found = self.database.read(move |connection| {
+            let name = as_put(connection, &account, &name)?;
             let values = (account.as_str(), &name, after.cast_signed(), i64::try_from(limit).unwrap_or(i64::MAX));
             connection.prepare_cached(&sql)?.query_map(values, parameter)?.collect::<Result<Vec<_>, _>>()
         });
@@ -220,6 +223,7 @@ impl Parameters {
     /// Deletes a parameter with all its versions; answers whether it was there.
     pub async fn delete(&self, account: AccountId, name: String) -> Result<bool, Error> {
         let deleted = self.database.write(move |connection| {
+            let name = as_put(connection, &account, &name)?;
             let sql = "DELETE FROM parameter WHERE account = ?1 AND name = ?2";
             connection.prepare_cached(sql)?.execute((account.as_str(), &name))
         });
@@ -237,6 +241,20 @@ impl Parameters {
         };
         String::from_utf8(bytes).map_err(|error| Error::Internal(error.to_string()))
     }
+}
+
+/// A parameter's name as it was put, however a request spells it; if there is none, as it is spelt.
+fn as_put<'a>(connection: &Connection, account: &AccountId, name: &'a str) -> rusqlite::Result<Cow<'a, str>> {
+    let other = match name.strip_prefix('/') {
+        Some(rest) if !rest.contains('/') => rest.to_owned(),
+        None if !name.contains('/') => format!("/{name}"),
+        _ => return Ok(name.into()),
+    };
+    // A store of earlier days may have both.
+    let sql = "SELECT name FROM parameter WHERE account = ?1 AND name IN (?2, ?3) ORDER BY name <> ?2 LIMIT 1";
+    let values = (account.as_str(), name, other);
+    let found: Option<String> = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
+    Ok(found.map_or(name.into(), Cow::from))
 }
 
 /// What a secret is sealed for. Neither accounts nor names have a colon.
@@ -262,7 +280,8 @@ fn find(
          ORDER BY version DESC LIMIT 1"
     );
     let number = number.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
-    connection.prepare_cached(&sql)?.query_row((account.as_str(), name, number), parameter).optional()
+    let name = as_put(connection, account, name)?;
+    connection.prepare_cached(&sql)?.query_row((account.as_str(), &name, number), parameter).optional()
 }
 
 fn add(
@@ -272,6 +291,7 @@ fn add(
     put: Put,
 ) -> rusqlite::Result<Result<(u64, Tier), PutError>> {
     let before = find(connection, account, &put.name, None)?;
+    let name = before.as_ref().map_or(put.name, |before| before.name.clone());
     let (number, kind) = match (&before, put.kind) {
         (Some(_), _) if !put.overwrites => return Ok(Err(PutError::Exists)),
         (Some(before), Some(kind)) if before.version.kind != kind => return Ok(Err(PutError::OtherKind)),
@@ -297,7 +317,7 @@ fn add(
     }
     let value = match kind {
         Kind::String | Kind::StringList => put.value.into_bytes(),
-        Kind::SecureString => seal.seal(&identity(account, &put.name, number), put.value.as_bytes()),
+        Kind::SecureString => seal.seal(&identity(account, &name, number), put.value.as_bytes()),
     };
     let description = put.description.or_else(|| before.and_then(|before| before.version.description));
     let version =
@@ -305,9 +325,9 @@ fn add(
     let document = serde_json::to_string(&version).expect("a version has string keys and no failing parts");
     let number_column = number.cast_signed();
     let sql = "INSERT INTO parameter (account, name, version, document, value) VALUES (?1, ?2, ?3, ?4, ?5)";
-    connection.prepare_cached(sql)?.execute((account.as_str(), &put.name, number_column, document, value))?;
+    connection.prepare_cached(sql)?.execute((account.as_str(), &name, number_column, document, value))?;
     let sql = "DELETE FROM parameter WHERE account = ?1 AND name = ?2 AND version <= ?3";
-    let values = (account.as_str(), &put.name, number_column - i64::from(VERSIONS_MAX));
+    let values = (account.as_str(), &name, number_column - i64::from(VERSIONS_MAX));
     connection.prepare_cached(sql)?.execute(values)?;
     Ok(Ok((number, tier)))
 }

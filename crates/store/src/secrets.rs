@@ -17,6 +17,9 @@ use crate::{Seal, database::Database, failure::passes_outward};
 pub const SECRETS_MAX: u32 = 5_000;
 /// Most versions of a secret that are kept: the oldest without a label go first.
 pub const VERSIONS_MAX: usize = 100;
+/// Most labels on all versions of a secret together (source: Secrets Manager's user guide, «Quotas»). Fewer than
+/// versions, so that there is always one without a label to go.
+pub const LABELS_MAX: usize = 20;
 /// The label of the version that is answered unless asked otherwise.
 pub const CURRENT: &str = "AWSCURRENT";
 /// The label of the version that was current before.
@@ -107,6 +110,9 @@ pub enum ChangeError {
     /// The account has as many as it may.
     #[error("the account has too many secrets")]
     TooMany,
+    /// Its versions would have more labels than they may.
+    #[error("the secret has too many labels")]
+    TooManyLabels,
     /// There is no room on the disk.
     #[error("the disk is full")]
     Full,
@@ -191,8 +197,10 @@ impl Secrets {
                 return Ok(Err(ChangeError::TooMany));
             }
             let mut new = Record { secret, versions: BTreeMap::new() };
-            if let Some(put) = put {
-                add(connection, &seal, &key, &mut new, put)?;
+            if let Some(put) = put
+                && let Err(error) = add(connection, &seal, &key, &mut new, put)?
+            {
+                return Ok(Err(error));
             }
             save(connection, &key, &new)?;
             Ok(Ok(new))
@@ -213,8 +221,7 @@ impl Secrets {
                 return Ok(if is_same { Ok(()) } else { Err(ChangeError::Exists) });
             }
             record.secret.changed_at = now;
-            add(connection, &seal, key, record, put)?;
-            Ok(Ok(()))
+            add(connection, &seal, key, record, put)
         })
         .await
     }
@@ -302,15 +309,26 @@ fn is_same_value(connection: &Connection, seal: &Seal, key: &Key, put: &Put) -> 
 }
 
 /// Adds a version to a secret that has none of its id.
-fn add(connection: &Connection, seal: &Seal, key: &Key, record: &mut Record, put: Put) -> rusqlite::Result<()> {
+fn add(
+    connection: &Connection,
+    seal: &Seal,
+    key: &Key,
+    record: &mut Record,
+    put: Put,
+) -> rusqlite::Result<Result<(), ChangeError>> {
     let Put { id, value, is_binary, stages, at } = put;
-    let sql = "INSERT INTO secret_version (account, secret, id, document, value) VALUES (?1, ?2, ?3, '', ?4)";
-    let sealed = seal.seal(&key.identity(&id), &value);
-    connection.prepare_cached(sql)?.execute((key.account.as_str(), &key.name, &id, sealed))?;
+    let labels_before = record.labels_count();
     record.versions.insert(id.clone(), Version { created_at: at, stages: Vec::new(), is_binary });
     for stage in stages {
         record.move_stage(&stage, &id);
     }
+    // One that has more, from before there was a bound, may still move them.
+    if record.labels_count() > LABELS_MAX.max(labels_before) {
+        return Ok(Err(ChangeError::TooManyLabels));
+    }
+    let sql = "INSERT INTO secret_version (account, secret, id, document, value) VALUES (?1, ?2, ?3, '', ?4)";
+    let sealed = seal.seal(&key.identity(&id), &value);
+    connection.prepare_cached(sql)?.execute((key.account.as_str(), &key.name, &id, sealed))?;
     while record.versions.len() > VERSIONS_MAX {
         let unlabelled = record.versions.iter().filter(|(_, version)| version.stages.is_empty());
         let Some(oldest) = unlabelled.min_by_key(|(_, version)| version.created_at).map(|(id, _)| id.clone()) else {
@@ -318,7 +336,7 @@ fn add(connection: &Connection, seal: &Seal, key: &Key, record: &mut Record, put
         };
         record.versions.remove(&oldest);
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 impl Record {
@@ -338,6 +356,11 @@ impl Record {
         if let Some(left) = left.filter(|left| stage == CURRENT && left != to) {
             self.move_stage(PREVIOUS, &left);
         }
+    }
+
+    /// How many labels its versions have together.
+    fn labels_count(&self) -> usize {
+        self.versions.values().map(|version| version.stages.len()).sum()
     }
 
     /// The version that has a label.

@@ -289,14 +289,21 @@ pub struct FunctionUrl {
     pub url_id: String,
     /// Who may call it.
     pub auth: UrlAuth,
-    /// Whether replies may stream.
-    pub invoke_mode: InvokeMode,
+    /// Whether replies may stream; `None` where nobody has said, which is told apart: see [`FunctionUrl::invoke_mode`].
+    pub invoke_mode: Option<InvokeMode>,
     /// Cross-origin rules, as the author gave them.
     pub cors: Option<Cors>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.
     pub modified_at: Timestamp,
+}
+
+impl FunctionUrl {
+    /// Whether replies may stream: not unless somebody has said so.
+    pub fn invoke_mode(&self) -> InvokeMode {
+        self.invoke_mode.unwrap_or(InvokeMode::Buffered)
+    }
 }
 
 /// Lambda's `AuthType` of a function URL.

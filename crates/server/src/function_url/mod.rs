@@ -210,7 +210,7 @@ async fn as_event(
         },
         log_tail: LogTail::None,
     };
-    let answered = match url.invoke_mode {
+    let answered = match url.invoke_mode() {
         InvokeMode::Buffered => buffered(doors, invocation, &head.method).await,
         InvokeMode::ResponseStream => streamed(doors, invocation, &head.method).await,
     };

@@ -191,7 +191,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::event_stream::tests::{Decoded, decode};
+    use crate::event_stream::decode::{Decoded, decode};
 
     fn events(pieces: Vec<Result<&'static [u8], Fault>>, bytes_max: u64) -> Events {
         let frames = pieces.into_iter().map(|piece| match piece {

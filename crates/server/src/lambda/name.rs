@@ -106,7 +106,8 @@ fn parse_with<'a>(parts: &[&'a str], present: u8, pattern: Pattern) -> Option<Pa
     (is_name(name) && qualifier.is_none_or(is_qualifier)).then_some(Parsed { region, account, name, qualifier })
 }
 
-fn is_word(byte: u8) -> bool {
+/// `[a-zA-Z0-9-_]`
+pub(super) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 

@@ -272,12 +272,7 @@ mod tests {
             };
             page += &format!("| {} | {support} | {missing} |\n", operation.name);
         }
-        let differences = include_str!("../../../updraft/tests/e2e/golden/differences.json");
-        let differences: std::collections::BTreeMap<String, String> = serde_json::from_str(differences).unwrap();
-        page += DIFFERENCES;
-        for (member, reason) in differences {
-            page += &format!("| `{member}` | {reason} |\n");
-        }
+        page += &differences();
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/compatibility.md");
         if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
             std::fs::write(path, &page).unwrap();
@@ -290,6 +285,46 @@ mod tests {
         request member that is not supported and asks for something is refused with 400, never ignored.\n\n";
 
     const DIFFERENCES: &str = "\n## Where answers differ\n\n\
-        Answers are compared field by field with recorded ones of AWS (`crates/updraft/tests/e2e/test_goldens.py`), but for\n\
-        values that change from call to call, and:\n\n| member | why |\n|---|---|\n";
+        Answers are compared field by field with recorded ones of AWS (`crates/updraft/tests/e2e/test_goldens.py`,\n\
+        `test_recordings.py`), but for values that change from call to call, and:\n\n| member | why |\n|---|---|\n";
+
+    /// What the comparison with recorded answers leaves out: members, steps, and whole recordings.
+    fn differences() -> String {
+        type Map<T> = std::collections::BTreeMap<String, T>;
+        let mut page = String::from(DIFFERENCES);
+        let members = include_str!("../../../updraft/tests/e2e/golden/differences.json");
+        for (member, reason) in serde_json::from_str::<Map<String>>(members).unwrap() {
+            page += &format!("| `{member}` | {reason} |\n");
+        }
+        page += "\nThese answers are others as a whole:\n\n| recording | answer | why |\n|---|---|---|\n";
+        let steps = include_str!("../../../updraft/tests/e2e/golden/steps.json");
+        for (recording, steps) in serde_json::from_str::<Map<Map<String>>>(steps).unwrap() {
+            for (step, reason) in steps {
+                page += &format!("| `{recording}` | `{step}` | {reason} |\n");
+            }
+        }
+        let recorded = include_str!("../../../updraft/tests/e2e/golden/recorded.json");
+        let compared = serde_json::from_str::<Map<serde_json::Value>>(recorded).unwrap().len();
+        let coverage = include_str!("../../../updraft/tests/e2e/golden/coverage.json");
+        let coverage: Coverage = serde_json::from_str(coverage).unwrap();
+        let compared = compared + coverage.recorded_twice;
+        let left_out: usize = coverage.left_out.values().sum();
+        assert_eq!(compared + left_out, coverage.recordings, "a recording is compared, or left out for a reason");
+        page += &format!(
+            "\nThere are {} recordings. {compared} are compared, some of them in part; {left_out} are not. Of those\n\n",
+            coverage.recordings
+        );
+        for (reason, count) in coverage.left_out {
+            page += &format!("- {count} {reason}\n");
+        }
+        page
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Coverage {
+        recordings: usize,
+        /// Recordings of the same test that say the same.
+        recorded_twice: usize,
+        left_out: std::collections::BTreeMap<String, usize>,
+    }
 }

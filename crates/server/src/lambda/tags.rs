@@ -120,10 +120,10 @@ fn check_resource(segment: &str) -> Result<(), Error> {
     violations.check()
 }
 
-/// Whether text is the ARN of something that can have tags; of things other than functions, only its start is read.
+/// Whether text is the ARN of something that can have tags.
 fn is_resource(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(7, ':').collect();
-    let [_, partition, _, region, account, kind, _] = parts[..] else { return false };
+    let [_, partition, _, region, account, kind, name] = parts[..] else { return false };
     let is_arn = parts[0] == "arn"
         && !partition.is_empty()
         && name::is_partition(partition)
@@ -131,18 +131,30 @@ fn is_resource(text: &str) -> bool {
         && name::is_region(region)
         && account.len() == 12
         && account.bytes().all(|byte| byte.is_ascii_digit());
-    match kind {
-        "function" => is_arn && name::parse(text, Pattern::Created).is_some(),
-        "layer" | "code-signing-config" | "event-source-mapping" | "capacity-provider" => is_arn,
+    let is_named = match kind {
+        "function" => name::parse(text, Pattern::Created).is_some(),
+        "layer" | "capacity-provider" => !name.is_empty() && name.bytes().all(name::is_word),
+        // So long they are with their hyphens and without braces.
+        "event-source-mapping" => name.len() == 36 && uuid::Uuid::try_parse(name).is_ok(),
+        "code-signing-config" => name.strip_prefix("csc-").is_some_and(|id| {
+            id.len() == 17 && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        }),
         _ => false,
-    }
+    };
+    is_arn && is_named
 }
 
 fn find(scope: &Scope<'_>, segment: &str) -> Result<Arc<Function>, Error> {
     check_resource(segment)?;
     let text = name::decoded(segment);
-    if !text.contains(":function:") {
-        return Err(Error::not_implemented("Tags on resources other than functions"));
+    match text.split(':').nth(5) {
+        Some("function") => {}
+        // There are none of these, which has an answer of its own.
+        Some("event-source-mapping") => {
+            return Err(Error::not_found(format!("Event source mapping not found: {text}")));
+        }
+        Some("capacity-provider") => return Err(Error::not_found(format!("Capacity provider not found: {text}"))),
+        _ => return Err(Error::not_implemented("Tags on resources other than functions")),
     }
     let resolved = name::resolve(scope, segment, &Query::new(None), Pattern::Created)?;
     if resolved.qualifier.is_some() {
@@ -163,6 +175,8 @@ mod tests {
             "arn:aws:lambda:us-east-1:111111111111:function:f",
             "arn:aws:lambda:us-east-1:111111111111:function:f:$LATEST",
             "arn:aws:lambda:us-east-1:111111111111:layer:l",
+            "arn:aws:lambda:us-east-1:111111111111:event-source-mapping:01234567-89ab-cdef-0123-456789abcdef",
+            "arn:aws:lambda:us-east-1:111111111111:code-signing-config:csc-0123456789abcdefg",
         ] {
             assert!(is_resource(good), "{good}");
         }
@@ -172,6 +186,11 @@ mod tests {
             "arn:aws:lambda:us-east-1:111111111111:foobar:x",
             "arn:aws:lambda:us-east-1:1:function:f",
             "arn:aws:lambda:us-east-1:111111111111:function:f:a:b",
+            "arn:aws:lambda:us-east-1:111111111111:layer:l:1",
+            "arn:aws:lambda:us-east-1:111111111111:event-source-mapping:01234567-89ab-cdef-0123-456789abcdef:alias",
+            "arn:aws:lambda:us-east-1:111111111111:event-source-mapping:m",
+            "arn:aws:lambda:us-east-1:111111111111:capacity-provider:c:alias",
+            "arn:aws:lambda:us-east-1:111111111111:code-signing-config:csc-0123456789ABCDEFG",
         ] {
             assert!(!is_resource(bad), "{bad}");
         }

@@ -53,9 +53,18 @@ struct View<'a> {
     creation_time: String,
     function_arn: String,
     function_url: String,
-    invoke_mode: InvokeMode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invoke_mode: Option<InvokeMode>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_modified_time: Option<String>,
+}
+
+/// What a URL is shown for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Create,
+    Update,
+    Read,
 }
 
 /// What a request asks for, checked; what is `None` stays as it is.
@@ -107,6 +116,9 @@ impl CorsRequest {
                 violations.length_max(member, entry, chars_max);
                 // These become header values.
                 violations.pattern(member, entry, entry.chars().all(|char| char.is_ascii_graphic()), ".*");
+                if member == "cors.allowOrigins" && entry.is_empty() {
+                    violations.constraint(member, entry, "Member must have length greater than or equal to 1");
+                }
             }
         }
         if let Some(max_age) = self.max_age {
@@ -126,15 +138,16 @@ impl CorsRequest {
     }
 }
 
-fn view<'a>(scope: &Scope<'_>, owner: &UrlOwner, url: &'a FunctionUrl, with_modified: bool) -> View<'a> {
+/// What changes a URL tells the mode if somebody has said it; what reads it, the one that is in force.
+fn view<'a>(scope: &Scope<'_>, owner: &UrlOwner, url: &'a FunctionUrl, asked: Asked) -> View<'a> {
     View {
         auth_type: url.auth,
         cors: url.cors.as_ref(),
         creation_time: url.created_at.to_rfc3339(),
         function_arn: owner.arn(scope.node.region()),
         function_url: format!("{}://{}{}:{}/", scope.scheme, url.url_id, scope.host_suffix, scope.address.port()),
-        invoke_mode: url.invoke_mode,
-        last_modified_time: with_modified.then(|| url.modified_at.to_rfc3339()),
+        invoke_mode: if asked == Asked::Read { Some(url.invoke_mode()) } else { url.invoke_mode },
+        last_modified_time: (asked != Asked::Create).then(|| url.modified_at.to_rfc3339()),
     }
 }
 
@@ -165,13 +178,13 @@ pub(super) async fn create(
     let url = FunctionUrl {
         url_id: fresh_url_id(),
         auth: change.auth.unwrap_or(UrlAuth::AwsIam),
-        invoke_mode: change.invoke_mode.unwrap_or(InvokeMode::Buffered),
+        invoke_mode: change.invoke_mode,
         cors: change.cors,
         created_at: now,
         modified_at: now,
     };
     set(scope, &resolved, &owner, Some(url.clone())).await?;
-    Ok(respond::json(StatusCode::CREATED, &view(scope, &owner, &url, false)))
+    Ok(respond::json(StatusCode::CREATED, &view(scope, &owner, &url, Asked::Create)))
 }
 
 /// GetFunctionUrlConfig.
@@ -179,7 +192,7 @@ pub(super) fn get(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Result
     let resolved = name::resolve_for_url(scope, segment, query)?;
     let owner = owner(&resolved, scope).ok_or_else(Error::resource_does_not_exist)?;
     let url = owner.url().ok_or_else(Error::resource_does_not_exist)?;
-    Ok(respond::json(StatusCode::OK, &view(scope, &owner, url, true)))
+    Ok(respond::json(StatusCode::OK, &view(scope, &owner, url, Asked::Read)))
 }
 
 /// UpdateFunctionUrlConfig. What is left out stays as it is.
@@ -196,11 +209,11 @@ pub(super) async fn update(
     let owner = owner(&resolved, scope).ok_or_else(Error::function_does_not_exist)?;
     let mut url = owner.url().cloned().ok_or_else(Error::resource_does_not_exist)?;
     url.auth = change.auth.unwrap_or(url.auth);
-    url.invoke_mode = change.invoke_mode.unwrap_or(url.invoke_mode);
+    url.invoke_mode = change.invoke_mode.or(url.invoke_mode);
     url.cors = change.cors.or(url.cors);
     url.modified_at = Timestamp::now();
     set(scope, &resolved, &owner, Some(url.clone())).await?;
-    Ok(respond::json(StatusCode::OK, &view(scope, &owner, &url, true)))
+    Ok(respond::json(StatusCode::OK, &view(scope, &owner, &url, Asked::Update)))
 }
 
 /// DeleteFunctionUrlConfig.
@@ -231,7 +244,7 @@ pub(super) fn list(scope: &Scope<'_>, segment: &str, query: &Query<'_>) -> Resul
         UrlOwner::Alias(alias) => query::marker_of(&alias.name),
     });
     let shown = page.iter().filter_map(|owner| Some((owner, owner.url()?)));
-    let views: Vec<_> = shown.map(|(owner, url)| view(scope, owner, url, true)).collect();
+    let views: Vec<_> = shown.map(|(owner, url)| view(scope, owner, url, Asked::Read)).collect();
     let view = match next {
         Some(marker) => json!({ "FunctionUrlConfigs": views, "NextMarker": marker }),
         None => json!({ "FunctionUrlConfigs": views }),
@@ -270,6 +283,7 @@ mod tests {
             "{}",
             r#"{"AuthType":"x"}"#,
             r#"{"AuthType":"NONE","InvokeMode":"UNKNOWN"}"#,
+            r#"{"AuthType":"NONE","Cors":{"AllowOrigins":[""]}}"#,
             r#"{"AuthType":"NONE","Cors":{"MaxAge":86401}}"#,
             r#"{"AuthType":"NONE","Cors":{"AllowMethods":["OPTIONSX"]}}"#,
             r#"{"AuthType":"NONE","Cors":{"AllowOrigins":["a\nb"]}}"#,

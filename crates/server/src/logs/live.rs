@@ -50,7 +50,10 @@ pub(super) async fn start(scope: &Scope<'_>, mut input: Input) -> Result<Respons
     for identifier in &identifiers {
         let group = identified(scope, identifier).ok_or_else(|| not_found("group"))?;
         store.group(group.clone()).await.map_err(internal)?.ok_or_else(|| not_found("group"))?;
-        groups.push(group);
+        // It may be named twice, by its name and by its ARN; its lines are told once.
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
     }
     let started = json!({
         "requestId": RequestId::random().to_string(),

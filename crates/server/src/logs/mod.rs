@@ -126,7 +126,9 @@ pub(crate) async fn authorize(
 /// The ARNs that an operation's permission is asked for, by the members that the operation reads, before they are checked.
 fn resources(scope: &Scope<'_>, operation: &str, input: &Input) -> Vec<String> {
     let members: &[&str] = match operation {
-        "DescribeLogGroups" => &[],
+        // AWS asks on the stream without a name of the group without a name, and says so in its denials. Policies allow it
+        // with `log-group:*`, or with those words.
+        "DescribeLogGroups" => return vec![format!("{}:log-stream:", group_arn(scope, ""))],
         "TagResource" | "UntagResource" | "ListTagsForResource" => &["resourceArn"],
         "GetLogEvents" | "FilterLogEvents" | "DescribeLogStreams" => &["logGroupName", "logGroupIdentifier"],
         "StartLiveTail" => return input.peek_all("logGroupIdentifiers").map(|text| asked(scope, text)).collect(),

@@ -1,7 +1,8 @@
 //! Secrets Manager: what functions fetch their secrets from.
 //!
-//! A secret is named by its name, or by its ARN with or without the six characters that end it. Rotation, replication,
-//! resource policies and keys of one's own are not part of it: what asks for them is refused by name.
+//! A secret is named by its name, or by its ARN with or without the six characters that end it; an ARN that is one
+//! secret's with them is no other's without. Rotation, replication, resource policies and keys of one's own are not part
+//! of it: what asks for them is refused by name.
 
 mod list;
 mod password;
@@ -11,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use http::{Response, StatusCode, request::Parts};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use updraft_node::secrets::{ChangeError, Error, Put, Record, Secret};
+use updraft_node::secrets::{ChangeError, Error, LABELS_MAX, Put, Record, Secret};
 use updraft_types::{Body, Timestamp};
 
 use crate::{
@@ -137,6 +138,10 @@ fn unchanged(error: ChangeError) -> ApiError {
             "The operation failed because a version with the requested token and another value already exists.",
         ),
         ChangeError::TooMany => ApiError::bad_request("LimitExceededException", "The account has too many secrets."),
+        ChangeError::TooManyLabels => ApiError::bad_request(
+            "LimitExceededException",
+            format!("The versions of a secret have at most {LABELS_MAX} staging labels together."),
+        ),
         ChangeError::Full => internal(Error::Full),
         other => ApiError::internal(&other.to_string()),
     }
@@ -154,16 +159,15 @@ async fn find(scope: &Scope<'_>, id: &str) -> Result<(String, Record), ApiError>
         false => id,
     };
     let find = |name: &str| scope.node.secrets().find(scope.account().clone(), name.to_owned(), Timestamp::now());
-    if let Some(record) = find(rest).await.map_err(internal)? {
-        return Ok((rest.to_owned(), record));
-    }
+    // A name may end like another secret's ARN: that ARN stays the other secret's.
     if id.starts_with("arn:")
         && let Some((name, suffix)) = rest.rsplit_once('-')
         && let Some(record) = find(name).await.map_err(internal)?.filter(|record| record.secret.suffix == suffix)
     {
         return Ok((name.to_owned(), record));
     }
-    Err(not_found())
+    let record = find(rest).await.map_err(internal)?.ok_or_else(not_found)?;
+    Ok((rest.to_owned(), record))
 }
 
 /// The same, if it is not marked for deletion.

@@ -67,6 +67,11 @@ async fn parameters_are_put_found_and_deleted() {
         let value = get(&format!("arn:aws:ssm:us-east-1:000000000000:parameter/{arn}")).await["Value"].clone();
         assert!(value.as_str().unwrap().ends_with(arn));
     }
+    let arn = get("/ab").await["ARN"].clone();
+    for other in [arn.as_str().unwrap(), "ab", "ab:1"] {
+        assert_eq!((&get(other).await["Name"], &get(other).await["ARN"]), (&json!("/ab"), &arn), "{other}");
+    }
+    assert_eq!(refused("PutParameter", put("ab", "String")).await, "ParameterAlreadyExists");
     let sealed = ssm("GetParameter", json!({ "Name": "/a/c/d" })).await;
     assert_ne!(sealed["Parameter"]["Value"], "/a/c/d");
     assert_eq!(refused("GetParameter", json!({ "Name": "/a/b:9" })).await, "ParameterVersionNotFound");
@@ -168,6 +173,23 @@ async fn secrets_are_made_turned_over_and_deleted() {
     let password = manager("GetRandomPassword", password).await["RandomPassword"].as_str().unwrap().to_owned();
     assert!(password.len() == 20 && password.chars().all(|c| c.is_ascii_alphanumeric() && !"abc".contains(c)));
     assert_eq!(refused("RotateSecret", json!({})).await, "NotImplementedException");
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn no_secrets_name_takes_anothers_arn() {
+    let platform = Platform::start().await;
+    let manager = async |operation: &str, input: Value| ok(&platform, "secretsmanager", operation, input).await;
+    let first = manager("CreateSecret", json!({ "Name": "s", "SecretString": "first" })).await;
+    let arn = first["ARN"].as_str().unwrap();
+    let (_, name) = arn.rsplit_once(':').unwrap();
+    let second = manager("CreateSecret", json!({ "Name": name, "SecretString": "second" })).await;
+    let value = async |id: &Value| manager("GetSecretValue", json!({ "SecretId": id })).await["SecretString"].clone();
+    assert_eq!(value(&first["ARN"]).await, "first");
+    assert_eq!(value(&second["ARN"]).await, "second");
+    assert_eq!(value(&json!(name)).await, "second");
+    manager("DeleteSecret", json!({ "SecretId": arn, "ForceDeleteWithoutRecovery": true })).await;
+    assert_eq!(value(&second["ARN"]).await, "second");
     platform.stop().await;
 }
 

@@ -94,6 +94,32 @@ async fn parameters_have_versions_and_secure_ones_are_sealed() {
     assert!(is_on_disk(&fixture, "visible-text") && !is_on_disk(&fixture, "hidden-text"));
 }
 
+#[tokio::test]
+async fn a_name_without_levels_is_one_parameter_with_its_slash_and_without() {
+    let fixture = Fixture::open().await;
+    let parameters = fixture.store.parameters();
+    let get = async |name: &str| parameters.get(account(), name.into(), None).await.unwrap();
+    for (first, second) in [("one", "/one"), ("/two", "two")] {
+        parameters.put(account(), put(first, "1", Kind::SecureString)).await.unwrap();
+        let refused = parameters::Put { overwrites: false, ..put(second, "2", Kind::SecureString) };
+        assert!(matches!(parameters.put(account(), refused).await, Err(parameters::PutError::Exists)));
+        let again = parameters.put(account(), put(second, "2", Kind::SecureString)).await.unwrap();
+        assert_eq!(again.0, 2);
+        for name in [first, second] {
+            let found = get(name).await.unwrap();
+            let text = parameters.open(&account(), &found).unwrap();
+            assert_eq!((found.name.as_str(), found.number, text.as_str()), (first, 2, "2"), "{name}");
+            assert_eq!(parameters.history(account(), name.into(), 0, 9).await.unwrap().len(), 2, "{name}");
+        }
+        assert!(parameters.delete(account(), second.into()).await.unwrap());
+        assert!(get(first).await.is_none() && get(second).await.is_none());
+    }
+    parameters.put(account(), put("/a/b", "1", Kind::String)).await.unwrap();
+    for name in ["a/b", "//a/b", "b", "/b", "/", ""] {
+        assert!(get(name).await.is_none(), "{name}");
+    }
+}
+
 fn secret(now: u64) -> Secret {
     Secret {
         suffix: "AbCdEf".into(),
@@ -169,4 +195,33 @@ async fn only_so_many_versions_of_a_secret_are_kept() {
     let kept = secrets.find(account(), "s".into(), at(999)).await.unwrap().unwrap();
     assert_eq!(kept.versions.len(), secrets::VERSIONS_MAX);
     assert!(!kept.versions.contains_key("v5") && kept.versions.contains_key("v6"));
+}
+
+#[tokio::test]
+async fn labels_are_bounded_and_so_are_labelled_versions() {
+    let fixture = Fixture::open().await;
+    let secrets = fixture.store.secrets();
+    secrets.create(account(), "s".into(), secret(0), Some(version("first", "x", 1))).await.unwrap();
+    let add = |id: String, stages: &[String]| {
+        secrets.put(account(), "s".into(), secrets::Put { stages: stages.to_vec(), ..version(&id, "x", 2) })
+    };
+    let label = |number: usize| format!("label-{number}");
+    for number in 1..secrets::LABELS_MAX {
+        add(format!("v{number}"), &[label(number)]).await.unwrap();
+    }
+    let before = secrets.find(account(), "s".into(), at(3)).await.unwrap();
+    for refused in [vec![label(0)], vec![label(1), label(0)], vec![secrets::CURRENT.to_owned()]] {
+        assert!(matches!(add("refused".into(), &refused).await, Err(ChangeError::TooManyLabels)), "{refused:?}");
+    }
+    assert_eq!(secrets.find(account(), "s".into(), at(3)).await.unwrap(), before, "it is as it was");
+    assert_eq!(secrets.value(account(), "s".into(), "refused".into()).await.unwrap(), None);
+    for number in 0..secrets::VERSIONS_MAX {
+        add(format!("moved{number}"), &[label(1)]).await.unwrap();
+    }
+    let kept = secrets.find(account(), "s".into(), at(3)).await.unwrap().unwrap();
+    assert_eq!((kept.versions.len(), kept.staged("label-2").unwrap().as_str()), (secrets::VERSIONS_MAX, "v2"));
+    secrets.create(account(), "t".into(), secret(0), None).await.unwrap();
+    let many = (0..=secrets::LABELS_MAX).map(label).collect();
+    let many = secrets::Put { stages: many, ..version("v", "x", 1) };
+    assert!(matches!(secrets.put(account(), "t".into(), many).await, Err(ChangeError::TooManyLabels)));
 }

@@ -3,7 +3,8 @@
 One account has an estate: a function with everything a function can have, a layer, logs, parameters, secrets, identities.
 Strangers with every right in another account drive every operation that the service models know against it. Each answer
 must be the one that a name gets which never was, and the estate must be as it was. Which operations there are is read from
-botocore, so that a new one is driven without being named here; the tables below only say how things are called.
+botocore, so that a new one is driven without being named here; the tables here and in `driving.py` only say how things are
+called.
 """
 
 import copy
@@ -25,25 +26,25 @@ from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from driving import (
+    ABOUT_THE_CALLER,
+    ALLOWED,
+    CODE,
+    GIVEN,
+    MAKES,
+    MUST_TELL,
+    REACHES,
+    READS,
+    REFUSED,
+    VOLATILE,
+    trusting,
+)
 from harness import ACCOUNT, PYTHON, REGION, REPOSITORY, Platform, wait_until, zip_of
 
 SERVICES = ["lambda", "iam", "sts", "logs", "ssm", "secretsmanager"]
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 # What the things of two estates are called, and what never was (equally long).
 VICTIM, TENANT, NOBODY = "zvictimz", "ztenantz", "znobodyz"
-CODE = zip_of({"app.py": "def handler(event, context):\n    return 1\n"})
-LAYER = zip_of({"python/tool.py": "SAID = 1\n"})
-
-
-def trusting(**principal):
-    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-
-
-# In texts to send, HUSH stands for the estate's secret word and OWN for the caller's account.
-ALLOWED = json.dumps(
-    {"Version": "2012-10-17", "Statement": [{"Sid": "HUSH", "Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,6 +221,7 @@ class Estate:
             "iam": {
                 "UserName": [f"{stem}-user"],
                 "RoleName": [f"{stem}-role"],
+                "GroupName": [f"{stem}-group"],
                 "PolicyName": [f"{stem}-policy"],
                 "PolicyArn": [self.arn("iam", f"policy/{stem}-policy")],
                 "PolicySourceArn": [self.arn("iam", f"user/{stem}-user")],
@@ -282,113 +284,6 @@ class Estate:
     @property
     def other_stream(self):
         return self.stream[:-2] + ("zz" if not self.stream.endswith("zz") else "yy")
-
-
-# What an operation takes beside names, where its model alone does not say enough.
-NOW_MS = int(time.time() * 1000)
-GIVEN = {
-    ("lambda", "AddPermission"): {"StatementId": "mine", "Action": "lambda:*", "Principal": "*"},
-    ("lambda", "AddLayerVersionPermission"): {
-        "StatementId": "mine", "Action": "lambda:GetLayerVersion", "Principal": "*",
-    },
-    ("lambda", "CreateAlias"): {"Name": "mine", "FunctionVersion": "$LATEST"},
-    ("lambda", "CreateFunction"): {
-        "Runtime": PYTHON, "Handler": "app.handler", "Code": {"ZipFile": CODE}, "Role": "arn:aws:iam::OWN:role/stranger",
-    },
-    ("lambda", "CreateFunctionUrlConfig"): {"AuthType": "NONE"},
-    ("lambda", "Invoke"): {"Payload": b"{}"},
-    ("lambda", "InvokeAsync"): {"InvokeArgs": b"{}"},
-    ("lambda", "InvokeWithResponseStream"): {"Payload": b"{}"},
-    ("lambda", "PublishLayerVersion"): {"Content": {"ZipFile": LAYER}},
-    ("lambda", "TagResource"): {"Tags": {"mine": "1"}},
-    ("lambda", "UntagResource"): {"TagKeys": ["HUSH"]},
-    ("lambda", "UpdateAlias"): {"FunctionVersion": "$LATEST"},
-    ("lambda", "UpdateFunctionCode"): {"ZipFile": LAYER},
-    ("lambda", "UpdateFunctionConfiguration"): {"Description": "mine", "Environment": {"Variables": {"MINE": "1"}}},
-    ("lambda", "UpdateFunctionUrlConfig"): {"AuthType": "NONE"},
-    ("iam", "PutUserPolicy"): {"PolicyDocument": ALLOWED},
-    ("iam", "PutRolePolicy"): {"PolicyDocument": ALLOWED},
-    ("iam", "CreatePolicyVersion"): {"PolicyDocument": ALLOWED, "SetAsDefault": True},
-    ("iam", "UpdateAssumeRolePolicy"): {"PolicyDocument": trusting(AWS="*")},
-    ("iam", "UpdateAccessKey"): {"Status": "Inactive"},
-    ("iam", "UpdateUser"): {"NewPath": "/mine/"},
-    ("iam", "UpdateRole"): {"Description": "mine"},
-    ("iam", "UpdateRoleDescription"): {"Description": "mine"},
-    ("iam", "TagUser"): {"Tags": [{"Key": "mine", "Value": "1"}]},
-    ("iam", "TagRole"): {"Tags": [{"Key": "mine", "Value": "1"}]},
-    ("iam", "TagPolicy"): {"Tags": [{"Key": "mine", "Value": "1"}]},
-    ("iam", "UntagUser"): {"TagKeys": ["HUSH"]},
-    ("iam", "UntagRole"): {"TagKeys": ["HUSH"]},
-    ("iam", "UntagPolicy"): {"TagKeys": ["HUSH"]},
-    ("sts", "AssumeRole"): {"RoleSessionName": "mine"},
-    ("logs", "CreateLogStream"): {"logStreamName": "mine"},
-    ("logs", "PutLogEvents"): {"logEvents": [{"timestamp": NOW_MS, "message": "mine"}]},
-    ("logs", "PutRetentionPolicy"): {"retentionInDays": 1},
-    ("logs", "TagResource"): {"tags": {"mine": "1"}},
-    ("logs", "UntagResource"): {"tagKeys": ["HUSH"]},
-    ("logs", "TagLogGroup"): {"tags": {"mine": "1"}},
-    ("logs", "UntagLogGroup"): {"tags": ["HUSH"]},
-    ("ssm", "PutParameter"): {"Value": "mine", "Type": "String", "Overwrite": True},
-    ("ssm", "GetParameter"): {"WithDecryption": True},
-    ("ssm", "GetParameters"): {"WithDecryption": True},
-    ("ssm", "GetParameterHistory"): {"WithDecryption": True},
-    ("ssm", "GetParametersByPath"): {"WithDecryption": True, "Recursive": True},
-    ("secretsmanager", "PutSecretValue"): {"SecretString": "mine"},
-    ("secretsmanager", "UpdateSecret"): {"SecretString": "mine"},
-    ("secretsmanager", "DeleteSecret"): {"ForceDeleteWithoutRecovery": True},
-    ("secretsmanager", "TagResource"): {"Tags": [{"Key": "mine", "Value": "1"}]},
-    ("secretsmanager", "UntagResource"): {"TagKeys": ["HUSH"]},
-}
-# More ways to reach for something: through what one may make or change in one's own account.
-REACHES = [
-    ("lambda", "CreateFunction", lambda it: {"FunctionName": "mine", "Layers": it["Arn"]}),
-    ("lambda", "CreateFunction", lambda it: {"FunctionName": "mine", "Role": it["RoleArn"][0]}),
-    ("lambda", "UpdateFunctionConfiguration", lambda it: {"FunctionName": "stranger-fn", "Layers": it["Arn"]}),
-    ("lambda", "UpdateFunctionConfiguration", lambda it: {"FunctionName": "stranger-fn", "Role": it["RoleArn"][0]}),
-    ("iam", "AttachUserPolicy", lambda it: {"UserName": "stranger", "PolicyArn": it["PolicyArn"][0]}),
-    ("iam", "AttachRolePolicy", lambda it: {"RoleName": "stranger", "PolicyArn": it["PolicyArn"][0]}),
-    ("iam", "UpdateAccessKey", lambda it: {"UserName": "stranger", "AccessKeyId": it["AccessKeyId"][0]}),
-    ("iam", "DeleteAccessKey", lambda it: {"UserName": "stranger", "AccessKeyId": it["AccessKeyId"][0]}),
-]
-# By a plain name these make something of the caller's own; see test_the_same_names_in_two_accounts.
-MAKES = {
-    ("lambda", "CreateFunction"),
-    ("lambda", "PublishLayerVersion"),
-    ("iam", "CreateUser"),
-    ("iam", "CreateRole"),
-    ("iam", "CreatePolicy"),
-    ("logs", "CreateLogGroup"),
-    ("ssm", "PutParameter"),
-    ("secretsmanager", "CreateSecret"),
-}
-# Their answers are of chance, or of the caller alone.
-ABOUT_THE_CALLER = {
-    ("sts", "GetSessionToken"), ("sts", "GetCallerIdentity"), ("secretsmanager", "GetRandomPassword"),
-}
-# What a refusal may be: not allowed, not there, no name that this operation takes, or not signed
-# (what two of STS's operations hear, which no client signs).
-REFUSED = re.compile("AccessDenied|NotFound|NoSuchEntity|Invalid|Validation|Unrecognized|Malformed|MissingAuthentication")
-# Operations that read. What the owner hears of them is the state that must not change.
-READS = re.compile("(BatchGet|Get|List|Describe|Filter)")
-# What changes by itself: signed links, and when something was last used.
-VOLATILE = re.compile(rb'"Location":"[^"]*"|"LastAccessedDate":[0-9.]+|"storedBytes":[0-9]+')
-# The owner's own reads that must have told something, or the strangers' have proved nothing.
-MUST_TELL = {
-    "lambda": {
-        "GetFunction", "GetFunctionConfiguration", "GetPolicy", "GetAlias", "ListAliases", "ListVersionsByFunction",
-        "ListTags", "GetFunctionUrlConfig", "ListFunctionUrlConfigs", "GetFunctionConcurrency", "ListFunctions",
-        "GetLayerVersion", "GetLayerVersionByArn", "GetLayerVersionPolicy", "ListLayerVersions", "ListLayers",
-    },
-    "iam": {
-        "GetUser", "GetRole", "GetPolicy", "GetPolicyVersion", "GetUserPolicy", "GetRolePolicy", "ListUsers", "ListRoles",
-        "ListPolicies", "ListAccessKeys", "ListUserPolicies", "ListRolePolicies", "ListAttachedUserPolicies",
-        "ListAttachedRolePolicies", "ListEntitiesForPolicy", "ListPolicyVersions", "ListUserTags", "ListRoleTags",
-    },
-    "sts": {"GetAccessKeyInfo"},
-    "logs": {"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents", "GetLogEvents", "ListTagsForResource"},
-    "ssm": {"GetParameter", "GetParameters", "GetParametersByPath", "GetParameterHistory", "DescribeParameters"},
-    "secretsmanager": {"GetSecretValue", "DescribeSecret", "ListSecrets", "ListSecretVersionIds"},
-}
 
 
 def made_up(shape):
@@ -466,6 +361,11 @@ def make_estate(platform, key, stem):
     iam.put_user_policy(UserName=user, PolicyName=f"{stem}-policy", PolicyDocument=allowed)
     iam.attach_user_policy(UserName=user, PolicyArn=policy_arn)
     access_key = iam.create_access_key(UserName=user)["AccessKey"]["AccessKeyId"]
+    group_name = f"{stem}-group"
+    iam.create_group(GroupName=group_name)
+    iam.put_group_policy(GroupName=group_name, PolicyName=f"{stem}-policy", PolicyDocument=allowed)
+    iam.attach_group_policy(GroupName=group_name, PolicyArn=policy_arn)
+    iam.add_user_to_group(GroupName=group_name, UserName=user)
 
     layer = lambda_.publish_layer_version(
         LayerName=f"{stem}-layer", Content={"ZipFile": layer_code}, Description=word
@@ -502,6 +402,13 @@ def make_estate(platform, key, stem):
         )
     url = lambda_.create_function_url_config(FunctionName=function, AuthType="AWS_IAM")["FunctionUrl"]
     lambda_.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=5)
+    own = {"FunctionName": function, "Qualifier": "1"}
+    provisioned = lambda_.get_provisioned_concurrency_config
+    lambda_.put_provisioned_concurrency_config(**own, ProvisionedConcurrentExecutions=1)
+    wait_until(lambda: provisioned(**own)["Status"] == "READY", "an instance is kept ready")
+    for more in ({}, {"Qualifier": f"{stem}-alias"}, {"Qualifier": "1"}):
+        lambda_.put_function_event_invoke_config(FunctionName=function, MaximumRetryAttempts=1, **more)
+    lambda_.put_function_recursion_config(FunctionName=function, RecursiveLoop="Allow")
     answer = lambda_.invoke(FunctionName=function)
     assert answer["Payload"].read() == f'"{word}"'.encode()
 
@@ -528,6 +435,7 @@ def make_strangers(platform, key):
     """Whoever may do everything in an account: its root user, a user, a session of a role, a session of the user."""
     iam, sts, lambda_ = (key.client(platform, service) for service in ("iam", "sts", "lambda"))
     iam.create_user(UserName="stranger")
+    iam.create_group(GroupName="stranger")
     iam.attach_user_policy(UserName="stranger", PolicyArn=ADMINISTRATOR)
     iam.create_role(
         RoleName="stranger", AssumeRolePolicyDocument=trusting(AWS=key.account, Service="lambda.amazonaws.com")
@@ -699,16 +607,29 @@ def test_the_platforms_own_door_is_closed_to_another(world, who):
             ("GET", f"functions/{name}/egress", b""),
             ("PUT", f"functions/{name}/egress", b'{"rules":[]}'),
             ("DELETE", f"functions/{name}/egress", b""),
+            ("GET", f"functions/{name}/dead-letters", b""),
         ]
+    for principal in (f"user/{VICTIM}-user", f"role/{VICTIM}-role", "root"):
+        question = {"principal": estate.arn("iam", principal), "action": "lambda:InvokeFunction", "resource": arn}
+        requests.append(("POST", "policy/check", json.dumps(question).encode()))
     for method, path, body in requests:
         heard = stranger.request(method, f"/_updraft/v1/{path}", body)
         assert heard.status in (400, 403, 404, 405), (method, path, str(heard))
         assert "Signature" not in heard.code, (method, path, str(heard))
-        never = stranger.request(method, f"/_updraft/v1/{path.replace(VICTIM, NOBODY)}", body)
+        ghost = body.replace(VICTIM.encode(), NOBODY.encode())
+        never = stranger.request(method, f"/_updraft/v1/{path.replace(VICTIM, NOBODY)}", ghost)
         assert heard == estate.as_if_ours(never, (VICTIM, NOBODY)), (method, path, str(heard), str(never))
+    # A question about oneself is answered, and the function's own policy has no part in it.
+    for name in (arn, f"{arn}:{VICTIM}-alias", f"{arn}:1"):
+        question = json.dumps({"action": "lambda:InvokeFunction", "resource": name})
+        asks = [question.encode(), question.replace(VICTIM, NOBODY).encode()]
+        heard, never = (stranger.request("POST", "/_updraft/v1/policy/check", ask) for ask in asks)
+        assert heard == estate.as_if_ours(never, (VICTIM, NOBODY)) and heard.status == 200, (name, str(heard), str(never))
     # The same requests of the owner's find something: they are good ones.
     for path in (f"functions/{function}", f"code/{function}?sha256={code}", f"logs/{function}"):
         assert owner.request("GET", f"/_updraft/v1/{path}").status == 200
+    assert owner.request("GET", f"/_updraft/v1/functions/{function}/dead-letters").status == 200
+    assert owner.request("POST", "/_updraft/v1/policy/check", requests[-2][2]).status == 200
     unchanged(before, snapshot(world, estate, ["lambda", "logs"])[0])
 
 

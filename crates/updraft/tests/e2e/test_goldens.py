@@ -1,131 +1,19 @@
-"""Answers compared field by field with what AWS itself was recorded to answer.
+"""The lives of functions, versions, aliases, layers, images and policies, step by step as AWS was recorded to answer them."""
 
-`golden/recorded.json` has the recordings: a scenario's steps by name, volatile values written as `<name>`. One name
-stands for one value all through a scenario. What differs on purpose is named in `golden/differences.json`, with the
-reason, and ends up in docs/compatibility.md.
-"""
-
-import json
-import pathlib
-import re
-import tempfile
-
-import pytest
-from botocore.exceptions import ClientError
-
-from harness import PYTHON, Platform, zip_of
+from goldens import (  # noqa: F401 (fixtures are taken by name)
+    ACCOUNT,
+    ONE,
+    ROLE,
+    TWO,
+    Scenario,
+    aws,
+    create,
+    function,
+    refused,
+    updated,
+)
+from harness import zip_of
 from images import Image, layer
-
-HERE = pathlib.Path(__file__).parent / "golden"
-RECORDED = json.loads((HERE / "recorded.json").read_text())
-DIFFERENT = set(json.loads((HERE / "differences.json").read_text()))
-ACCOUNT = "111111111111"
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/service-role"
-ONE = zip_of({name: "def handler(event, context):\n    return 1\n" for name in ("index.py", "handler.py")})
-TWO = zip_of({name: "def handler(event, context):\n    return 2\n" for name in ("index.py", "handler.py")})
-MOMENTS = {"date", "datetime"}
-
-
-class Scenario:
-    """One recorded scenario, and what its placeholders have turned out to stand for."""
-
-    def __init__(self, name):
-        self.steps = RECORDED[name]
-        self.values = {"partition": "aws"}
-
-    def same(self, step, answer, path=None):
-        """Checks an answer, or an error's, against the step's recording."""
-        if isinstance(answer, ClientError):
-            answer = answer.response
-        recorded = self.steps[step]
-        if isinstance(recorded, dict) and "CreateFunctionResponse" in recorded:
-            recorded = recorded["CreateFunctionResponse"]
-        self._compare(recorded, answer, step)
-
-    def _compare(self, recorded, ours, where):
-        key = where.rsplit(".", 1)[-1]
-        if key in DIFFERENT or key == "Location":
-            return
-        if isinstance(recorded, dict) and isinstance(ours, dict):
-            if key == "ResponseMetadata":
-                assert ours["HTTPStatusCode"] == recorded["HTTPStatusCode"], where
-                return
-            visible = {name for name in recorded if name not in DIFFERENT}
-            # Recordings of paginators have no metadata.
-            told = set(ours) - DIFFERENT - ({"ResponseMetadata"} - set(recorded))
-            assert told == visible, where
-            for name in visible:
-                self._compare(recorded[name], ours[name], f"{where}.{name}")
-        elif isinstance(recorded, list) and isinstance(ours, list):
-            assert len(ours) == len(recorded), (where, ours)
-            for position, (theirs, mine) in enumerate(zip(recorded, ours)):
-                self._compare(theirs, mine, f"{where}.{position}")
-        elif isinstance(recorded, dict) and isinstance(ours, str):
-            self._compare(recorded, json.loads(ours), where)
-        elif recorded in MOMENTS:
-            assert ours, where
-        elif isinstance(recorded, str) and isinstance(ours, str) and "<" in recorded:
-            self._bind(recorded, ours, where)
-        else:
-            assert ours == recorded, where
-
-    def _bind(self, recorded, ours, where):
-        parts = re.split(r"<([a-z_]+(?:-[a-z0-9_]+)*(?::[0-9]+)?)>", recorded)
-        pattern = "".join(
-            re.escape(part)
-            if position % 2 == 0
-            else re.escape(self.values[part])
-            if part in self.values
-            else f"(?P<g{position}>.+)"
-            for position, part in enumerate(parts)
-        )
-        found = re.fullmatch(pattern, ours, re.DOTALL)
-        assert found, (where, recorded, ours, self.values)
-        for position in range(1, len(parts), 2):
-            name = parts[position]
-            if name not in self.values:
-                value = found[f"g{position}"]
-                if name.startswith("uuid:"):
-                    assert value not in self.values.values(), (where, "a revision that was there before")
-                self.values[name] = value
-
-
-@pytest.fixture(scope="module")
-def aws(workspace):
-    """A platform of the account that the recordings were made in."""
-    made = Platform(pathlib.Path(tempfile.mkdtemp(dir=workspace)) / "goldens", arguments=["--account", ACCOUNT]).start()
-    client = made.client()
-    client.platform = made
-    yield client
-    made.stop()
-
-
-@pytest.fixture
-def function(request, aws):
-    """An unused name; what has it is deleted."""
-    name = request.node.name.replace("_", "-")[:50]
-    yield name
-    try:
-        aws.delete_function(FunctionName=name)
-    except aws.exceptions.ResourceNotFoundException:
-        pass
-
-
-def create(aws, name, **more):
-    given = {"Handler": "index.handler", "Role": ROLE, "Runtime": PYTHON, "Code": {"ZipFile": ONE}} | more
-    made = aws.create_function(FunctionName=name, **given)
-    aws.get_waiter("function_active_v2").wait(FunctionName=name)
-    return made
-
-
-def updated(aws, name):
-    aws.get_waiter("function_updated_v2").wait(FunctionName=name)
-
-
-def refused(call, **arguments):
-    with pytest.raises(ClientError) as caught:
-        call(**arguments)
-    return caught.value
 
 
 def test_function_lifecycle(aws, function):

@@ -2,7 +2,15 @@
 
 import time
 
-from harness import zip_of
+from harness import ACCOUNT, REGION, zip_of
+from identities import (  # noqa: F401 (fixtures are taken by name)
+    DENIED_BY_IDENTITY,
+    NO_IDENTITY,
+    allow,
+    deny,
+    own,
+    root,
+)
 
 CODE = zip_of({"app.py": "import json\ndef handler(event, context):\n    print(json.dumps(event))\n    return 1\n"})
 
@@ -69,19 +77,40 @@ def test_a_group_of_ones_own(platform, name):
     assert logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"] == []
 
 
-def test_a_live_tail_shows_what_is_put(platform, name):
+def test_groups_are_listed_by_whoever_may(own, name):
+    """AWS asks on a group and a stream without names."""
+    groups = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group"
+    asked = f"{groups}::log-stream:"
+    for resource in (f"{groups}:*", f"{groups}:*:*", f"{groups}:*:log-stream:*", asked, f"{asked}*", "*"):
+        logs = own.user(allow("logs:DescribeLogGroups", resource)).client("logs")
+        assert logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"] == [], resource
+    user = own.user(allow("logs:DescribeLogGroups", f"{groups}:{name}:*"))
+    user.denied("logs:DescribeLogGroups", asked, NO_IDENTITY, user.client("logs").describe_log_groups)
+    user = own.user(allow("*"), deny("logs:DescribeLogGroups", f"{groups}:*"))
+    user.denied("logs:DescribeLogGroups", asked, DENIED_BY_IDENTITY, user.client("logs").describe_log_groups)
+
+
+def test_a_live_tail_shows_what_is_put_once(platform, name):
     logs = platform.client("logs", inject_host_prefix=False)
     logs.create_log_group(logGroupName=name)
     logs.create_log_stream(logGroupName=name, logStreamName="s")
     arn = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"][0]["logGroupArn"]
-    stream = logs.start_live_tail(logGroupIdentifiers=[arn], logEventFilterPattern="wanted")["responseStream"]
-    shown = []
+
+    def put(*texts):
+        events = [{"timestamp": int(time.time() * 1000), "message": text} for text in texts]
+        logs.put_log_events(logGroupName=name, logStreamName="s", logEvents=events)
+
+    # One group by two names.
+    groups = [arn, name, f"{arn}:*"]
+    stream = logs.start_live_tail(logGroupIdentifiers=groups, logEventFilterPattern="wanted")["responseStream"]
+    shown, left = [], ["wanted too"]
     for event in stream:
         if "sessionStart" in event:
-            put = [{"timestamp": int(time.time() * 1000), "message": text} for text in ("wanted", "other")]
-            logs.put_log_events(logGroupName=name, logStreamName="s", logEvents=put)
-        shown += event.get("sessionUpdate", {}).get("sessionResults", [])
-        if shown:
+            put("wanted", "other")
+        shown += [line["message"] for line in event.get("sessionUpdate", {}).get("sessionResults", [])]
+        if "wanted too" in shown:
             break
+        if shown and left:
+            put(left.pop())
     stream.close()
-    assert [event["message"] for event in shown] == ["wanted"]
+    assert shown == ["wanted", "wanted too"]

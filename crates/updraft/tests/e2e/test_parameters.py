@@ -3,6 +3,15 @@
 import pytest
 from botocore.exceptions import ClientError
 
+from harness import ACCOUNT, REGION
+from identities import (  # noqa: F401 (fixtures are taken by name)
+    DENIED_BY_IDENTITY,
+    allow,
+    deny,
+    own,
+    root,
+)
+
 
 def refused(code, call, **arguments):
     with pytest.raises(ClientError) as caught:
@@ -59,3 +68,61 @@ def test_secrets(platform, name):
     refused("ResourceNotFoundException", secrets.get_secret_value, SecretId=name)
     password = secrets.get_random_password(PasswordLength=40, ExcludePunctuation=True)["RandomPassword"]
     assert len(password) == 40 and password.isalnum()
+
+
+def test_a_secrets_arn_is_its_own_whatever_others_are_called(platform, name):
+    secrets = platform.client("secretsmanager")
+    first = secrets.create_secret(Name=name, SecretString="first")["ARN"]
+    other_name = first.rsplit(":", 1)[1]
+    other = secrets.create_secret(Name=other_name, SecretString="other")["ARN"]
+    try:
+        for secret_id, value in ((first, "first"), (name, "first"), (other, "other"), (other_name, "other")):
+            assert secrets.get_secret_value(SecretId=secret_id)["SecretString"] == value, secret_id
+    finally:
+        for secret_id in (first, other):
+            secrets.delete_secret(SecretId=secret_id, ForceDeleteWithoutRecovery=True)
+
+
+def test_a_secrets_labels_are_bounded(platform, name):
+    secrets = platform.client("secretsmanager")
+    secrets.create_secret(Name=name, SecretString="x")
+    try:
+        labels = [f"label-{number}" for number in range(20)]
+        for label in labels[:19]:
+            secrets.put_secret_value(SecretId=name, SecretString="x", VersionStages=[label])
+        put = secrets.put_secret_value
+        refused("LimitExceededException", put, SecretId=name, SecretString="x", VersionStages=labels[19:])
+        put(SecretId=name, SecretString="y", VersionStages=[labels[0]])
+        assert secrets.get_secret_value(SecretId=name, VersionStage=labels[0])["SecretString"] == "y"
+    finally:
+        secrets.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+
+
+def test_an_arn_names_one_parameter(platform, name):
+    ssm = platform.client("ssm")
+    for first, second in ((f"{name}-a", f"/{name}-a"), (f"/{name}-b", f"{name}-b")):
+        ssm.put_parameter(Name=first, Value="one", Type="String")
+        try:
+            found = ssm.get_parameter(Name=first)["Parameter"]
+            for spelt in (second, found["ARN"], f"{found['ARN']}:1"):
+                again = ssm.get_parameter(Name=spelt)["Parameter"]
+                assert (again["Name"], again["ARN"]) == (first, found["ARN"]), spelt
+            refused("ParameterAlreadyExists", ssm.put_parameter, Name=second, Value="two", Type="String")
+        finally:
+            ssm.delete_parameter(Name=second)
+        refused("ParameterNotFound", ssm.get_parameter, Name=first)
+
+
+def test_a_path_is_denied_however_it_is_spelt(own, name):
+    root, vault = own.root.client("ssm"), f"/{name}/vault"
+    root.put_parameter(Name=f"{vault}/key", Value="hush", Type="String")
+    try:
+        resource = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{vault}"
+        user = own.user(allow("ssm:*"), deny("ssm:GetParametersByPath", resource))
+        for path in (vault, f"{vault}/", f"{vault}//"):
+            user.denied(
+                "ssm:GetParametersByPath", resource, DENIED_BY_IDENTITY, user.client("ssm").get_parameters_by_path, Path=path
+            )
+        assert user.client("ssm").get_parameters_by_path(Path=f"/{name}/other/")["Parameters"] == []
+    finally:
+        root.delete_parameter(Name=f"{vault}/key")
