@@ -1,8 +1,8 @@
 //! Several layers' folders as one: what `/opt` shows of a function with more than one layer.
 //!
 //! Files are hard links to the layers' own where the file system allows that, so a set costs inodes and no space. A
-//! later layer's entry takes the place of an earlier one's, folders are joined. Compiled Python is left out: it is never
-//! checked against its source, and a set may have that of another layer; the set is compiled anew.
+//! later layer's entry takes the place of an earlier one's, folders are joined. Compiled modules are left out: a set may
+//! have the source of another layer, against which Python never checks them; the set is compiled anew.
 //!
 //! Invariant: nothing is written through a link, and nothing outside the given folder.
 
@@ -17,8 +17,8 @@ use updraft_types::limits::PACKAGE_ENTRIES_MAX;
 
 use crate::package::Error;
 
-/// What a layer's folder of compiled Python is called.
-const COMPILED: &str = "__pycache__";
+/// How a layer's folders of compiled modules begin, Python's and those that the platform makes for Node.js.
+const COMPILED: [&str; 2] = ["__pycache__", ".updraft-node-"];
 
 /// Joins `layers`, in order, in `folder`, which exists and is empty. On an error it holds debris to be removed. Blocks.
 pub(crate) fn merge(layers: &[Arc<Path>], folder: &Path) -> Result<(), Error> {
@@ -30,14 +30,15 @@ pub(crate) fn merge(layers: &[Arc<Path>], folder: &Path) -> Result<(), Error> {
             for entry in fs::read_dir(layer.join(&inside))? {
                 let entry = entry?;
                 let kind = entry.file_type()?;
-                if kind.is_dir() && entry.file_name() == COMPILED {
+                let name = entry.file_name();
+                if kind.is_dir() && COMPILED.iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes())) {
                     continue;
                 }
                 entries += 1;
                 if entries > PACKAGE_ENTRIES_MAX {
                     return Err(Error::TooManyEntries);
                 }
-                let inside = inside.join(entry.file_name());
+                let inside = inside.join(name);
                 put(&entry.path(), kind, &folder.join(&inside))?;
                 if kind.is_dir() {
                     folders.push(inside);
@@ -117,14 +118,16 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_taken_as_it_is_and_compiled_python_is_not() {
+    fn a_link_is_taken_as_it_is_and_what_was_compiled_is_not() {
         let outside = layer(&["secret=1"]);
         let target = format!("out=->{}", outside.path().display());
-        let first = layer(&[&target, "python/__pycache__/a.x.pyc=1", "python/a.py=1"]);
+        let compiled = ["python/__pycache__/a.x.pyc=1", ".updraft-node-20.1.0/a.js.code=1"];
+        let first = layer(&[&target, compiled[0], compiled[1], "python/a.py=1"]);
         let second = layer(&["out/mine=2"]);
         let folder = merged(&[&first]);
         assert!(fs::symlink_metadata(folder.path().join("out")).unwrap().is_symlink());
         assert!(!folder.path().join("python/__pycache__").exists());
+        assert!(!folder.path().join(".updraft-node-20.1.0").exists());
         let folder = merged(&[&first, &second]);
         assert_eq!(fs::read_to_string(folder.path().join("out/mine")).unwrap(), "2");
         assert!(!outside.path().join("mine").exists());

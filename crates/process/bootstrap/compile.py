@@ -1,7 +1,7 @@
-"""Compiles a package's modules ahead of their first import; the platform writes the results beside them.
+"""Compiles the modules below a directory ahead of their first import; the platform writes the results beside them.
 
 Runs in a sandbox of its own, because the parser meets bytes that nobody vouches for. Compiling executes nothing of them.
-Each result leaves on standard output as two lengths, the module's path below the package, and the file's content.
+Each result leaves on standard output as two lengths, the module's path below the directory, and the file's content.
 Files are never checked against their sources, which cannot change where they lie.
 """
 
@@ -10,7 +10,7 @@ import struct
 import sys
 from _frozen_importlib_external import _code_to_hash_pyc
 
-TASK_ROOT = "/var/task"
+ROOT = sys.argv[1]
 SOURCE_BYTES_MAX = 2 * 1024 * 1024
 
 # Warnings about the modules are nobody's business here.
@@ -19,7 +19,7 @@ null = os.open("/dev/null", os.O_WRONLY)
 os.dup2(null, 1)
 os.dup2(null, 2)
 
-for directory, directories, names in os.walk(TASK_ROOT):
+for directory, directories, names in os.walk(ROOT):
     # What lies high is imported first.
     directories[:] = sorted(name for name in directories if name != "__pycache__")
     for name in sorted(names):
@@ -33,7 +33,7 @@ for directory, directories, names in os.walk(TASK_ROOT):
             if len(source) > SOURCE_BYTES_MAX:
                 continue
             content = _code_to_hash_pyc(compile(source, path, "exec", dont_inherit=True), bytes(8), False)
-            shown = os.fsencode(os.path.relpath(path, TASK_ROOT))
+            shown = os.fsencode(os.path.relpath(path, ROOT))
         except Exception:
             continue  # Whoever imports it is told what is wrong with it.
         results.write(struct.pack(">II", len(shown), len(content)) + shown + content)

@@ -14,6 +14,9 @@ const path = require('node:path');
 const { format } = require('node:util');
 
 const TASK_ROOT = '/var/task';
+const LAYERS_ROOT = '/opt';
+// The platform's folder in a package or in layers (`compile.cjs`).
+const COMPILED = `.updraft-node-${process.versions.node}`;
 const AWAITS = 'UPDRAFT_AWAITS_ASSIGNMENT';
 const API = process.env[AWAITS] ?? process.env.AWS_LAMBDA_RUNTIME_API;
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
@@ -368,6 +371,21 @@ globalThis.awslambda = {
 
 // Loading the function
 
+// A version of Node.js in which this does not work compiles all modules itself.
+function loadCompiled() {
+  try {
+    return require('./compiled.cjs');
+  } catch {
+    return undefined;
+  }
+}
+
+// Modules that were compiled when the package or its layers were deployed are not compiled again.
+function takeCompiled() {
+  const roots = [TASK_ROOT, LAYERS_ROOT].filter((root) => fs.existsSync(path.join(root, COMPILED)));
+  if (roots.length > 0) loadCompiled()?.take(roots, COMPILED);
+}
+
 function isModuleScope(file) {
   for (let directory = path.dirname(file); ; directory = path.dirname(directory)) {
     try {
@@ -581,6 +599,7 @@ const COMMON_MODULES = ['stream', 'events', 'buffer', 'url', 'util', 'crypto', '
 
 async function loadCommonModules() {
   for (const name of COMMON_MODULES) require(`node:${name}`);
+  loadCompiled();
   await import('node:module'); // Sets up the loader of modules.
 }
 
@@ -620,6 +639,7 @@ async function main() {
   setUpConsole();
   let handler;
   try {
+    takeCompiled();
     handler = await loadHandler(process.env._HANDLER ?? '');
   } catch (error) {
     const report = describe(error);

@@ -1,8 +1,8 @@
-//! Python packages compiled at deploy, so that no cold start compiles them again.
+//! Packages and layers compiled at deploy, so that no cold start compiles them again.
 //!
-//! A package is mounted read-only and shared by functions with equal code, so an interpreter cannot keep what it
-//! compiles. This puts the files where each version of Python looks for its own, in `__pycache__` beside the modules:
-//! those that are not there yet, and nothing else. A sandbox compiles; the platform writes what leaves it.
+//! They are mounted read-only and shared by functions with equal code, so an interpreter cannot keep what it compiles.
+//! This puts files where each version of Python, and our runtime of Node.js, looks for its own (`language`): those that
+//! are not there yet, and nothing else. A sandbox compiles; the platform writes what leaves it.
 //!
 //! Invariants: nothing is executed; no file of the author's is changed; nothing outside the package is written, whatever
 //! links it holds; a compiler that fails, crashes or takes too long costs the function speed and nothing more.
@@ -23,9 +23,12 @@ use parking_lot::Mutex;
 use tokio::{io::AsyncReadExt, net::unix::pipe::Receiver, sync::Semaphore};
 use updraft_sandbox::{Companions, Limits, Mount, Network, Spawner, Spec};
 
-use crate::{discover::Interpreter, environment::RUNTIME_ROOT, mounts};
+mod language;
 
-/// Bounds of one package: what lies beyond them is compiled when it is imported.
+use self::language::Language;
+use crate::{discover::Interpreter, mounts};
+
+/// Bounds of one package: what lies beyond them is compiled when it is loaded.
 const MODULES_MAX: usize = 10_000;
 const DEPTH_MAX: usize = 32;
 const PATH_BYTES_MAX: usize = 4096;
@@ -40,7 +43,7 @@ const WAIT: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 2;
 
 const LIMITS: Limits =
-    Limits { memory_bytes_max: 512 << 20, cpu_millis: 1000, cpu_weight: 0, pids_max: 8, open_files_max: 64 };
+    Limits { memory_bytes_max: 512 << 20, cpu_millis: 1000, cpu_weight: 0, pids_max: 32, open_files_max: 64 };
 
 /// How many packages are remembered as compiled; then all are looked at anew.
 const REMEMBERED_MAX: usize = 10_000;
@@ -87,11 +90,12 @@ impl Bytecode {
         Self { compiler: Arc::new(compiler), begun: Mutex::default() }
     }
 
-    /// Compiles what an interpreter would have to compile itself, and waits a while for the end of that.
-    pub(crate) async fn prepare(&self, interpreter: &Interpreter, package: &Path) {
-        if interpreter.cache_tag.is_empty() {
+    /// Compiles what an interpreter would have to compile itself of a package or of layers, which functions see at `root`,
+    /// and waits a while for the end of that.
+    pub(crate) async fn prepare(&self, interpreter: &Interpreter, package: &Path, root: &'static str) {
+        let Some(language) = Language::of(interpreter.runtime).filter(|_| !interpreter.cache_tag.is_empty()) else {
             return;
-        }
+        };
         {
             let mut begun = self.begun.lock();
             if begun.len() >= REMEMBERED_MAX {
@@ -105,7 +109,7 @@ impl Bytecode {
         }
         let (compiler, interpreter, package) = (self.compiler.clone(), interpreter.clone(), package.to_owned());
         let compiling = tokio::spawn(async move {
-            if let Err(error) = compiler.compile(&interpreter, &package).await {
+            if let Err(error) = compiler.compile(language, &interpreter, &package, root).await {
                 tracing::warn!(%error, package = %package.display(), "a package is not compiled ahead, or not all of it");
             }
         });
@@ -115,27 +119,33 @@ impl Bytecode {
 }
 
 impl Compiler {
-    async fn compile(&self, interpreter: &Interpreter, package: &Path) -> Result<(), Error> {
+    async fn compile(
+        &self,
+        language: Language,
+        interpreter: &Interpreter,
+        package: &Path,
+        root: &'static str,
+    ) -> Result<(), Error> {
         let _turn = self.turns.acquire().await.map_err(io::Error::other)?;
-        let (root, tag) = (package.to_owned(), interpreter.cache_tag.clone());
-        let missing = tokio::task::spawn_blocking(move || missing(&root, &tag)).await.map_err(io::Error::other)??;
+        let (folder, tag) = (package.to_owned(), interpreter.cache_tag.clone());
+        let missing = tokio::task::spawn_blocking(move || missing(language, &folder, &tag));
+        let missing = missing.await.map_err(io::Error::other)??;
         if missing.is_empty() {
             return Ok(());
         }
-        let path = interpreter.path.display().to_string();
-        let script = format!("{RUNTIME_ROOT}/compile.py");
         let sandbox = self.spawner.spawn(Spec {
             name: "compiler".to_owned(),
-            command: [path].into_iter().chain(["-I", "-S", "-B"].map(str::to_owned)).chain([script]).collect(),
+            command: language.command(&interpreter.path, root),
             environment: Vec::new(),
             directory: "/".into(),
             root: None,
             mounts: self
                 .shared
                 .iter()
+                .filter(|mount| mount.target != Path::new(root))
                 .cloned()
                 .chain(mounts::prefixes(&interpreter.prefixes))
-                .chain([mounts::package(package)])
+                .chain([Mount { source: package.to_owned(), target: root.into() }])
                 .collect(),
             tmp_bytes_max: 0,
             listen: Vec::new(),
@@ -152,31 +162,42 @@ impl Compiler {
 }
 
 /// Modules without a compiled file, by their path below the package, with the place for that file.
-fn missing(package: &Path, tag: &str) -> io::Result<HashMap<PathBuf, PathBuf>> {
+fn missing(language: Language, package: &Path, tag: &str) -> io::Result<HashMap<PathBuf, PathBuf>> {
     let mut found = HashMap::new();
     let mut next = vec![(package.to_owned(), 0)];
+    let (compiled, mut bytes) = (language.folder(tag), 0);
     while let Some((directory, depth)) = next.pop() {
-        let cache = directory.join("__pycache__");
-        // A link in its place may lead anywhere.
-        let may_write = fs::symlink_metadata(&cache).map_or(true, |metadata| metadata.is_dir());
         for entry in fs::read_dir(&directory)? {
             let entry = entry?;
             let (kind, path) = (entry.file_type()?, entry.path());
-            if kind.is_dir() && depth < DEPTH_MAX && path != cache {
+            if kind.is_dir() && depth < DEPTH_MAX && entry.file_name() != *compiled {
                 next.push((path, depth + 1));
-            } else if kind.is_file()
-                && may_write
-                && path.extension().is_some_and(|extension| extension == "py")
-                && let (Some(stem), Ok(inside)) = (path.file_stem(), path.strip_prefix(package))
+                continue;
+            }
+            let module_bytes = entry.metadata()?.len();
+            if !kind.is_file() || !language.is_module(&path, module_bytes) {
+                continue;
+            }
+            bytes += module_bytes;
+            if let Ok(inside) = path.strip_prefix(package)
+                && let Some(place) = language.place(inside, tag)
+                && is_free(&package.join(&place))
+                && found.len() < MODULES_MAX
             {
-                let target = cache.join(format!("{}.{tag}.pyc", stem.display()));
-                if fs::symlink_metadata(&target).is_err() && found.len() < MODULES_MAX {
-                    found.insert(inside.to_owned(), target);
-                }
+                found.insert(inside.to_owned(), package.join(place));
             }
         }
     }
+    if bytes < language.bytes_min() {
+        found.clear();
+    }
     Ok(found)
+}
+
+/// Whether a file may be put there: nothing is there yet, and no link stands for its folder, which may lead anywhere.
+fn is_free(place: &Path) -> bool {
+    let folder = place.parent().and_then(|folder| fs::symlink_metadata(folder).ok());
+    folder.is_none_or(|folder| folder.is_dir()) && fs::symlink_metadata(place).is_err()
 }
 
 /// Reads the compiler's results to their end and writes those that are missing.
@@ -253,9 +274,33 @@ mod tests {
         symlink(elsewhere.path(), at("linked")).unwrap();
         symlink(elsewhere.path().join("secret.py"), at("linked.py")).unwrap();
         symlink(elsewhere.path(), at("odd/__pycache__")).unwrap();
-        let found = missing(package.path(), "t").unwrap();
+        let found = missing(Language::Python, package.path(), "t").unwrap();
         let expected = [("app.py", "__pycache__/app.t.pyc"), ("sub/a.py", "sub/__pycache__/a.t.pyc")];
         assert_eq!(found, expected.map(|(source, target)| (PathBuf::from(source), at(target))).into());
+    }
+
+    #[test]
+    fn one_folder_at_the_root_holds_what_node_finds() {
+        let package = package(&["node_modules/a/index.js", "node_modules/b/b.cjs", ".updraft-t/b.js"]);
+        let at = |path: &str| package.path().join(path);
+        let big = format!("module.exports = 1; // {}\n", "x".repeat(20_000));
+        for file in ["app.js", "node_modules/a/index.js", "node_modules/b/b.cjs", "b.mjs", ".updraft-t/b.js", "c.js"] {
+            fs::write(at(file), &big).unwrap();
+        }
+        fs::write(at("small.js"), "module.exports = 1;\n").unwrap();
+        for file in [".updraft-t/app.js.code", ".updraft-t/c.js.code"] {
+            fs::write(at(file), "").unwrap();
+        }
+        let found = missing(Language::Nodejs, package.path(), "t").unwrap();
+        let expected = ["node_modules/a/index.js", "node_modules/b/b.cjs"]
+            .map(|file| (PathBuf::from(file), at(&format!(".updraft-t/{}.code", file.replace('/', "%2F")))));
+        assert_eq!(found, expected.into());
+        fs::remove_file(at("node_modules/b/b.cjs")).unwrap();
+        assert_eq!(missing(Language::Nodejs, package.path(), "t").unwrap(), HashMap::new(), "it is small");
+        fs::write(at("node_modules/b/b.cjs"), &big).unwrap();
+        fs::remove_dir_all(at(".updraft-t")).unwrap();
+        symlink(package.path(), at(".updraft-t")).unwrap();
+        assert_eq!(missing(Language::Nodejs, package.path(), "t").unwrap(), HashMap::new());
     }
 
     #[tokio::test]

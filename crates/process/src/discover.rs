@@ -26,7 +26,7 @@ pub struct Interpreter {
     pub prefixes: Vec<PathBuf>,
     /// The format of compiled Python it reads, in hexadecimal; empty for others.
     pub(crate) bytecode: String,
-    /// What Python puts into the names of compiled files, such as `cpython-311`; empty where it keeps none.
+    /// What the names of its compiled modules hold, such as `cpython-311` or `node-22.9.0`; empty where it can keep none.
     pub(crate) cache_tag: String,
 }
 

@@ -3,7 +3,7 @@
 //! All but `web` ask the Lambda Runtime API for their events, which each instance is served from inside its
 //! own sandbox (`instance`, `runtime_api`); `web` is any HTTP server (`web`). Python and Node.js run a small
 //! runtime of ours on an interpreter of the host (`discover`, `runtime_files`); interpreters run ahead of need
-//! (`prewarm`), and Python packages are compiled when they are deployed (`bytecode`).
+//! (`prewarm`), and packages are compiled when they are deployed (`bytecode`).
 //!
 //! Refuses to know about queues, limits on concurrency, billing or doors. Invariant: a guest reaches the
 //! platform through its own Runtime API or its own output, and nothing it sends there harms another instance.
@@ -48,6 +48,7 @@ use updraft_types::{Fault, Function, Region, Runtime, VersionId, function::Confi
 use self::{
     bytecode::Bytecode,
     discover::{Policy, Search},
+    environment::{LAYERS_ROOT, TASK_ROOT},
     guest::Process,
     instance::RuntimeInstance,
     prewarm::{Origin, Prewarm},
@@ -336,7 +337,13 @@ impl Executor for ProcessExecutor {
             runtime @ Runtime::Python { .. } => {
                 if let Ok((interpreter, _)) = self.interpreter(runtime) {
                     self.files.python(interpreter).await;
-                    self.bytecode.prepare(interpreter, package).await;
+                    self.bytecode.prepare(interpreter, package, TASK_ROOT).await;
+                }
+                Ok(())
+            }
+            runtime @ Runtime::Nodejs { .. } => {
+                if let Ok((interpreter, _)) = self.interpreter(runtime) {
+                    self.bytecode.prepare(interpreter, package, TASK_ROOT).await;
                 }
                 Ok(())
             }
@@ -347,9 +354,9 @@ impl Executor for ProcessExecutor {
     async fn prepare_layers(&self, function: &Function, package: &Path, layers: &Path) -> Result<(), Rejected> {
         match function.configuration.runtime {
             Runtime::Provided { .. } => find_bootstrap(&[package, layers]),
-            runtime @ Runtime::Python { .. } => {
+            runtime @ (Runtime::Python { .. } | Runtime::Nodejs { .. }) => {
                 if let Ok((interpreter, _)) = self.interpreter(runtime) {
-                    self.bytecode.prepare(interpreter, layers).await;
+                    self.bytecode.prepare(interpreter, layers, LAYERS_ROOT).await;
                 }
                 Ok(())
             }

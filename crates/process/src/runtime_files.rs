@@ -18,9 +18,14 @@ use crate::{discover::Interpreter, environment::RUNTIME_ROOT};
 
 const PYTHON: &str = include_str!("../bootstrap/python.py");
 const NODEJS: &str = include_str!("../bootstrap/nodejs.cjs");
-const COMPILER: &str = include_str!("../bootstrap/compile.py");
 /// All files by name.
-const FILES: [(&str, &str); 3] = [("python.py", PYTHON), ("nodejs.cjs", NODEJS), ("compile.py", COMPILER)];
+const FILES: [(&str, &str); 5] = [
+    ("python.py", PYTHON),
+    ("nodejs.cjs", NODEJS),
+    ("compiled.cjs", include_str!("../bootstrap/compiled.cjs")),
+    ("compile.py", include_str!("../bootstrap/compile.py")),
+    ("compile.cjs", include_str!("../bootstrap/compile.cjs")),
+];
 const COMPILE_MS_MAX: u64 = 20_000;
 
 /// Writes the file as `python -m py_compile` would, but never checked against its source.

@@ -36,7 +36,10 @@ print(sys.implementation.cache_tag or '')
 print(sys.base_prefix)
 print(sys.base_exec_prefix)";
 
-const NODEJS: &str = "process.versions.node + '\\n' + process.execPath";
+/// It has a cache of compiled modules where `bootstrap/compiled.cjs` has what it needs.
+const NODEJS: &str =
+    "const has = require('node:zlib').crc32 && require('node:vm').constants?.USE_MAIN_CONTEXT_DEFAULT_LOADER;
+[process.versions.node, process.execPath, has ? 'node-' + process.versions.node : ''].join('\\n')";
 
 /// Asks all candidates; those that turn out to be interpreters keep their order.
 pub(super) fn all(candidates: &[Candidate], search: &Search) -> Vec<Interpreter> {
@@ -120,8 +123,6 @@ fn python(text: &str, home: Option<&Path>) -> Option<Interpreter> {
     let path = Path::new(lines.next()?).canonicalize().ok()?;
     let bytecode = lines.next()?;
     let cache_tag = lines.next()?;
-    // It becomes part of file names.
-    let is_plain = |tag: &str| tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if !is_plain(cache_tag) {
         return None;
     }
@@ -139,14 +140,20 @@ fn python(text: &str, home: Option<&Path>) -> Option<Interpreter> {
     })
 }
 
+/// A tag becomes part of file names.
+fn is_plain(tag: &str) -> bool {
+    tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
 fn nodejs(text: &str, home: Option<&Path>) -> Option<Interpreter> {
     let mut lines = text.lines();
     let version = lines.next()?;
     let major: u8 = version.split('.').next()?.parse().ok()?;
     let path = Path::new(lines.next()?).canonicalize().ok()?;
+    let cache_tag = lines.next()?;
     let bin = path.parent()?;
     let prefix = if bin.file_name()? == "bin" { bin.parent()? } else { path.as_path() };
-    if major < NODEJS_MAJOR_MIN {
+    if major < NODEJS_MAJOR_MIN || !is_plain(cache_tag) {
         return None;
     }
     Some(Interpreter {
@@ -155,7 +162,7 @@ fn nodejs(text: &str, home: Option<&Path>) -> Option<Interpreter> {
         prefixes: mountable(vec![prefix.to_owned()], &path, home),
         path,
         bytecode: String::new(),
-        cache_tag: String::new(),
+        cache_tag: cache_tag.to_owned(),
     })
 }
 
@@ -195,8 +202,10 @@ mod tests {
         ] {
             assert_eq!(python(text, None), None, "{text}");
         }
-        assert_eq!(nodejs("16.0.0\n/bin/sh\n", None), None);
-        assert_eq!(nodejs("20.1.0\n/bin/sh\n", None).unwrap().runtime, Runtime::Nodejs { major: 20 });
+        assert_eq!(nodejs("16.0.0\n/bin/sh\n\n", None), None);
+        assert_eq!(nodejs("20.1.0\n/bin/sh\n../x\n", None), None);
+        assert_eq!(nodejs("20.1.0\n/bin/sh\n\n", None).unwrap().runtime, Runtime::Nodejs { major: 20 });
+        assert_eq!(nodejs("22.9.0\n/bin/sh\nnode-22.9.0\n", None).unwrap().cache_tag, "node-22.9.0");
     }
 
     #[test]

@@ -7,7 +7,10 @@ use updraft_types::{
     layer::LayerUse,
 };
 
-use crate::host::{Host, readable};
+use crate::{
+    host::{Host, readable},
+    nodejs,
+};
 
 crate::tests! {
     a_python_function_imports_from_its_layers
@@ -15,6 +18,7 @@ crate::tests! {
     layers_are_read_only_and_of_the_path
     a_provided_runtime_starts_from_a_layer
     layers_are_compiled_ahead
+    layers_of_nodejs_are_compiled_ahead
 }
 
 /// As a function with layers is configured; which ones does not matter here.
@@ -144,4 +148,21 @@ async fn layers_are_compiled_ahead(host: Host) {
         answer.contains("/opt/python/__pycache__/shared.") && answer.ends_with("\"/opt/python/shared.py\"]"),
         "{answer}"
     );
+}
+
+async fn layers_of_nodejs_are_compiled_ahead(host: Host) {
+    let files =
+        [("app.js", "const shared = require('shared'); exports.handler = async () => [shared.is, shared.where()];")];
+    let deployed = host.deploy(&host.nodejs(), "app.handler", &files).with(has_layers);
+    let code = format!(
+        "exports.is = {}; exports.where = () => new Error().stack.split('\\n')[1].trim();",
+        nodejs::IS_COMPILED
+    );
+    let deployed = deployed.with_layers(&[("nodejs/node_modules/shared/index.js", &nodejs::module(&code))]);
+    let layers = deployed.layers().unwrap();
+    host.executor.prepare_layers(&deployed.function, deployed.package.path(), &layers).await.unwrap();
+    assert!(nodejs::compiled(&layers).join("nodejs%2Fnode_modules%2Fshared%2Findex.js.code").is_file());
+    let answer = deployed.start().await.answer("null").await;
+    let expected = r#"[true,"at exports.where (/opt/nodejs/node_modules/shared/index.js:3:"#;
+    assert!(answer.starts_with(expected), "{answer}");
 }

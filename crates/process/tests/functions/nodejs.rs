@@ -1,5 +1,7 @@
 //! Node.js functions.
 
+use std::path::{Path, PathBuf};
+
 use updraft_executor::{Framing, Reply};
 use updraft_types::{ExitStatus, Fault};
 
@@ -15,6 +17,9 @@ crate::tests! {
     a_stream_arrives_with_its_framing
     a_stream_that_fails_ends_in_the_failure
     large_payloads_go_through
+    a_package_is_compiled_when_it_is_deployed
+    what_was_compiled_is_used_for_its_source_alone
+    what_does_not_compile_fails_when_it_is_loaded
 }
 
 async fn handlers_of_every_shape_answer(host: Host) {
@@ -259,4 +264,103 @@ async fn large_payloads_go_through(host: Host) {
     assert_eq!(running.call("7000000").await, Err(Fault::ResponseTooLarge));
     assert_eq!(running.call("40000000").await, Err(Fault::ResponseTooLarge));
     assert_eq!(running.answer("1").await, "\"x\"");
+}
+
+/// Whether the module that it stands in was compiled ahead: then our own hook runs it.
+pub(crate) const IS_COMPILED: &str = "new Error().stack.split('\\n')[2].includes('/var/runtime/compiled.cjs')";
+
+/// A module that makes a package large enough to be compiled ahead.
+pub(crate) fn module(code: &str) -> String {
+    format!("#!/usr/bin/env node\n// {}\n{code}\n", "x".repeat(64 << 10))
+}
+
+/// Where the compiled modules of a package are.
+pub(crate) fn compiled(package: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(package).unwrap().map(|entry| entry.unwrap().path());
+    let found = entries.filter(|path| path.to_str().unwrap().contains("/.updraft-node-"));
+    found.collect::<Vec<_>>().try_into().map(|[one]: [PathBuf; 1]| one).unwrap()
+}
+
+async fn a_package_is_compiled_when_it_is_deployed(host: Host) {
+    let code = module(&format!(
+        "const isCompiled = {IS_COMPILED};
+const dependency = require('dependency');
+exports.handler = async () => [isCompiled, dependency.isCompiled, dependency.trace(), await require('./importing.cjs')()];"
+    ));
+    let dependency = module(&format!(
+        "exports.isCompiled = {IS_COMPILED};
+exports.trace = () => new Error().stack.split('\\n')[1].trim();"
+    ));
+    let importing = module("module.exports = async () => (await import('./text.mjs')).default;");
+    let files = [
+        ("app.js", code.as_str()),
+        ("node_modules/dependency/index.js", &dependency),
+        ("importing.cjs", &importing),
+        ("text.mjs", "export default `from ${import.meta.url}`;"),
+    ];
+    let function = host.deploy(&host.nodejs(), "app.handler", &files);
+    let running = function.start().await;
+    let expected = r#"[true,true,"at exports.trace (/var/task/node_modules/dependency/index.js:4:23)","from file:///var/task/text.mjs"]"#;
+    assert_eq!(running.answer("null").await, expected);
+    assert!(!running.output.text().contains("Warning"), "{}", running.output.text());
+    // Flags may change what V8 makes of a source.
+    let flagged = function.with(|function| {
+        let variable = ("NODE_OPTIONS".to_owned(), "--enable-source-maps".to_owned());
+        function.configuration.environment.extend([variable]);
+    });
+    assert_eq!(flagged.start_plainly().await.answer("null").await, expected.replace("true", "false"));
+}
+
+/// What `zlib.crc32` says.
+fn checksum(bytes: &[u8]) -> u32 {
+    let fold = |sum: u32, byte: &u8| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg()))
+    };
+    !bytes.iter().fold(!0, fold)
+}
+
+async fn what_was_compiled_is_used_for_its_source_alone(host: Host) {
+    let code = module(&format!("exports.handler = async () => [1, isCompiled];\nconst isCompiled = {IS_COMPILED};"));
+    let function = host.deploy(&host.nodejs(), "app.handler", &[("app.js", &code)]);
+    assert_eq!(function.start().await.answer("null").await, "[1,true]");
+    let (source, file) =
+        (function.package.path().join("app.js"), compiled(function.package.path()).join("app.js.code"));
+    let good = std::fs::read(&file).unwrap();
+    assert_eq!(good[good.len() - 4..], checksum(&[&good[..good.len() - 4], code.as_bytes()].concat()).to_be_bytes());
+    // No package's sources change; what loads them may.
+    std::fs::write(&source, code.replace("[1", "[2")).unwrap();
+    assert_eq!(function.start().await.answer("null").await, "[2,false]");
+    std::fs::write(&source, &code).unwrap();
+    let nonsense = b"no code of V8's, but with its checksum".to_vec();
+    let signed = [&nonsense[..], &checksum(&[&nonsense[..], code.as_bytes()].concat()).to_be_bytes()].concat();
+    let mut changed = good.clone();
+    changed[good.len() / 2] ^= 1;
+    for other in [&good[..good.len() / 2], &changed, &nonsense, b"x", b""] {
+        std::fs::write(&file, other).unwrap();
+        assert_eq!(function.start().await.answer("null").await, "[1,false]");
+    }
+    // V8 refuses it, and compiles the source.
+    std::fs::write(&file, signed).unwrap();
+    assert_eq!(function.start().await.answer("null").await, "[1,true]");
+    std::fs::write(&file, good).unwrap();
+    assert_eq!(function.start().await.answer("null").await, "[1,true]");
+}
+
+async fn what_does_not_compile_fails_when_it_is_loaded(host: Host) {
+    let [broken, esm, plain] = ["let x = ;", "export const y = 1;", "exports.z = 1;"].map(module);
+    let files = [
+        ("app.js", "exports.handler = async () => { require('./broken.js'); };"),
+        ("broken.js", &broken),
+        ("lib/esm.js", &esm),
+        ("lib/zzz.js", &plain),
+    ];
+    let function = host.deploy(&host.nodejs(), "app.handler", &files);
+    let (error_type, _) = function.start().await.handler_error("null").await;
+    assert_eq!(error_type, "SyntaxError");
+    let entries = std::fs::read_dir(compiled(function.package.path())).unwrap().map(Result::unwrap);
+    let mut found: Vec<_> =
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len() > 0)).collect();
+    found.sort();
+    let expected = [("broken.js.code", false), ("lib%2Fesm.js.code", false), ("lib%2Fzzz.js.code", true)];
+    assert_eq!(found, expected.map(|(name, holds)| (name.to_owned(), holds)));
 }

@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 from botocore.exceptions import ClientError
 
-from harness import NODE, PYTHON, zip_of
+from harness import NODE, PYTHON, wait_until, zip_of
 
 FIRST = zip_of(
     {
@@ -87,6 +87,49 @@ def test_a_function_has_what_its_layers_hold(platform, client, name, layer):
     client.get_waiter("function_updated_v2").wait(FunctionName=name)
     assert platform.invoke(name).expect_ok()["tools"] == "first"
     assert layer("a", FIRST)["Version"] == 2
+
+
+def module(code):
+    """A module of Node.js that makes a package large enough to be compiled when it is deployed."""
+    return f"// {'x' * 65536}\n{code}\n"
+
+
+# Our own hook runs a module that was compiled ahead.
+COMPILED = "new Error().stack.split('\\n')[2].includes('/var/runtime/compiled.cjs')"
+
+
+def test_modules_of_nodejs_are_compiled_when_they_are_deployed(platform, client, name, layer):
+    files = {
+        "app.js": module(
+            f"const compiled = {COMPILED}; const shared = require('shared'); const only = require('only');"
+            "exports.handler = async () => ({ compiled: [compiled, shared.compiled, only.compiled],"
+            " from: shared.from, traces: [shared.trace(), only.trace()] });"
+        )
+    }
+
+    def dependency(folder, text):
+        trace = "() => new Error().stack.split('\\n')[1].trim()"
+        code = module(f"exports.compiled = {COMPILED}; exports.from = '{text}';\nexports.trace = {trace};")
+        return {f"nodejs/node_modules/{folder}/index.js": code}
+
+    first = layer("a", zip_of(dependency("shared", "first") | dependency("only", "first")))
+    second = layer("b", zip_of(dependency("shared", "other")))
+    layers = [first["LayerVersionArn"], second["LayerVersionArn"]]
+    platform.create(name, zip_of(files), runtime=NODE, Layers=layers)
+    answers = []
+
+    def answer_of_a_new_instance():
+        client.update_function_configuration(FunctionName=name, Description=f"try {len(answers)}")
+        client.get_waiter("function_updated_v2").wait(FunctionName=name)
+        return platform.invoke(name).expect_ok()
+
+    def all_are_compiled():
+        answers.append(answer_of_a_new_instance())
+        return all(answers[-1]["compiled"])
+
+    wait_until(all_are_compiled, "all modules are compiled")
+    traces = [f"at exports.trace (/opt/nodejs/node_modules/{folder}/index.js:3:23)" for folder in ("shared", "only")]
+    assert all((answer["from"], answer["traces"]) == ("other", traces) for answer in answers), answers
 
 
 def test_layers_outlive_a_kill(private, folder):
