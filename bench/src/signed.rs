@@ -65,9 +65,8 @@ fn signed(platform: &Platform<'_>) -> Result<Target> {
     let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
     let key = scope.split('/').try_fold(format!("AWS4{SECRET}").into_bytes(), |key, part| mac(&key, part))?;
     let signature = hex(&mac(&key, &text)?);
-    let authorization = format!(
-        "AWS4-HMAC-SHA256 Credential={KEY_ID}/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}"
-    );
+    let authorization =
+        format!("AWS4-HMAC-SHA256 Credential={KEY_ID}/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}");
     let headers = [("authorization", authorization.as_str()), ("x-amz-date", &time)];
     let request = http1::request("POST", &path, address, &headers, BODY);
     Ok(Target { request, ..platform.invoke(NAME, Kind::Wasm) })

@@ -80,9 +80,10 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
         let (first, warm) = (times("wasm-first")?, times("wasm-warm")?);
         median(first.iter().zip(warm).map(|(first, warm)| first - warm))
     };
-    let signature_ms = results.scale("signed-invoke").zip(results.scale("unsigned-invoke")).and_then(|(with, without)| {
-        median(with.values.iter().zip(&without.values).map(|(with, without)| with - without))
-    });
+    let signature_ms =
+        results.scale("signed-invoke").zip(results.scale("unsigned-invoke")).and_then(|(with, without)| {
+            median(with.values.iter().zip(&without.values).map(|(with, without)| with - without))
+        });
     // Fewer functions, as in a short run, say nothing about ten thousand.
     let is_many = results.method.many_functions >= 10_000;
     let many_mb = results.scale("many-memory").filter(|_| is_many);

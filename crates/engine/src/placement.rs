@@ -205,11 +205,11 @@ mod tests {
     #[test]
     fn room_is_made_for_what_is_needed_and_for_twice_of_what_is_there_at_most() {
         let limits = Limits { instances_max: 100, ..LIMITS };
-        let view =
-            |instances, waiting| FunctionView { instances, waiting, concurrency: 1, starting: 0, slots_free: 0 };
-        assert_eq!([(0, 3), (0, 50), (20, 50), (95, 50)].map(|(has, waiting)| grow_by(view(has, waiting), limits)), [
-            3, 8, 20, 5
-        ]);
+        let view = |instances, waiting| FunctionView { instances, waiting, concurrency: 1, starting: 0, slots_free: 0 };
+        assert_eq!(
+            [(0, 3), (0, 50), (20, 50), (95, 50)].map(|(has, waiting)| grow_by(view(has, waiting), limits)),
+            [3, 8, 20, 5]
+        );
         let shared = FunctionView { concurrency: 10, starting: 1, ..view(1, 31) };
         assert_eq!(grow_by(shared, limits), 3);
         assert_eq!(grow_by(view(0, 0), limits), 1, "what is provisioned has no caller");
