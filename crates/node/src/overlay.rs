@@ -7,6 +7,7 @@
 //! Invariant: nothing is written through a link, and nothing outside the given folder.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
@@ -17,8 +18,13 @@ use updraft_types::limits::PACKAGE_ENTRIES_MAX;
 
 use crate::package::Error;
 
-/// How a layer's folders of compiled modules begin, Python's and those that the platform makes for Node.js.
-const COMPILED: [&str; 2] = ["__pycache__", ".updraft-node-"];
+/// What a layer's folders of compiled Python are called, and how those begin that the platform makes for Node.js.
+const COMPILED_PYTHON: &str = "__pycache__";
+const COMPILED_NODEJS: &str = ".updraft-node-";
+
+fn is_compiled(folder: &OsStr) -> bool {
+    folder == COMPILED_PYTHON || folder.as_encoded_bytes().starts_with(COMPILED_NODEJS.as_bytes())
+}
 
 /// Joins `layers`, in order, in `folder`, which exists and is empty. On an error it holds debris to be removed. Blocks.
 pub(crate) fn merge(layers: &[Arc<Path>], folder: &Path) -> Result<(), Error> {
@@ -31,7 +37,7 @@ pub(crate) fn merge(layers: &[Arc<Path>], folder: &Path) -> Result<(), Error> {
                 let entry = entry?;
                 let kind = entry.file_type()?;
                 let name = entry.file_name();
-                if kind.is_dir() && COMPILED.iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes())) {
+                if kind.is_dir() && is_compiled(&name) {
                     continue;
                 }
                 entries += 1;
@@ -122,12 +128,13 @@ mod tests {
         let outside = layer(&["secret=1"]);
         let target = format!("out=->{}", outside.path().display());
         let compiled = ["python/__pycache__/a.x.pyc=1", ".updraft-node-20.1.0/a.js.code=1"];
-        let first = layer(&[&target, compiled[0], compiled[1], "python/a.py=1"]);
+        let first = layer(&[&target, compiled[0], compiled[1], "python/a.py=1", "python/__pycache__s/b.py=1"]);
         let second = layer(&["out/mine=2"]);
         let folder = merged(&[&first]);
         assert!(fs::symlink_metadata(folder.path().join("out")).unwrap().is_symlink());
         assert!(!folder.path().join("python/__pycache__").exists());
         assert!(!folder.path().join(".updraft-node-20.1.0").exists());
+        assert!(folder.path().join("python/__pycache__s/b.py").exists(), "it only begins like one");
         let folder = merged(&[&first, &second]);
         assert_eq!(fs::read_to_string(folder.path().join("out/mine")).unwrap(), "2");
         assert!(!outside.path().join("mine").exists());
