@@ -147,7 +147,9 @@ impl State {
             memory_mb: self.free.memory_mb + self.leaving.memory_mb,
             instances: self.free.instances + self.leaving.instances,
         };
-        fair::uncovered(&claims, coming).into_iter().map(|index| claims[index].clone()).collect()
+        let uncovered = fair::uncovered(&claims, coming);
+        let mut claims: Vec<_> = claims.into_iter().map(Some).collect();
+        uncovered.into_iter().filter_map(|index| claims[index].take()).collect()
     }
 
     fn take(&mut self, request: &Request) {
