@@ -212,6 +212,11 @@ def function(platform, name):
     return name
 
 
+def named(principal):
+    """The name that somebody has, of his ARN."""
+    return principal.arn.rsplit("/", 1)[1]
+
+
 def called(principal, function, **more):
     """The ARN under which a call found itself."""
     answer = principal.client().invoke(FunctionName=function, **more)

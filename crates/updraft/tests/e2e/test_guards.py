@@ -19,6 +19,7 @@ from identities import (  # noqa: F401 (fixtures are taken by name)
     deny,
     document,
     function,
+    named,
     others,
     own,
     refused,
@@ -26,10 +27,6 @@ from identities import (  # noqa: F401 (fixtures are taken by name)
     tenant,
     trust,
 )
-
-
-def named(principal):
-    return principal.arn.rsplit("/", 1)[1]
 
 
 def token_of(principal):

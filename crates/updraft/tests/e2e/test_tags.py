@@ -15,6 +15,7 @@ from identities import (  # noqa: F401 (fixtures are taken by name)
     deny,
     document,
     function,
+    named,
     others,
     own,
     refused,
@@ -26,10 +27,6 @@ from identities import (  # noqa: F401 (fixtures are taken by name)
 
 def when(key, *values, operator="StringEquals"):
     return {"Condition": {operator: {key: list(values)}}}
-
-
-def named(principal):
-    return principal.arn.rsplit("/", 1)[1]
 
 
 def test_a_function_is_closed_by_its_tags(own, function):
